@@ -1,0 +1,249 @@
+"""One call: its operations in order, its transports and lines, and the state of all of them together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from attrs import frozen
+
+from sipproto.agent.media import (
+    ApplyMedia,
+    CollectStats,
+    MediaApplied,
+    MediaFailed,
+    MediaInput,
+    MediaOpened,
+    MediaReport,
+    MediaState,
+    MediaStateChanged,
+    OpenMedia,
+    StatsCollected,
+)
+from sipproto.negotiation import MediaLine, NegotiatedSession
+from sipproto_aiortc._line import Line
+from sipproto_aiortc._mixer import MixerMember
+from sipproto_aiortc._setup import MediaSetup
+from sipproto_aiortc._sinks import Recorder
+from sipproto_aiortc._transport import Certificate, IceOptions, Slot, SlotState
+
+_log = logging.getLogger("sipproto.media")
+_WATCH_INTERVAL = 0.25
+
+Report = Callable[[MediaInput], None]
+Request = OpenMedia | ApplyMedia | CollectStats
+
+
+@frozen(kw_only=True)
+class CallOptions:
+    """What all calls of an engine have in common. Times in seconds."""
+
+    ice: IceOptions
+    certificate: Callable[[], Certificate]
+    connect_timeout: float = 15.0
+    silence_timeout: float = 5.0
+
+
+def safe_report(report: Report, message: MediaInput) -> None:
+    """`report` is the user's: whatever it raises is logged."""
+    try:
+        report(message)
+    except Exception:
+        _log.exception("a media report raised")
+
+
+class Call:
+    """All methods run on the media thread."""
+
+    def __init__(self, name: str, options: CallOptions) -> None:
+        self._name = name
+        self._options = options
+        self._requests: asyncio.Queue[tuple[Request, MediaSetup, Report]] = asyncio.Queue()
+        self._running: tuple[Request, Report] | None = None
+        self._report: Report = lambda message: None
+        self._slots: dict[int, Slot] = {}
+        self._lines: dict[int, Line] = {}
+        self._recorder: Recorder | None = None
+        self._member: MixerMember | None = None
+        self._prepared = False
+        self._state = MediaState.CONNECTING
+        self._told: MediaState | None = None
+        self._work_task = asyncio.create_task(self._work())
+        self._watch_task: asyncio.Task[None] | None = None
+
+    def submit(self, request: Request, setup: MediaSetup, report: Report) -> None:
+        self._requests.put_nowait((request, setup, report))
+
+    async def close(self) -> None:
+        """Releases everything; requests that wait are answered with MediaFailed."""
+        self._work_task.cancel()
+        tasks = [self._work_task]
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+            tasks.append(self._watch_task)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._fail_waiting()
+        await asyncio.gather(*(line.close() for line in self._lines.values()), return_exceptions=True)
+        if self._member is not None:
+            self._member.close()
+        await asyncio.gather(*(slot.close() for slot in self._slots.values()), return_exceptions=True)
+        self._lines.clear()
+        self._slots.clear()
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            await asyncio.get_running_loop().run_in_executor(None, recorder.close)
+
+    # -- operations, one after the other -----------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            request, setup, report = await self._requests.get()
+            self._running = (request, report)
+            self._report = report
+            answer: MediaInput
+            try:
+                answer = await self._perform(request, setup)
+            except Exception as error:
+                answer = MediaFailed(request=request.request, error=_one_line(error))
+            self._running = None
+            safe_report(report, answer)
+            if isinstance(answer, MediaApplied):
+                self._update_state()
+
+    def _fail_waiting(self) -> None:
+        waiting = [self._running] if self._running is not None else []
+        while not self._requests.empty():
+            request, _, report = self._requests.get_nowait()
+            waiting.append((request, report))
+        for request, report in waiting:
+            safe_report(report, MediaFailed(request=request.request, error="the media of the call was closed"))
+
+    async def _perform(self, request: Request, setup: MediaSetup) -> MediaInput:
+        match request:
+            case OpenMedia():
+                return await self._open(request, setup)
+            case ApplyMedia():
+                await self._apply(request.session, setup)
+                return MediaApplied(request=request.request)
+            case CollectStats():
+                lines = [await line.stats() for _, line in sorted(self._lines.items())]
+                return StatsCollected(
+                    request=request.request, report=MediaReport(state=self._state, lines=tuple(lines))
+                )
+
+    async def _open(self, request: OpenMedia, setup: MediaSetup) -> MediaOpened:
+        if not self._prepared:
+            await asyncio.get_running_loop().run_in_executor(None, setup.check)
+            self._prepared = True
+        new = {
+            number: Slot(
+                self._options.ice,
+                self._options.certificate(),
+                self._options.connect_timeout,
+                self._slot_changed,
+            )
+            for number in request.slots
+            if number not in self._slots
+        }
+        try:
+            await asyncio.gather(*(slot.open() for slot in new.values()))
+            known = {**self._slots, **new}
+            transports = tuple((number, known[number].local()) for number in request.slots)
+        except BaseException:
+            await asyncio.gather(*(slot.close() for slot in new.values()), return_exceptions=True)
+            raise
+        self._slots.update(new)
+        return MediaOpened(request=request.request, transports=transports)
+
+    async def _apply(self, session: NegotiatedSession, setup: MediaSetup) -> None:
+        pairs = {pair.slot: pair for pair in session.transports}
+        missing = sorted(set(pairs) - set(self._slots))
+        if missing:
+            raise ValueError(f"the media transports {missing} are not open")
+        if stray := sorted({line.slot for line in session.lines} - set(pairs)):
+            raise ValueError(f"media lines use the transports {stray}, which were not agreed on")
+        self._start_shared(session, setup)
+        agreed = {line.index: line for line in session.lines}
+        for index, line in list(self._lines.items()):
+            if index not in agreed or line.transport is not self._slots[agreed[index].slot].dtls:
+                # Shielded: a call closed just now has to find what it closes either here or finished.
+                await asyncio.shield(line.close())
+                del self._lines[index]
+        for number in set(self._slots) - set(pairs):
+            await asyncio.shield(self._slots[number].close())
+            del self._slots[number]
+        for number, pair in pairs.items():
+            self._slots[number].connect(pair)
+        for index, facts in agreed.items():
+            await self._apply_line(index, facts, session, setup)
+        if self._watch_task is None:
+            self._watch_task = asyncio.create_task(self._watch())
+
+    async def _apply_line(self, index: int, facts: MediaLine, session: NegotiatedSession, setup: MediaSetup) -> None:
+        slot = self._slots[facts.slot]
+        if slot.dtls.state == "closed":
+            raise ValueError("the peer has closed the media transport")
+        line = self._lines.get(index)
+        if line is None:
+            # Only the first line of a kind is recorded and mixed: a file has one track of each.
+            first = all(other.agreed.kind != facts.kind for other in self._lines.values())
+            member = self._member if first and facts.kind == "audio" else None
+            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member)
+            self._lines[index] = line
+        await line.apply(facts, setup, connected=slot.state is SlotState.CONNECTED)
+
+    def _start_shared(self, session: NegotiatedSession, setup: MediaSetup) -> None:
+        """The recorder and the place at the mixer, with the first session; both last as long as the call."""
+        if self._recorder is None and setup.record_path is not None:
+            with_video = any(line.kind == "video" for line in session.lines)
+            self._recorder = Recorder(setup.record_path, with_video=with_video)
+        if self._member is None and setup.mixer is not None:
+            self._member = setup.mixer.join()
+
+    # -- the state ---------------------------------------------------------------------------------------------------
+
+    def _slot_changed(self) -> None:
+        self._update_state()
+        for line in self._lines.values():
+            slot = self._slots.get(line.agreed.slot)
+            line.flow(slot is not None and slot.state is SlotState.CONNECTED)
+
+    async def _watch(self) -> None:
+        """Notices silence: aiortc itself says nothing before consent is lost, after half a minute."""
+        while True:
+            await asyncio.sleep(_WATCH_INTERVAL)
+            self._update_state()
+
+    def _update_state(self) -> None:
+        self._state = self._judge()
+        # Not before MediaApplied: the notices belong to a session that the core knows to be taken over.
+        if self._state is not self._told and self._watch_task is not None and not self._applying:
+            self._told = self._state
+            safe_report(self._report, MediaStateChanged(call=self._name, state=self._state))
+
+    @property
+    def _applying(self) -> bool:
+        return self._running is not None and isinstance(self._running[0], ApplyMedia)
+
+    def _judge(self) -> MediaState:
+        used = [slot for slot in self._slots.values() if slot.state is not SlotState.OPEN]
+        states = {slot.state for slot in used}
+        if SlotState.FAILED in states:
+            return MediaState.FAILED
+        if SlotState.CONNECTING in states or not states:
+            return MediaState.CONNECTING
+        if SlotState.ENDED in states or any(self._silent(slot) for slot in used):
+            return MediaState.DISCONNECTED
+        return MediaState.CONNECTED
+
+    def _silent(self, slot: Slot) -> bool:
+        """Nothing arrived for too long, although something should: on hold a peer may rightly send nothing at all."""
+        expected = any(line.agreed.direction.receives and line.transport is slot.dtls for line in self._lines.values())
+        idle = asyncio.get_running_loop().time() - slot.last_received
+        return expected and idle > self._options.silence_timeout
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines and lines[0] else type(error).__name__

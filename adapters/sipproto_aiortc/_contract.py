@@ -1,0 +1,104 @@
+"""The members of aiortc and aioice that this package uses although they are not exported, checked at import.
+
+They are used because aiortc offers no other way; a release that renames one would otherwise fail in the middle of a
+call, or silently. Run as a check it costs well under a millisecond.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+TESTED = "aiortc 1.16.x with aioice 0.13.x"
+
+# Functions, classes and methods: module, then dotted names in it.
+NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("aioice", ("Connection.get_component_candidates", "Connection.data_received")),
+    ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp")),
+    ("aiortc.codecs", ("get_encoder",)),
+    ("aiortc.codecs.base", ("Encoder.encode", "Encoder.pack")),
+    ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp")),
+    (
+        "aiortc.rtcdtlstransport",
+        (
+            "RTCDtlsTransport._handle_rtcp_data",
+            "RTCDtlsTransport._handle_rtp_data",
+            "RTCDtlsTransport._send_rtp",
+            "RTCDtlsTransport._set_role",
+        ),
+    ),
+    ("aiortc.rtcicetransport", ("connection_kwargs",)),
+    ("aiortc.rtcrtpparameters", ("RTCRtpDecodingParameters", "RTCRtpReceiveParameters", "RTCRtpSendParameters")),
+    ("aiortc.rtcrtpparameters", ("RTCRtcpFeedback",)),
+    ("aiortc.rtcrtpreceiver", ("RemoteStreamTrack", "StreamStatistics.add", "StreamStatistics.packets_lost")),
+    (
+        "aiortc.rtcrtpreceiver",
+        (
+            "RTCRtpReceiver._handle_rtcp_packet",
+            "RTCRtpReceiver._handle_rtp_packet",
+            "RTCRtpReceiver._set_rtcp_ssrc",
+        ),
+    ),
+    ("aiortc.jitterbuffer", ("JitterFrame",)),
+    ("aiortc.rtcrtpsender", ("RTCEncodedFrame", "RTCRtpSender._next_encoded_frame", "RTCRtpSender._send_keyframe")),
+    ("aiortc.rtp", ("RtcpByePacket", "RtpPacket", "is_rtcp")),
+)
+
+# Attributes of instances: the class, then names that some method of it has to mention.
+ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("aioice", "Connection", ("_queue",)),
+    ("aiortc", "RTCIceGatherer", ("_connection",)),
+    ("aiortc", "RTCIceTransport", ("_connection", "_recv", "_send")),
+    ("aiortc", "RTCDtlsTransport", ("_rtp_router",)),
+    ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
+    ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
+    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__encoder", "_RTCRtpSender__rtx_payload_type")),
+    (
+        "aiortc",
+        "RTCRtpReceiver",
+        (
+            "_track",
+            "_RTCRtpReceiver__decoder_queue",
+            "_RTCRtpReceiver__jitter_buffer",
+            "_RTCRtpReceiver__rtx_ssrc",
+        ),
+    ),
+)
+
+
+def check_contract() -> None:
+    """Raises ImportError that names the first missing member and the versions this package was tested with."""
+    for module, names in NAMES:
+        for name in names:
+            target: Any = _import(module)
+            for part in name.split("."):
+                target = getattr(target, part, None)
+                if target is None:
+                    raise _missing(f"{module}.{name}")
+    for module, name, attributes in ATTRIBUTES:
+        owner = getattr(_import(module), name, None)
+        if owner is None:
+            raise _missing(f"{module}.{name}")
+        mentioned: set[str] = set()
+        for method in vars(owner).values():
+            if inspect.isfunction(method):
+                mentioned.update(method.__code__.co_names)
+        for attribute in attributes:
+            if attribute not in mentioned:
+                raise _missing(f"{module}.{name}.{attribute}")
+
+
+def _import(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"sipproto_aiortc needs {TESTED}: cannot import {module} ({error})") from error
+
+
+def _missing(member: str) -> ImportError:
+    version = getattr(importlib.import_module("aiortc"), "__version__", "of unknown version")
+    return ImportError(f"sipproto_aiortc needs {TESTED}: the installed aiortc {version} has no {member}")
+
+
+check_contract()

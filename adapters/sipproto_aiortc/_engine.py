@@ -1,0 +1,210 @@
+"""The media engine: one thread with one asyncio loop that carries the calls of a process on aiortc."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from sipproto.agent.media import CloseMedia, MediaFailed, MediaInput, MediaOperation, OpenMedia
+from sipproto.negotiation import MediaCapabilities
+from sipproto.sdp import Codec
+from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
+from sipproto_aiortc._setup import MediaSetup
+from sipproto_aiortc._transport import Certificate, IceOptions, IceServer
+
+_log = logging.getLogger("sipproto.media")
+_CLOSE_TIMEOUT = 8.0  # seconds for closing: a recording may take up to five to be written out
+
+_MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
+_AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+
+
+def _video(payload_type: int, name: str, parameters: str = "") -> tuple[Codec, Codec]:
+    """A video codec and the rtx that repeats it, one payload type above."""
+    return (
+        Codec(
+            payload_type=payload_type,
+            name=name,
+            clock_rate=90000,
+            parameters=parameters,
+            feedback=("nack", "nack pli", "goog-remb"),
+        ),
+        Codec(payload_type=payload_type + 1, name="rtx", clock_rate=90000, parameters=f"apt={payload_type}"),
+    )
+
+
+def _h264(profile_level_id: str) -> str:
+    return f"level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile_level_id}"
+
+
+# Opus goes without parameters: aiortc decodes no in-band FEC, so asking for it would only cost the peer bits.
+CAPABILITIES = MediaCapabilities(
+    audio=(
+        Codec(payload_type=111, name="opus", clock_rate=48000, channels=2),
+        Codec(payload_type=9, name="G722", clock_rate=8000),
+        Codec(payload_type=0, name="PCMU", clock_rate=8000),
+        Codec(payload_type=8, name="PCMA", clock_rate=8000),
+    ),
+    video=(*_video(96, "VP8"), *_video(98, "H264", _h264("42e01f")), *_video(100, "H264", _h264("42001f"))),
+    audio_extensions=(_MID, _AUDIO_LEVEL),
+    video_extensions=(_MID, _SEND_TIME),
+)
+
+
+class AiortcEngine:
+    """`sipproto.agent.media.MediaEngine` on aiortc. Every method may be called from any thread.
+
+    `ice_servers`: none is asked unless given. `include_loopback` adds 127.0.0.1 to the candidates; it is added anyway
+    where there is no other address. Times in seconds: `gather_timeout` bounds the gathering of candidates,
+    `connect_timeout` ICE and DTLS together, and after `silence_timeout` without any packet a call is DISCONNECTED.
+    `default_setup` serves the calls that nobody prepared. Raises ValueError for an ICE server URL that is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        ice_servers: tuple[IceServer, ...] = (),
+        include_loopback: bool = False,
+        gather_timeout: float = 2.0,
+        default_setup: MediaSetup | None = None,
+        connect_timeout: float = 15.0,
+        silence_timeout: float = 5.0,
+        capabilities: MediaCapabilities = CAPABILITIES,
+    ) -> None:
+        ice = IceOptions(servers=ice_servers, include_loopback=include_loopback, gather_timeout=gather_timeout)
+        ice.connection_arguments()  # a bad URL is the caller's mistake: here, not in the first call
+        self._options = CallOptions(
+            ice=ice,
+            certificate=self._current_certificate,
+            connect_timeout=connect_timeout,
+            silence_timeout=silence_timeout,
+        )
+        self._capabilities = capabilities
+        self._default_setup = default_setup or MediaSetup()
+        self._certificate = Certificate.generateCertificate()
+        self._lock = threading.Lock()  # guards the setups, the thread and `_closed`
+        self._setups: dict[str, MediaSetup] = {}
+        self._calls: dict[str, Call] = {}  # media thread only
+        self._closing: set[asyncio.Task[None]] = set()  # media thread only
+        self._finishing: asyncio.Task[None] | None = None  # kept, or it might be collected half-way
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def capabilities(self) -> MediaCapabilities:
+        return self._capabilities
+
+    def prepare(self, call_id: str, setup: MediaSetup) -> None:
+        """Says what a call sends and what it does with what it receives. Forgotten with CloseMedia.
+
+        Before OpenMedia, whose reply tells of unreadable files. Given later, sources change with the next ApplyMedia.
+        """
+        with self._lock:
+            self._setups[call_id] = setup
+
+    def perform(self, operation: MediaOperation, report: Callable[[MediaInput], None]) -> None:
+        """Queues an operation and returns; the reply comes through `report` on the media thread.
+
+        Only after `close` it comes at once, on the caller's thread: the other one is gone.
+        """
+        with self._lock:
+            if not self._closed:
+                if isinstance(operation, CloseMedia):
+                    setup = self._setups.pop(operation.call, self._default_setup)
+                else:
+                    setup = self._setups.get(operation.call, self._default_setup)
+                self._running_loop().call_soon_threadsafe(self._dispatch, operation, setup, report)
+                return
+        if not isinstance(operation, CloseMedia):
+            safe_report(report, MediaFailed(request=operation.request, error="the media engine is closed"))
+
+    def close(self) -> None:
+        """Releases every call and the threads; waits at most a few seconds. Later calls do nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._setups.clear()
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(self._begin_shutdown)
+        if thread is not threading.current_thread():  # a report may well close the engine
+            thread.join(_CLOSE_TIMEOUT)
+
+    # -- on the media thread -----------------------------------------------------------------------------------------
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, started with the first operation. Called with the lock held."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._run, args=(self._loop,), name="sipproto-media", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        workers = min(8, (os.cpu_count() or 2) + 2)
+        executor = ThreadPoolExecutor(workers, thread_name_prefix="sipproto-media-worker")
+        loop.set_default_executor(executor)
+        try:
+            loop.run_forever()
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def _dispatch(self, operation: MediaOperation, setup: MediaSetup, report: Callable[[MediaInput], None]) -> None:
+        if isinstance(operation, CloseMedia):
+            call = self._calls.pop(operation.call, None)
+            if call is not None:
+                self._close_later(call)
+            return
+        try:
+            self._call_of(operation).submit(operation, setup, report)
+        except Exception as error:
+            safe_report(report, MediaFailed(request=operation.request, error=str(error)))
+
+    def _call_of(self, operation: Request) -> Call:
+        call = self._calls.get(operation.call)
+        if call is None:
+            if not isinstance(operation, OpenMedia):
+                raise LookupError(f"no media is open for the call {operation.call!r}")
+            call = self._calls[operation.call] = Call(operation.call, self._options)
+        return call
+
+    def _close_later(self, call: Call) -> None:
+        task = asyncio.get_running_loop().create_task(call.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _begin_shutdown(self) -> None:
+        for call in self._calls.values():
+            self._close_later(call)
+        self._calls.clear()
+        loop = asyncio.get_running_loop()
+        self._finishing = loop.create_task(self._finish_shutdown(loop))
+
+    async def _finish_shutdown(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._closing:
+            await asyncio.wait(set(self._closing), timeout=_CLOSE_TIMEOUT - 1)
+        loop.stop()
+
+    def _current_certificate(self) -> Certificate:
+        """The one certificate of all calls; renewed a day before it expires (it is made for 30)."""
+        soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+        if self._certificate.expires < soon:
+            self._certificate = Certificate.generateCertificate()
+        return self._certificate

@@ -1,0 +1,5 @@
+"""The `sipproto` command line."""
+
+from sipproto_cli._app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,3 @@
+from sipproto_cli._app import main
+
+main()

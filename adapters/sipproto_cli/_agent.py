@@ -1,0 +1,436 @@
+"""`sipproto agent`: an endpoint that is driven by JSON lines, for bots and test benches.
+
+A command is `{"id": 7, "command": "call", ...}` on a line of standard input; on standard output come
+`{"reply": 7, "ok": true, ...}` or `{"reply": 7, "ok": false, "error": {"code", "message", "status"}}`, and events like
+`{"event": "call", "call": "out-1", "state": "established", ...}`. `docs/agent.md` lists them all.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from sipproto.agent import outputs as o
+from sipproto.agent.media import LineStats, MediaReport
+from sipproto.errors import SipProtoError
+from sipproto.sdp import Direction
+from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
+from sipproto_cli._common import Account
+from sipproto_client import Call, CommandError, Endpoint, run_endpoint
+from sipproto_client.port import Runtime, TaskGroup
+
+Fields = dict[str, Any]
+_MAX_LINE = 1024 * 1024
+
+
+class Refused(Exception):
+    """A command that cannot be carried out; `code` is a stable word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def media_of(audio: bool, video: bool) -> tuple[tuple[str, Direction], ...]:
+    """Lines to offer or accept, sending and receiving."""
+    lines = (("audio", audio), ("video", video))
+    return tuple((kind, Direction.SENDRECV) for kind, wanted in lines if wanted)
+
+
+def line_fields(line: LineStats) -> Fields:
+    """A line of statistics as JSON; what is not known is left out."""
+    out: Fields = {
+        "sent": {"packets": line.packets_sent, "bytes": line.bytes_sent},
+        "received": {"packets": line.packets_received, "bytes": line.bytes_received},
+        "direction": line.direction,
+        "codec": line.codec,
+        "lost": line.packets_lost,
+        "jitter": line.jitter,
+        "round_trip_time": line.round_trip_time,
+        "level": line.audio_level,
+        "frequency": line.audio_frequency,
+        "frames_decoded": line.frames_decoded,
+        "width": line.frame_width,
+        "height": line.frame_height,
+        "color": None if line.color is None else list(line.color),
+    }
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def stats_fields(report: MediaReport) -> Fields:
+    out: Fields = {line.kind: line_fields(line) for line in reversed(report.lines)}
+    out["state"] = report.state.value
+    return out
+
+
+def event_fields(event: o.Event) -> Fields | None:
+    """An event as JSON; None for those that only concern the library itself."""
+    match event:
+        case o.IncomingCall():
+            return {
+                "event": "call",
+                "call": event.call,
+                "state": "incoming",
+                "originator": "remote",
+                "from": event.from_uri,
+                "display_name": event.display_name,
+                "to": event.to_uri,
+                "audio": event.audio,
+                "video": event.video,
+            }
+        case o.CallStarted():
+            return _call(event.call, "calling", originator="local", target=event.target)
+        case o.CallProgressed():
+            return _call(event.call, "ringing", originator="remote", status=event.status)
+        case o.CallEstablished():
+            return _call(event.call, "established", originator=event.originator.value)
+        case o.CallHeld():
+            return _call(event.call, "held", originator=event.originator.value)
+        case o.CallResumed():
+            return _call(event.call, "resumed", originator=event.originator.value)
+        case o.CallEnded():
+            more: Fields = {} if event.status is None else {"status": event.status}
+            return _call(
+                event.call,
+                "ended",
+                originator=event.originator.value,
+                cause=event.cause.value,
+                detail=event.detail,
+                **more,
+            )
+        case o.MediaChanged():
+            return {"event": "media", "call": event.call, "state": event.state.value}
+        case o.InfoReceived():
+            return {
+                "event": "info",
+                "call": event.call,
+                "content_type": event.content_type,
+                "body": event.body.decode("utf-8", "replace"),
+            }
+        case o.DtmfReceived():
+            return {"event": "dtmf", "call": event.call, "digit": event.digit, "duration": event.duration}
+        case o.MessageReceived():
+            return {
+                "event": "message",
+                "from": event.from_uri,
+                "content_type": event.content_type,
+                "body": event.body.decode("utf-8", "replace"),
+            }
+        case o.RegistrationChanged():
+            return _registration(event)
+        case o.ConnectionChanged():
+            return {"event": event.state.value, "detail": event.error}
+        case _:
+            return {"event": "violation", "fault": event.fault.code, "detail": event.detail}
+
+
+def _call(call: str, state: str, **more: object) -> Fields:
+    return {"event": "call", "call": call, "state": state, **more}
+
+
+def _registration(event: o.RegistrationChanged) -> Fields:
+    if event.state is o.RegistrationState.REGISTERED:
+        return {"event": "registered"}
+    name = "unregistered" if event.state is o.RegistrationState.UNREGISTERED else "registration_failed"
+    code = None if event.cause is None else event.cause.value
+    return {"event": name, "code": code, "status": event.status, "retry_in": event.retry_in}
+
+
+class JsonAgent:
+    """Reads commands, runs each in a task of its own, writes replies and events."""
+
+    def __init__(
+        self, runtime: Runtime, tasks: TaskGroup, media: AiortcEngine, write: Callable[[Fields], None]
+    ) -> None:
+        self._runtime = runtime
+        self._tasks = tasks
+        self._media = media
+        self._write = write
+        self._stack = AsyncExitStack()
+        self._endpoint: Endpoint | None = None
+        self._account: Account | None = None
+        self._calls: list[str] = []  # the newest last
+        self._setup = MediaSetup(audio=Tone(440.0), video=TestPattern(color=(200, 30, 30)))
+        self._closing: Callable[[], object] = lambda: None
+        self._commands: dict[str, Callable[[Fields], Coroutine[Any, Any, Fields]]] = {
+            "open": self._open,
+            "close": self._close,
+            "register": self._register,
+            "unregister": self._unregister,
+            "call": self._make_call,
+            "answer": self._answer,
+            "reject": self._reject,
+            "hangup": self._hang_up,
+            "hold": self._hold,
+            "resume": self._resume,
+            "dtmf": self._dtmf,
+            "info": self._info,
+            "message": self._message,
+            "options": self._options,
+            "stats": self._stats,
+            "sdp": self._sdp,
+            "tone": self._tone,
+            "color": self._color,
+        }
+
+    async def serve(self, lines: AsyncIterator[str]) -> None:
+        """Until the end of the input or `quit`; the endpoint is shut down in order then."""
+        try:
+            async for line in lines:
+                fields = self._parse(line)
+                if fields is None:
+                    continue
+                if fields["command"] == "quit":
+                    await self._close(fields)
+                    self._reply(fields, {})
+                    return
+                self._tasks.start_soon(self._carry_out, fields)
+        finally:
+            with self._runtime.shield(6.0):
+                await self._stack.aclose()
+
+    def _parse(self, line: str) -> Fields | None:
+        try:
+            fields = json.loads(line)
+            if not isinstance(fields, dict) or not isinstance(fields.get("command"), str):
+                raise ValueError("not an object with a command")
+        except ValueError as error:
+            self._write({"event": "error", "message": f"cannot read a command: {error}"})
+            return None
+        return fields
+
+    def _reply(self, fields: Fields, result: Fields) -> None:
+        self._write({"reply": fields.get("id"), "ok": True, **result})
+
+    async def _carry_out(self, fields: Fields) -> None:
+        try:
+            command = self._commands.get(fields["command"])
+            if command is None:
+                raise Refused("unknown_command", f"there is no command {fields['command']!r}")
+            self._reply(fields, await command(fields))
+        except Refused as error:
+            self._refuse(fields, error.code, str(error), None)
+        except CommandError as error:
+            self._refuse(fields, error.code, error.detail, error.status)
+        except (SipProtoError, KeyError, ValueError, TypeError) as error:
+            text = f"missing field {error}" if isinstance(error, KeyError) else str(error)
+            self._refuse(fields, "invalid_state" if isinstance(error, SipProtoError) else "bad_field", text, None)
+
+    def _refuse(self, fields: Fields, code: str, message: str, status: int | None) -> None:
+        error: Fields = {"code": code, "message": message}
+        if status is not None:
+            error["status"] = status
+        self._write({"reply": fields.get("id"), "ok": False, "error": error})
+
+    # -- the endpoint ------------------------------------------------------------------------------------------------
+
+    async def start(self, account: Account, *, register: bool) -> None:
+        """Opens the endpoint and connects."""
+        await self._close({})
+        self._account = account
+        config = account.config(capabilities=self._media.capabilities)
+        endpoint = await self._stack.enter_async_context(
+            run_endpoint(self._runtime, config, media=self._media, flow=account.flow())
+        )
+        self._endpoint = endpoint
+        subscription = self._stack.enter_context(endpoint.events())
+
+        async def pump() -> None:
+            async for event in subscription:
+                fields = event_fields(event)
+                if isinstance(event, o.CallEnded) and event.call in self._calls:
+                    self._calls.remove(event.call)
+                if isinstance(event, o.IncomingCall | o.CallStarted):
+                    self._calls.append(event.call)
+                if fields is not None:
+                    self._write(fields)
+
+        self._tasks.start_soon(pump)
+        await endpoint.connect(account.server)
+        if register:
+            await endpoint.register()
+
+    async def _open(self, fields: Fields) -> Fields:
+        account = Account(
+            server=fields["url"],
+            user=fields["user"],
+            domain=fields["domain"],
+            password=fields.get("password"),
+            display_name=fields.get("display_name", ""),
+            ca_file=fields.get("ca_file"),
+        )
+        await self.start(account, register=bool(fields.get("register", False)))
+        return {}
+
+    async def _close(self, _: Fields) -> Fields:
+        stack, self._stack, self._endpoint = self._stack, AsyncExitStack(), None
+        await stack.aclose()
+        self._calls.clear()
+        return {}
+
+    @property
+    def endpoint(self) -> Endpoint:
+        if self._endpoint is None:
+            raise Refused("invalid_state", "not open: give the server as an option, or send `open` first")
+        return self._endpoint
+
+    def _call_of(self, fields: Fields) -> Call:
+        ident = fields.get("call") or (self._calls[-1] if self._calls else None)
+        call = None if ident is None else self.endpoint.call_of(str(ident))
+        if call is None:
+            raise Refused("no_call", f"there is no call {ident!r}" if ident else "there is no call")
+        return call
+
+    def _target(self, fields: Fields) -> str:
+        assert self._account is not None
+        return self._account.target(str(fields["target"]))
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    async def _register(self, _: Fields) -> Fields:
+        registration = await self.endpoint.register()
+        return {"expires": registration.expires}
+
+    async def _unregister(self, _: Fields) -> Fields:
+        await self.endpoint.unregister()
+        return {}
+
+    def _setup_for(self, fields: Fields) -> MediaSetup:
+        record = fields.get("record")
+        if record is None:
+            return self._setup
+        return MediaSetup(audio=self._setup.audio, video=self._setup.video, record=str(record))
+
+    async def _make_call(self, fields: Fields) -> Fields:
+        media = media_of(bool(fields.get("audio", True)), bool(fields.get("video", False)))
+        call = await self.endpoint.call(self._target(fields), media, setup=self._setup_for(fields))
+        return {"call": call.ident}
+
+    async def _answer(self, fields: Fields) -> Fields:
+        call = self._call_of(fields)
+        if call.incoming is None:
+            raise Refused("invalid_state", f"call {call.ident!r} is not an incoming one")
+        audio, video = fields.get("audio", call.incoming.audio), fields.get("video", call.incoming.video)
+        if not call.incoming.offer:
+            audio, video = fields.get("audio", True), fields.get("video", False)
+        await call.answer(media_of(bool(audio), bool(video)), setup=self._setup_for(fields))
+        return {"call": call.ident}
+
+    async def _reject(self, fields: Fields) -> Fields:
+        call = self._call_of(fields)
+        if call.incoming is None:
+            raise Refused("invalid_state", f"call {call.ident!r} is not an incoming one")
+        await call.hang_up(int(fields.get("status", 486)))
+        return {"call": call.ident}
+
+    async def _hang_up(self, fields: Fields) -> Fields:
+        call = self._call_of(fields)
+        await call.hang_up()
+        return {"call": call.ident}
+
+    async def _hold(self, fields: Fields) -> Fields:
+        await self._call_of(fields).hold()
+        return {}
+
+    async def _resume(self, fields: Fields) -> Fields:
+        await self._call_of(fields).resume()
+        return {}
+
+    async def _dtmf(self, fields: Fields) -> Fields:
+        if fields.get("transport", "INFO") != "INFO":
+            raise Refused("not_supported", "digits are sent as INFO only")
+        await self._call_of(fields).send_dtmf(str(fields["digits"]), duration=int(fields.get("duration", 160)))
+        return {}
+
+    async def _info(self, fields: Fields) -> Fields:
+        call = self._call_of(fields)
+        status = await call.send_info(str(fields["content_type"]), str(fields.get("body", "")).encode())
+        return {"status": status}
+
+    async def _message(self, fields: Fields) -> Fields:
+        kind = str(fields.get("content_type", "text/plain"))
+        return {"status": await self.endpoint.send_message(self._target(fields), str(fields["body"]), kind)}
+
+    async def _options(self, fields: Fields) -> Fields:
+        timeout = fields.get("timeout")
+        seconds = None if timeout is None else float(timeout)
+        return {"status": await self.endpoint.options(self._target(fields), seconds)}
+
+    async def _stats(self, fields: Fields) -> Fields:
+        return stats_fields(await self._call_of(fields).stats())
+
+    async def _sdp(self, fields: Fields) -> Fields:
+        local, remote = self.endpoint.agent.descriptions(self._call_of(fields).ident)
+        return {"local": local.decode("utf-8", "replace"), "remote": remote.decode("utf-8", "replace")}
+
+    async def _tone(self, fields: Fields) -> Fields:
+        """The audio of the calls that come after."""
+        self._setup = MediaSetup(audio=Tone(float(fields["frequency"])), video=self._setup.video)
+        return {}
+
+    async def _color(self, fields: Fields) -> Fields:
+        """The video of the calls that come after."""
+        red, green, blue = (int(part) for part in fields["color"])
+        self._setup = MediaSetup(audio=self._setup.audio, video=TestPattern(color=(red, green, blue)))
+        return {}
+
+
+class StdinLines:
+    """The lines of standard input, read in a thread of their own, as an async iterator."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._from_thread = runtime.thread_caller()
+        self._lines: deque[str | None] = deque()
+        self._bell = runtime.event()
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+
+    def _read(self) -> None:
+        while True:
+            line = sys.stdin.readline(_MAX_LINE)
+            item = line or None
+            try:
+                self._from_thread(lambda item=item: self._put(item))  # type: ignore[misc]
+            except RuntimeError:
+                return  # the loop is gone
+            if item is None:
+                return
+
+    def _put(self, line: str | None) -> None:
+        self._lines.append(line)
+        self._bell.set()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while True:
+            while not self._lines:
+                await self._bell.wait()
+                self._bell = self._runtime.event()
+            line = self._lines.popleft()
+            if line is None:
+                return
+            if line.strip():
+                yield line
+
+
+async def run_agent(runtime: Runtime, account: Account | None, *, register: bool, include_loopback: bool) -> int:
+    """The command: serves standard input until it ends."""
+
+    def write(fields: Fields) -> None:
+        print(json.dumps(fields, ensure_ascii=False), flush=True)
+
+    media = AiortcEngine(include_loopback=include_loopback)
+    try:
+        async with runtime.task_group() as tasks:
+            agent = JsonAgent(runtime, tasks, media, write)
+            if account is not None:
+                await agent.start(account, register=register)
+            await agent.serve(aiter(StdinLines(runtime)))
+            tasks.cancel()
+    finally:
+        media.close()
+    return 0

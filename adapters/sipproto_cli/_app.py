@@ -1,0 +1,241 @@
+"""The `sipproto` command."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Annotated
+
+import typer
+
+import sipproto
+from sipproto_cli._common import Account, CommandProblem, RuntimeName, check_account, run, say
+
+app = typer.Typer(
+    name="sipproto",
+    help="SIP over WebSocket with WebRTC media: make, take and script calls. Start with `sipproto demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Server = Annotated[str, typer.Option("--ws", "--server", help="The server, e.g. wss://sip.example.com:443/ws")]
+User = Annotated[str, typer.Option("--user", help="User name, without the domain")]
+Domain = Annotated[str | None, typer.Option("--domain", help="SIP domain; the host of the server when not given")]
+Password = Annotated[
+    str | None,
+    typer.Option(envvar="SIPPROTO_PASSWORD", help="Better given in SIPPROTO_PASSWORD than on the command line"),
+]
+Name = Annotated[str, typer.Option("--name", help="Display name that the other side sees")]
+CaFile = Annotated[str | None, typer.Option("--ca-file", help="PEM file with the authority of a private server")]
+Runtime = Annotated[RuntimeName, typer.Option("--runtime", help="The event loop to run on")]
+Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines")]
+Loopback = Annotated[bool, typer.Option("--loopback", help="Offer 127.0.0.1 for media too (peers on this machine)")]
+Duration = Annotated[float | None, typer.Option(min=0.1, help="Hang up after so many seconds")]
+Record = Annotated[str | None, typer.Option(help="Record what is heard and seen to this file (.mkv .mp4 .wav)")]
+Tone = Annotated[float, typer.Option(min=20, max=20000, help="Send a tone of so many Hz")]
+File = Annotated[str | None, typer.Option("--file", help="Send the audio (and video) of this file instead")]
+Video = Annotated[bool, typer.Option("--video/--no-video", help="With video")]
+
+
+def account_of(
+    server: str, user: str, domain: str | None, password: str | None, name: str = "", ca_file: str | None = None
+) -> Account:
+    from sipproto.errors import LocalProtocolError
+    from sipproto_client import parse_server_url
+
+    try:
+        host = parse_server_url(server).host
+    except LocalProtocolError as error:
+        raise CommandProblem(str(error)) from None
+    account = Account(
+        server=server, user=user, domain=domain or host, password=password, display_name=name, ca_file=ca_file
+    )
+    check_account(account)
+    return account
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+@app.command()
+def demo(
+    runtime: Runtime = RuntimeName.ASYNCIO,
+    as_json: Json = False,
+    ladder: Annotated[bool, typer.Option("--ladder", help="Print all SIP messages at the end")] = False,
+) -> None:
+    """Show a real call: a server and two endpoints on this machine, audio and video, INFO, digits, hold."""
+    from sipproto_cli._demo import run_demo
+
+    def out(fields: dict[str, object]) -> None:
+        print(json.dumps(fields))
+
+    output = out if as_json else None
+    raise typer.Exit(run(runtime, lambda rt: run_demo(rt, json_output=output, ladder_wanted=ladder)))
+
+
+@app.command()
+def call(
+    target: Annotated[str, typer.Argument(help="Whom to call: sip:600@example.com, or a number of the domain")],
+    server: Server,
+    user: User,
+    domain: Domain = None,
+    password: Password = None,
+    name: Name = "",
+    ca_file: CaFile = None,
+    video: Video = False,
+    tone: Tone = 440.0,
+    file: File = None,
+    record: Record = None,
+    duration: Duration = None,
+    register: Annotated[bool, typer.Option("--register", help="Register before calling")] = False,
+    loopback: Loopback = False,
+    as_json: Json = False,
+    runtime: Runtime = RuntimeName.ASYNCIO,
+) -> None:
+    """Call somebody, send a tone and a test picture, print what comes back. Ends with the call, after --duration, or Ctrl-C."""
+    from sipproto_cli._call import CallOptions, run_call
+
+    account = account_of(server, user, domain, password, name, ca_file)
+    settings = CallOptions(
+        video=video,
+        tone=tone,
+        file=file,
+        record=record,
+        duration=duration,
+        json=as_json,
+        register=register,
+        include_loopback=loopback,
+    )
+    raise typer.Exit(run(runtime, lambda rt: run_call(rt, account, target, settings)))
+
+
+@app.command()
+def answer(
+    server: Server,
+    user: User,
+    domain: Domain = None,
+    password: Password = None,
+    name: Name = "",
+    ca_file: CaFile = None,
+    video: Video = True,
+    tone: Tone = 660.0,
+    file: File = None,
+    record: Record = None,
+    duration: Duration = None,
+    once: Annotated[bool, typer.Option("--once", help="End after the first call")] = False,
+    loopback: Loopback = False,
+    as_json: Json = False,
+    runtime: Runtime = RuntimeName.ASYNCIO,
+) -> None:
+    """Register and answer whoever calls, one after the other."""
+    from sipproto_cli._call import CallOptions, run_answer
+
+    account = account_of(server, user, domain, password, name, ca_file)
+    settings = CallOptions(
+        video=video,
+        tone=tone,
+        file=file,
+        record=record,
+        duration=duration,
+        json=as_json,
+        register=True,
+        include_loopback=loopback,
+    )
+    raise typer.Exit(run(runtime, lambda rt: run_answer(rt, account, settings, once=once)))
+
+
+@app.command()
+def register(
+    server: Server,
+    user: User,
+    domain: Domain = None,
+    password: Password = None,
+    ca_file: CaFile = None,
+    stay: Annotated[bool, typer.Option("--stay", help="Stay registered until Ctrl-C")] = False,
+    runtime: Runtime = RuntimeName.ASYNCIO,
+) -> None:
+    """Register once, say what the server granted, and remove the registration again."""
+    from sipproto_cli._simple import run_register
+
+    account = account_of(server, user, domain, password, "", ca_file)
+    raise typer.Exit(run(runtime, lambda rt: run_register(rt, account, stay=stay)))
+
+
+@app.command("options")
+def options_(
+    server: Server,
+    target: Annotated[str | None, typer.Argument(help="Whom to ask; the domain itself when not given")] = None,
+    user: User = "anonymous",
+    domain: Domain = None,
+    password: Password = None,
+    ca_file: CaFile = None,
+    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for the answer")] = 5.0,
+    runtime: Runtime = RuntimeName.ASYNCIO,
+) -> None:
+    """Ask whether a server or user is there; prints the status of the answer."""
+    from sipproto_cli._simple import run_options
+
+    account = account_of(server, user, domain, password, "", ca_file)
+    raise typer.Exit(run(runtime, lambda rt: run_options(rt, account, target, timeout)))
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one")] = 8088,
+    realm: Annotated[str, typer.Option(help="Domain of the users")] = "sipproto.local",
+    user: Annotated[
+        list[str] | None, typer.Option("--user", help="name:password, as often as wanted; alice and bob when none")
+    ] = None,
+    runtime: Runtime = RuntimeName.ASYNCIO,
+) -> None:
+    """Run the embedded server: registrar, relay between users, echo at 600, a room at 700."""
+    from sipproto_cli._simple import parse_users, run_serve
+
+    users = parse_users(user or [])
+    raise typer.Exit(run(runtime, lambda rt: run_serve(rt, host, port, realm, users)))
+
+
+@app.command()
+def agent(
+    server: Annotated[str | None, typer.Option("--ws", "--server", help="Connect at once")] = None,
+    user: Annotated[str | None, typer.Option(help="User name")] = None,
+    domain: Domain = None,
+    password: Password = None,
+    name: Name = "",
+    ca_file: CaFile = None,
+    register: Annotated[bool, typer.Option("--register", help="Register at once")] = False,
+    loopback: Loopback = False,
+    runtime: Runtime = RuntimeName.ASYNCIO,
+) -> None:
+    """An endpoint driven by JSON lines on standard input, for bots and test benches (docs/agent.md)."""
+    from sipproto_cli._agent import run_agent
+
+    account = None
+    if server is not None:
+        if user is None:
+            raise CommandProblem("--server needs --user")
+        account = account_of(server, user, domain, password, name, ca_file)
+    raise typer.Exit(run(runtime, lambda rt: run_agent(rt, account, register=register, include_loopback=loopback)))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(sipproto.__version__)
+
+
+def main() -> None:
+    """The entry point of the `sipproto` command."""
+    try:
+        app()
+    except CommandProblem as error:
+        raise SystemExit(say(str(error))) from None

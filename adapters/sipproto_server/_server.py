@@ -1,0 +1,181 @@
+"""The embedded server on an event loop: accepts WebSockets and runs the core."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from sipproto.agent import MediaEngine
+from sipproto.agent import inputs as i
+from sipproto.agent import outputs as o
+from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, OpenMedia
+from sipproto.errors import SipProtoError
+from sipproto.transaction import FlowId
+from sipproto_client import WebSocketFlow
+from sipproto_client.port import Runtime, Stream, TaskGroup
+from sipproto_server._core import PrepareMedia, ServerConfig, ServerCore, ServerOutput, Service
+from sipproto_wsproto import HandshakeGuard, WebSocketConnection, WebSocketLimits
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_MAX_CONNECTIONS = 1000
+
+
+class ServiceEngine(MediaEngine, Protocol):
+    """A media engine that can be told what a call is for."""
+
+    def serve(self, call: CallId, service: Service) -> None: ...
+
+
+class Server:
+    """A running server; `port` is where it listens."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: ServerConfig,
+        *,
+        media: ServiceEngine | None,
+        guard: HandshakeGuard | None,
+        watch: Callable[[ServerOutput], None] | None,
+    ) -> None:
+        self._runtime = runtime
+        self.core = ServerCore(config)
+        self._media = media
+        self._guard = guard
+        self._watch = watch
+        self._from_thread = runtime.thread_caller()
+        self._flows: dict[FlowId, WebSocketFlow] = {}
+        self._next_flow = 0
+        self._timer_bell = runtime.event()
+        self._timer_at: float | None = None
+        self._started = runtime.event()
+        self._closed = False
+        self.port = 0
+
+    def step(self, what: i.Notice | MediaInput) -> None:
+        if self._closed:
+            return
+        for output in self.core.handle(what, self._runtime.now()):
+            self._carry_out(output)
+            if self._watch is not None:
+                self._watch(output)
+        deadline = self.core.next_timeout()
+        if deadline is not None and (self._timer_at is None or deadline < self._timer_at):
+            self._timer_bell.set()
+
+    def _carry_out(self, output: ServerOutput) -> None:
+        match output:
+            case o.SendData(flow=flow, data=data):
+                if (runner := self._flows.get(flow)) is not None:
+                    runner.send(data)
+            case o.CloseFlow(flow=flow):
+                if (runner := self._flows.get(flow)) is not None:
+                    runner.close()
+            case PrepareMedia(call=call, service=service):
+                if self._media is not None:
+                    self._media.serve(call, service)
+            case OpenMedia() | ApplyMedia() | CollectStats() | CloseMedia():
+                if self._media is not None:
+                    self._media.perform(output, self._media_reported)
+            case _:
+                pass
+
+    def _media_reported(self, reply: MediaInput) -> None:
+        try:
+            self._from_thread(lambda: self.step(reply))
+        except RuntimeError:
+            pass  # the loop is gone
+
+    async def run_timer(self) -> None:
+        while True:
+            self._timer_at = self.core.next_timeout()
+            seconds = None if self._timer_at is None else max(0.0, self._timer_at - self._runtime.now())
+            if await self._runtime.wait(self._timer_bell, seconds):
+                self._timer_bell = self._runtime.event()
+            else:
+                self._timer_at = None
+                self.step(i.TimeoutElapsed())
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        transport = "WS" if tls is None else "WSS"
+
+        def started(actual: int) -> None:
+            self.port = actual
+            self._started.set()
+
+        async def serve(stream: Stream) -> None:
+            if len(self._flows) < _MAX_CONNECTIONS:
+                await self._connection(stream, transport)
+
+        await self._runtime.serve(host, port, tls, serve, started)
+
+    async def _connection(self, stream: Stream, transport: str) -> None:
+        self._next_flow += 1
+        flow = self._next_flow
+        connection = WebSocketConnection(client=False, guard=self._guard, limits=WebSocketLimits())
+        runner = WebSocketFlow(self._runtime, stream, connection, self._notice, flow, transport)
+        self._flows[flow] = runner
+        try:
+            await runner.run()
+        finally:
+            self._flows.pop(flow, None)
+
+    def _notice(self, what: i.Input) -> None:
+        if isinstance(what, i.FlowOpened | i.FlowClosed | i.DataReceived):
+            self.step(what)
+
+    async def wait_started(self) -> None:
+        await self._started.wait()
+
+    def close(self) -> None:
+        self._closed = True
+
+
+@asynccontextmanager
+async def run_server(
+    runtime: Runtime,
+    config: ServerConfig,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    media: ServiceEngine | None = None,
+    guard: HandshakeGuard | None = None,
+    watch: Callable[[ServerOutput], None] | None = None,
+) -> AsyncIterator[Server]:
+    """A server for the length of a block. It listens on loopback unless told otherwise; `port` 0 takes a free one.
+
+    Without a `guard`, connections must name a loopback host and come from no web page. Raises OSError when the address
+    is taken.
+    """
+    guard = guard or HandshakeGuard(hosts=LOOPBACK if host in ("127.0.0.1", "::1", "localhost") else None)
+    async with _errors_alone(), runtime.task_group() as tasks:
+        server = Server(runtime, config, media=media, guard=guard, watch=watch)
+        await _start(server, tasks, host, port, tls)
+        try:
+            yield server
+        finally:
+            server.close()
+            tasks.cancel()
+
+
+async def _start(server: Server, tasks: TaskGroup, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    tasks.start_soon(server.run_timer)
+    tasks.start_soon(server.listen, host, port, tls)
+    await server.wait_started()
+
+
+@asynccontextmanager
+async def _errors_alone() -> AsyncIterator[None]:
+    """A single error comes out of a task group as itself."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, OSError | SipProtoError):
+            raise error from None
+        raise

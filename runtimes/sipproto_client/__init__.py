@@ -1,0 +1,29 @@
+"""The awaitable client, written once over a small runtime port."""
+
+from sipproto_client._endpoint import Call, Endpoint, Media, Subscription, run_endpoint
+from sipproto_client._flow import (
+    FlowSettings,
+    ServerUrl,
+    TlsSettings,
+    WebSocketFlow,
+    describe_error,
+    parse_server_url,
+)
+from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
+
+__all__ = [
+    "Call",
+    "CommandError",
+    "Endpoint",
+    "EndpointClosed",
+    "EventsLost",
+    "FlowSettings",
+    "Media",
+    "ServerUrl",
+    "Subscription",
+    "TlsSettings",
+    "WebSocketFlow",
+    "describe_error",
+    "parse_server_url",
+    "run_endpoint",
+]

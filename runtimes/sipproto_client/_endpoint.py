@@ -1,0 +1,443 @@
+"""The awaitable client: one engine driven on one event loop, written once over the runtime port."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from sipproto.agent import AgentConfig, MediaEngine, UserAgent
+from sipproto.agent import inputs as i
+from sipproto.agent import outputs as o
+from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, MediaReport, OpenMedia
+from sipproto.errors import LocalProtocolError, SipProtoError
+from sipproto.sdp import Direction
+from sipproto.transaction import FlowId
+from sipproto_client._flow import FlowSettings, WebSocketFlow, open_flow, parse_server_url
+from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
+from sipproto_client.port import Event, Runtime, TaskGroup
+
+_MAX_EVENTS = 2000
+Media = tuple[tuple[str, Direction], ...]
+Tap = Callable[[str, object], None]
+
+
+class _Pending:
+    __slots__ = ("done", "outcome")
+
+    def __init__(self, done: Event) -> None:
+        self.done = done
+        self.outcome: o.Outcome | None = None
+
+
+class Subscription:
+    """Events as an async iterator. Bounded: a subscriber that does not keep up gets EventsLost."""
+
+    def __init__(self, endpoint: Endpoint, wanted: Callable[[o.Event], bool]) -> None:
+        self._endpoint = endpoint
+        self._wanted = wanted
+        self._queue: deque[o.Event] = deque()
+        self._bell = endpoint.runtime.event()
+        self._over = False
+        self._lost = False
+
+    def offer(self, event: o.Event) -> None:
+        if not self._wanted(event) or self._over:
+            return
+        if len(self._queue) >= _MAX_EVENTS:
+            self._lost = True
+            self.finish()
+            return
+        self._queue.append(event)
+        self._bell.set()
+
+    def finish(self) -> None:
+        self._over = True
+        self._bell.set()
+
+    def close(self) -> None:
+        """Ends the subscription; what is queued is dropped."""
+        self._queue.clear()
+        self.finish()
+        self._endpoint.unsubscribe(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> o.Event:
+        while not self._queue:
+            if self._lost:
+                raise EventsLost(f"more than {_MAX_EVENTS} events waited for this subscriber")
+            if self._over:
+                raise StopAsyncIteration
+            await self._bell.wait()
+            self._bell = self._endpoint.runtime.event()
+        return self._queue.popleft()
+
+
+class Call:
+    """A call as its application sees it. Every method that waits raises CommandError when the peer or network refuse."""
+
+    def __init__(self, endpoint: Endpoint, ident: CallId, incoming: o.IncomingCall | None = None) -> None:
+        self._endpoint = endpoint
+        self.ident = ident
+        self.incoming = incoming
+        self.held_by: set[o.Originator] = set()
+        self.ended: o.CallEnded | None = None
+        self._ended = endpoint.runtime.event()
+        self._events: list[Subscription] = []
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def events(self) -> Subscription:
+        """The events of this call from now on, ending after CallEnded. Use it as a context manager."""
+        return self._endpoint.events(lambda event: getattr(event, "call", None) == self.ident)
+
+    async def wait_ended(self) -> o.CallEnded:
+        """Waits for the end and says why."""
+        await self._ended.wait()
+        assert self.ended is not None
+        return self.ended
+
+    def note(self, event: o.Event) -> None:
+        match event:
+            case o.CallHeld(originator=who):
+                self.held_by.add(who)
+            case o.CallResumed(originator=who):
+                self.held_by.discard(who)
+            case o.CallEnded():
+                self.ended = event
+                self._ended.set()
+            case _:
+                pass
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    async def answer(self, media: Media = (), *, setup: object = None, body: bytes = b"") -> None:
+        """Answers an incoming call and waits until it is established."""
+        self._endpoint.prepare(self.ident, setup)
+        await self._endpoint.run(lambda n: i.Answer(command=n, call=self.ident, media=media, body=body))
+
+    async def hang_up(self, status: int = 603, reason: str | None = None) -> None:
+        """Ends the call in any state; `status` is for a caller that was not answered. Fine when it has ended already."""
+        if self.ended is None:
+            await self._endpoint.run(lambda n: i.HangUp(command=n, call=self.ident, status=status, reason=reason))
+
+    async def hold(self) -> None:
+        await self._endpoint.run(lambda n: i.Hold(command=n, call=self.ident))
+
+    async def resume(self) -> None:
+        await self._endpoint.run(lambda n: i.Resume(command=n, call=self.ident))
+
+    async def send_info(self, content_type: str, body: bytes) -> int:
+        """INFO; returns the status of the answer."""
+        result = await self._endpoint.run(
+            lambda n: i.SendInfo(command=n, call=self.ident, content_type=content_type, body=body)
+        )
+        return int(str(result))
+
+    async def send_dtmf(self, digits: str, *, duration: int = 160, gap: float = 0.1) -> None:
+        """Digits, one after the other; `duration` of each in milliseconds, `gap` in seconds."""
+        await self._endpoint.run(
+            lambda n: i.SendDtmf(command=n, call=self.ident, digits=digits, duration=duration, gap=gap)
+        )
+
+    async def stats(self) -> MediaReport:
+        """What the media engine measures right now."""
+        result = await self._endpoint.run(lambda n: i.GetStats(command=n, call=self.ident))
+        assert isinstance(result, MediaReport)
+        return result
+
+
+class Endpoint:
+    """A user agent on an event loop. Made by `open_endpoint` of a runtime package."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: AgentConfig,
+        tasks: TaskGroup,
+        *,
+        media: MediaEngine | None,
+        flow: FlowSettings,
+        tap: Tap | None,
+    ) -> None:
+        self.runtime = runtime
+        self.agent = UserAgent(config)
+        self._tasks = tasks
+        self._media = media
+        self._settings = flow
+        self._tap = tap
+        self._from_thread = runtime.thread_caller()
+        self._flows: dict[FlowId, WebSocketFlow] = {}
+        self._closing: set[FlowId] = set()
+        self._pending: dict[i.CommandId, _Pending] = {}
+        self._subscriptions: list[Subscription] = []
+        self._calls: dict[CallId, Call] = {}
+        self._next_command = 0
+        self._next_call = 0
+        self._timer_bell = runtime.event()
+        self._timer_at: float | None = None
+        self._closed = False
+
+    # -- the driver: inputs in, outputs carried out in order -----------------------------------------------------------
+
+    def step(self, what: i.Input) -> None:
+        """Gives one input to the engine and carries out its outputs. Never waits."""
+        if self._closed:
+            return
+        if self._tap is not None:
+            self._tap("in", what)
+        for output in self.agent.handle(what, self.runtime.now()):
+            if self._tap is not None:
+                self._tap("out", output)
+            self._carry_out(output)
+        deadline = self.agent.next_timeout()
+        if deadline is not None and (self._timer_at is None or deadline < self._timer_at):
+            self._timer_bell.set()
+
+    def _carry_out(self, output: o.Output) -> None:
+        match output:
+            case o.SendData(flow=flow, data=data):
+                if (runner := self._flows.get(flow)) is not None:
+                    runner.send(data)
+            case o.OpenFlow(flow=flow, server=server):
+                self._tasks.start_soon(self._run_flow, flow, server)
+            case o.CloseFlow(flow=flow):
+                self._closing.add(flow)
+                if (runner := self._flows.get(flow)) is not None:
+                    runner.close()
+            case o.CommandSucceeded(command=command) | o.CommandFailed(command=command):
+                if (pending := self._pending.get(command)) is not None:
+                    pending.outcome = output
+                    pending.done.set()
+            case OpenMedia() | ApplyMedia() | CollectStats() | CloseMedia():
+                if self._media is not None:
+                    self._media.perform(output, self._media_reported)
+            case _:
+                self._publish(output)
+
+    def _media_reported(self, reply: MediaInput) -> None:
+        """May be called on any thread."""
+        try:
+            self._from_thread(lambda: self.step(reply))
+        except RuntimeError:
+            pass  # the loop is gone, and with it everybody who could care
+
+    async def _run_flow(self, flow: FlowId, server: str) -> None:
+        def opened(runner: WebSocketFlow) -> None:
+            self._flows[flow] = runner
+            if flow in self._closing:  # given up while connecting
+                runner.close()
+
+        try:
+            url = parse_server_url(server)
+        except LocalProtocolError as error:
+            self.step(i.OpenFlowFailed(flow=flow, error=str(error)))
+            return
+        try:
+            await open_flow(self.runtime, url, self._settings, flow, self.step, opened)
+        finally:
+            self._flows.pop(flow, None)
+            self._closing.discard(flow)
+
+    async def run_timer(self) -> None:
+        """Sleeps until the engine wants to be woken; a step that makes that earlier rings the bell."""
+        while True:
+            self._timer_at = self.agent.next_timeout()
+            seconds = None if self._timer_at is None else max(0.0, self._timer_at - self.runtime.now())
+            if await self.runtime.wait(self._timer_bell, seconds):
+                self._timer_bell = self.runtime.event()
+            else:
+                # A loop may wake a hair early; the engine is told the time that it asked for.
+                self._timer_at = None
+                self.step(i.TimeoutElapsed())
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def events(self, wanted: Callable[[o.Event], bool] = lambda _: True) -> Subscription:
+        """The events from now on that `wanted` chooses. Use it as a context manager, iterate with `async for`."""
+        subscription = Subscription(self, wanted)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    def _publish(self, event: o.Event) -> None:
+        ident: CallId | None = getattr(event, "call", None)
+        if isinstance(event, o.IncomingCall):
+            self._calls[event.call] = Call(self, event.call, event)
+        call = self._calls.get(ident) if ident is not None else None
+        if call is not None:
+            call.note(event)
+        for subscription in list(self._subscriptions):
+            subscription.offer(event)
+        if isinstance(event, o.CallEnded):
+            self._calls.pop(event.call, None)
+
+    async def incoming_calls(self) -> AsyncIterator[Call]:
+        """Every incoming call from now on. Answer or hang up each; else it is refused after `waits.answer`."""
+        with self.events(lambda event: isinstance(event, o.IncomingCall)) as events:
+            async for event in events:
+                assert isinstance(event, o.IncomingCall)
+                if (call := self._calls.get(event.call)) is not None:
+                    yield call
+
+    def call_of(self, ident: CallId) -> Call | None:
+        """The call of that name, while it lasts."""
+        return self._calls.get(ident)
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    async def run(self, make: Callable[[i.CommandId], i.Command]) -> object:
+        """Gives a command to the engine and waits for its outcome.
+
+        Returns the result. Raises CommandError when it fails, LocalProtocolError when it is not possible now, and
+        EndpointClosed when the endpoint ends meanwhile. When the waiting is cancelled the command goes on unheard.
+        """
+        if self._closed:
+            raise EndpointClosed("the endpoint is closed")
+        self._next_command += 1
+        number = self._next_command
+        pending = self._pending[number] = _Pending(self.runtime.event())
+        try:
+            self.step(make(number))
+            await pending.done.wait()
+        finally:
+            del self._pending[number]
+        outcome = pending.outcome
+        if isinstance(outcome, o.CommandFailed):
+            raise CommandError(outcome)
+        if outcome is None:
+            raise EndpointClosed("the endpoint was closed")
+        return outcome.result
+
+    async def connect(self, server: str) -> None:
+        """Connects to a server, e.g. `wss://sip.example.com/ws`."""
+        parse_server_url(server)
+        await self.run(lambda n: i.Connect(command=n, server=server))
+
+    async def register(self, expires: int | None = None) -> o.Registration:
+        """Registers and keeps registered."""
+        result = await self.run(lambda n: i.Register(command=n, expires=expires))
+        assert isinstance(result, o.Registration)
+        return result
+
+    async def unregister(self) -> None:
+        await self.run(lambda n: i.Unregister(command=n))
+
+    def new_call(self) -> Call:
+        """A call that is not made yet: subscribe to its events, then give it to `call`."""
+        self._next_call += 1
+        call = Call(self, f"out-{self._next_call}")
+        self._calls[call.ident] = call
+        return call
+
+    async def call(
+        self,
+        target: str,
+        media: Media = (),
+        *,
+        call: Call | None = None,
+        setup: object = None,
+        body: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> Call:
+        """Calls `target` and waits until the call is established.
+
+        `media`: pairs of kind and direction; `setup`: what the media engine sends and does with what it gets, passed to
+        its `prepare`. When the waiting is cancelled the call is given up, too.
+        """
+        call = call or self.new_call()
+        established = False
+        try:
+            self.prepare(call.ident, setup)
+            await self.run(
+                lambda n: i.Invite(command=n, call=call.ident, target=target, media=media, body=body, headers=headers)
+            )
+            established = True
+        finally:
+            if not established:
+                self._give_up(call)
+        return call
+
+    def _give_up(self, call: Call) -> None:
+        if call.ended is None and call.ident in self.agent.calls:
+            self._next_command += 1
+            self.step(i.HangUp(command=self._next_command, call=call.ident))
+        self._calls.pop(call.ident, None)
+
+    def prepare(self, call: CallId, setup: object) -> None:
+        """Tells the media engine what a call sends and does with what it gets."""
+        prepare = getattr(self._media, "prepare", None)
+        if setup is not None and prepare is not None:
+            prepare(call, setup)
+
+    async def send_message(self, target: str, body: str, content_type: str = "text/plain") -> int:
+        """An instant message; returns the status of the answer."""
+        result = await self.run(
+            lambda n: i.SendMessage(command=n, target=target, body=body.encode(), content_type=content_type)
+        )
+        return int(str(result))
+
+    async def options(self, target: str, timeout: float | None = None) -> int:
+        """Asks whether somebody is there; returns the status of the answer, whatever it is."""
+        result = await self.run(lambda n: i.SendOptions(command=n, target=target, timeout=timeout))
+        return int(str(result))
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    async def shut_down(self) -> None:
+        """Ends calls, registration and connections in order, within the agent's `waits.shutdown`."""
+        if not self._closed:
+            try:
+                await self.run(lambda n: i.Shutdown(command=n))
+            except SipProtoError:
+                pass  # the time was up: what the server did not confirm is over all the same
+            await self._flows_gone()
+
+    async def _flows_gone(self) -> None:
+        while self._flows:
+            await self.runtime.wait(self.runtime.event(), 0.005)
+
+    def close(self) -> None:
+        """Nothing more goes in or out; everybody who waits is told."""
+        self._closed = True
+        for pending in self._pending.values():
+            pending.done.set()
+        for subscription in self._subscriptions:
+            subscription.finish()
+
+
+@asynccontextmanager
+async def run_endpoint(
+    runtime: Runtime,
+    config: AgentConfig,
+    *,
+    media: MediaEngine | None = None,
+    flow: FlowSettings | None = None,
+    tap: Tap | None = None,
+) -> AsyncIterator[Endpoint]:
+    """An endpoint for the length of a block. On leaving it, also by cancellation, calls and registration are ended."""
+    async with runtime.task_group() as tasks:
+        endpoint = Endpoint(runtime, config, tasks, media=media, flow=flow or FlowSettings(), tap=tap)
+        tasks.start_soon(endpoint.run_timer)
+        try:
+            yield endpoint
+        finally:
+            with runtime.shield(config.waits.shutdown + 2.0):
+                await endpoint.shut_down()
+            endpoint.close()
+            tasks.cancel()

@@ -1,0 +1,143 @@
+"""The runtime port on plain trio."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import trio
+
+from sipproto_client.port import Event, Stream, TaskGroup
+
+_CHUNK = 65536
+_TrioStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+class TrioStream:
+    """A stream of trio behind the port: its own exceptions become OSError."""
+
+    def __init__(self, stream: _TrioStream, socket: trio.SocketStream) -> None:
+        self._stream = stream
+        self._socket = socket
+
+    @property
+    def local(self) -> tuple[str, int]:
+        address = self._socket.socket.getsockname()
+        return (str(address[0]), int(address[1]))
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise _as_os_error(error) from None
+
+    async def receive(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(_CHUNK))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise _as_os_error(error) from None
+
+    async def aclose(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+
+def _as_os_error(error: BaseException) -> OSError:
+    cause = error.__cause__
+    return cause if isinstance(cause, OSError) else ConnectionError("the connection is broken")
+
+
+class _Tasks:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    def start_soon(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: object) -> None:
+        self._nursery.start_soon(function, *args)
+
+    def cancel(self) -> None:
+        self._nursery.cancel_scope.cancel()
+
+
+class TrioRuntime:
+    """The port on trio. Has no state; must be used inside `trio.run`."""
+
+    def now(self) -> float:
+        return trio.current_time()
+
+    def event(self) -> Event:
+        return trio.Event()
+
+    async def wait(self, event: Event, seconds: float | None) -> bool:
+        if seconds is None:
+            await event.wait()
+            return True
+        with trio.move_on_after(max(0.0, seconds)):
+            await event.wait()
+        return event.is_set()
+
+    def task_group(self) -> AbstractAsyncContextManager[TaskGroup]:
+        return _task_group()
+
+    def shield(self, seconds: float) -> AbstractContextManager[object]:
+        return trio.move_on_after(seconds, shield=True)
+
+    def thread_caller(self) -> Callable[[Callable[[], None]], None]:
+        return trio.lowlevel.current_trio_token().run_sync_soon
+
+    async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> Stream:
+        try:
+            socket = await trio.open_tcp_stream(host, port)
+        except OSError as error:
+            raise _first(error) from None
+        if tls is None:
+            return TrioStream(socket, socket)
+        stream = trio.SSLStream(socket, tls, server_hostname=server_name, https_compatible=True)
+        try:
+            await stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            await trio.aclose_forcefully(stream)
+            raise _as_os_error(error) from None
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return TrioStream(stream, socket)
+
+    async def serve(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        handler: Callable[[Stream], Coroutine[Any, Any, None]],
+        started: Callable[[int], None],
+    ) -> None:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+        started(int(listeners[0].socket.getsockname()[1]))
+        await trio.serve_listeners(partial(_serve_one, handler, tls), listeners)
+
+
+async def _serve_one(
+    handler: Callable[[Stream], Coroutine[Any, Any, None]], tls: ssl.SSLContext | None, socket: trio.SocketStream
+) -> None:
+    stream: _TrioStream = socket
+    if tls is not None:
+        stream = trio.SSLStream(socket, tls, server_side=True, https_compatible=True)
+    try:
+        await handler(TrioStream(stream, socket))
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+def _first(error: OSError) -> OSError:
+    """The first of several failed attempts says more than their sum."""
+    cause: BaseException | None = error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause if isinstance(cause, OSError) else error
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncIterator[TaskGroup]:
+    async with trio.open_nursery() as nursery:
+        yield _Tasks(nursery)

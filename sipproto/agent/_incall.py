@@ -1,0 +1,210 @@
+"""What is exchanged inside a call: INFO, digits, statistics."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sipproto.agent._call_table import CallState
+from sipproto.agent._hub import Exchange, outcome_of_auth
+from sipproto.agent.inputs import CommandId, GetStats, SendDtmf, SendInfo
+from sipproto.agent.media import CollectStats, MediaFailed, StatsCollected
+from sipproto.agent.outputs import Cause, DtmfReceived, InfoReceived, cause_of
+from sipproto.dialog import Pairs
+from sipproto.errors import LocalProtocolError
+from sipproto.message import Request, Response, fields
+from sipproto.transaction import RequestReceived
+
+if TYPE_CHECKING:
+    from sipproto.agent._call import Call
+
+_DIGITS = re.compile(r"[0-9A-D#*,]{1,64}")
+_RELAY = re.compile(r"signal\s*=\s*([0-9A-D#*R])\s*(?:\r?\n|$)", re.IGNORECASE)
+_DURATION = re.compile(r"duration\s*=\s*([0-9]{1,5})\b", re.IGNORECASE)
+_PAUSE = 2.0  # seconds, for ","
+_MAX_PENDING = 256
+
+
+class InCall:
+    """The commands of a call that are under way, each with what it waits for."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._hub = call.hub
+        self._pending: dict[CommandId, Exchange | None] = {}
+        self._digits: deque[tuple[SendDtmf, str, bool]] = deque()  # command, digit, whether it is its last
+        self._sending = False
+
+    # -- INFO --------------------------------------------------------------------------------------------------------
+
+    def send_info(self, command: SendInfo) -> None:
+        self._call.require(CallState.ESTABLISHED)
+        self._require_room()
+        self._info(
+            command.command,
+            command.content_type,
+            command.body,
+            command.headers,
+            lambda response: self._info_answered(command.command, response),
+        )
+
+    def _require_room(self) -> None:
+        if len(self._pending) + len(self._digits) >= _MAX_PENDING:
+            raise LocalProtocolError(f"more than {_MAX_PENDING} commands of this call are under way")
+
+    def _info(
+        self,
+        command: CommandId,
+        content_type: str,
+        body: bytes,
+        headers: tuple[tuple[str, str], ...],
+        answered: Callable[[Response], None],
+    ) -> None:
+        dialog, hub = self._call.dialog, self._hub
+        assert dialog is not None
+
+        def build(credentials: Pairs) -> Request:
+            content: list[tuple[str, object]] = [("Content-Type", content_type)] if content_type else []
+            extra = [*credentials, *hub.common_headers(), *headers, *content]
+            return dialog.next_request("INFO", extra=extra, body=body)
+
+        exchange = Exchange(
+            flow=self._call.flow,
+            build=build,
+            method="INFO",
+            target=dialog.remote_target,
+            body=body,
+            on_final=answered,
+            on_failure=lambda timeout: self._info_lost(command, timeout),
+            timeout=hub.config.waits.info,
+        )
+        self._pending[command] = exchange
+        if not hub.start(exchange):
+            self._info_lost(command, False)
+
+    def _info_answered(self, command: CommandId, response: Response) -> None:
+        exchange = self._pending.pop(command, None)
+        status = response.status
+        if status < 300:
+            self._hub.succeed(command, status)
+            return
+        cause, detail = cause_of(status), f"{status} {response.reason}".strip()
+        if status in (401, 407) and exchange is not None:
+            cause, detail = outcome_of_auth(exchange)
+        self._hub.fail(command, cause, detail, status)
+
+    def _info_lost(self, command: CommandId, timeout: bool) -> None:
+        # No more than the command fails: servers that never answer an INFO exist (12.2.1.2 would end the call).
+        if self._pending.pop(command, None) is not None:
+            cause = Cause.REQUEST_TIMEOUT if timeout else Cause.CONNECTION_ERROR
+            detail = "the peer did not answer" if timeout else "the connection to the server was lost"
+            self._hub.fail(command, cause, detail)
+            self._drop_digits(command)
+
+    def info_received(self, received: RequestReceived) -> None:
+        request = received.request
+        package = request.headers.get(fields.INFO_PACKAGE)
+        if package is not None:
+            # RFC 6086 4.2.2: we have announced no package.
+            self._hub.respond(received, 469, extra=[("Recv-Info", "")])
+            return
+        self._hub.respond(received, 200)
+        media_type = request.headers.get(fields.CONTENT_TYPE)
+        essence = "" if media_type is None else media_type.essence
+        if essence in ("application/dtmf-relay", "application/dtmf"):
+            self._digit_received(essence, request.body)
+        elif essence or request.body:
+            text = request.headers.first("Content-Type") or ""
+            self._hub.emit(InfoReceived(call=self._call.ident, content_type=text, body=request.body))
+
+    def _digit_received(self, essence: str, body: bytes) -> None:
+        text = body[:1024].decode("utf-8", "replace")
+        digit, duration = text.strip()[:1], None
+        if essence == "application/dtmf-relay":
+            signal, stated = _RELAY.search(text), _DURATION.search(text)
+            digit = signal[1] if signal else ""
+            duration = int(stated[1]) if stated else None
+        if digit:
+            self._hub.emit(DtmfReceived(call=self._call.ident, digit=digit.upper(), duration=duration))
+
+    # -- digits ------------------------------------------------------------------------------------------------------
+
+    def send_dtmf(self, command: SendDtmf) -> None:
+        self._call.require(CallState.ESTABLISHED)
+        self._require_room()
+        if not _DIGITS.fullmatch(command.digits.upper()):
+            raise LocalProtocolError('digits are 0-9 A-D # * and ",", at most 64 of them')
+        if not 40 <= command.duration <= 6000 or not 0 <= command.gap <= 10:
+            raise LocalProtocolError("a digit lasts 40 to 6000 ms, with a gap of at most 10 s")
+        digits = command.digits.upper()
+        for index, digit in enumerate(digits):
+            self._digits.append((command, digit, index == len(digits) - 1))
+        if not self._sending:
+            self._sending = True
+            self.next_digit()
+
+    def next_digit(self) -> None:
+        """Sends the next digit of the queue: the one before has been answered, and the gap is over."""
+        if not self._digits:
+            self._sending = False
+            return
+        command, digit, is_last = self._digits.popleft()
+        if digit == ",":
+            self._digit_done(command, is_last, _PAUSE)
+            return
+        body = f"Signal={digit}\r\nDuration={command.duration}\r\n".encode()
+
+        def answered(response: Response) -> None:
+            if response.status >= 300:
+                self._info_answered(command.command, response)
+                self._drop_digits(command.command)
+            else:
+                self._pending.pop(command.command, None)
+                self._digit_done(command, is_last, command.duration / 1000 + command.gap)
+
+        self._info(command.command, "application/dtmf-relay", body, (), answered)
+
+    def _digit_done(self, command: SendDtmf, is_last: bool, pause: float) -> None:
+        if is_last:
+            self._hub.succeed(command.command)
+        self._call.start_timer("dtmf", pause)
+
+    def _drop_digits(self, command: CommandId) -> None:
+        self._digits = deque(item for item in self._digits if item[0].command != command)
+        if self._sending:
+            self.next_digit()
+
+    # -- statistics --------------------------------------------------------------------------------------------------
+
+    def get_stats(self, command: GetStats) -> None:
+        if self._call.is_over or not self._call.session.has_media:
+            raise LocalProtocolError(f"call {self._call.ident!r} has no media of ours")
+        self._require_room()
+        hub = self._hub
+
+        def collected(reply: object) -> None:
+            self._pending.pop(command.command, None)
+            if isinstance(reply, StatsCollected):
+                hub.succeed(command.command, reply.report)
+            else:
+                error = reply.error if isinstance(reply, MediaFailed) else "the media engine did not answer"
+                hub.fail(command.command, Cause.MEDIA_ERROR, error)
+
+        self._pending[command.command] = None
+        request = hub.next_media_request(self._call.ident, collected)
+        hub.operate(CollectStats(request=request, call=self._call.ident))
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def call_ended(self, cause: Cause, detail: str) -> None:
+        pending, self._pending = self._pending, {}
+        for command, exchange in pending.items():
+            self._hub.drop(exchange)
+            self._hub.fail(command, cause, detail)
+        waiting = dict.fromkeys(item[0].command for item in self._digits)
+        self._digits.clear()
+        for command in waiting:
+            if command not in pending:
+                self._hub.fail(command, cause, detail)

@@ -1,0 +1,82 @@
+"""What an agent is told once, at its start."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sipproto._entropy import SystemTokens
+from sipproto.auth import Secret
+from sipproto.errors import LocalProtocolError, MessageSyntaxError
+from sipproto.message import MessageLimits, SipUri, parse_sip_uri
+from sipproto.negotiation import MediaCapabilities
+from sipproto.timers import TimerValues
+from sipproto.tokens import TokenSource
+
+
+@frozen(kw_only=True)
+class AgentLimits:
+    """How much a peer or an application can make an agent hold. Passing a limit has a defined answer, given beside it."""
+
+    message: MessageLimits = MessageLimits()  # the message is dropped, a stream closed
+    calls: int = 1000  # 486 to an INVITE; LocalProtocolError to the application
+    early_dialogs: int = 16  # per call; further forks are ignored until one of them answers
+    server_transactions: int = 10_000  # requests are ignored until one ends
+    exchanges: int = 10_000  # LocalProtocolError to the application
+
+
+@frozen(kw_only=True)
+class Waits:
+    """How long an agent waits, in seconds. No wait is without end."""
+
+    connect: float = 12.0  # for a flow to open
+    ring: float = 180.0  # for the final answer to our INVITE, counted from its first provisional
+    answer: float = 60.0  # for the application to answer a call (then 480)
+    media: float = 20.0  # for a reply of the media engine
+    request: float = 32.0  # for the answer to a request outside calls; timer F ends it at 64*T1 at the latest
+    info: float = 10.0  # for the answer to INFO: some servers never give one
+    shutdown: float = 3.0  # for BYE and un-REGISTER when the agent ends
+
+
+def _no_credentials_in_aor(_: object, __: object, value: str) -> None:
+    try:
+        uri = parse_sip_uri(value)
+    except MessageSyntaxError as error:
+        raise LocalProtocolError(f"the address of record {value!r} is no SIP URI: {error}") from None
+    if uri.user is None or uri.password is not None or uri.headers:
+        raise LocalProtocolError("an address of record has a user, and neither a password nor headers")
+
+
+@frozen(kw_only=True)
+class AgentConfig:
+    """Configuration of one agent.
+
+    aor: the address of record, e.g. `sip:alice@example.com`. secrets: user names and passwords for digest.
+    register_expires: wanted lifetime of a registration in seconds (60 to 86400 are sensible).
+    capabilities: what the media engine can do; None for an agent whose application brings session descriptions itself.
+    any_user: accept calls to every user part, as a server does, and not only to our own.
+    tokens: the source of randomness; give SeededTokens to make an agent repeat itself.
+    """
+
+    aor: str = field(validator=_no_credentials_in_aor)
+    display_name: str = ""
+    secrets: tuple[Secret, ...] = ()
+    user_agent: str = "sipproto"
+    instance_id: str | None = None  # a URN, e.g. "urn:uuid:..." (RFC 5626 4.1); made from tokens when None
+    register_expires: int = 600
+    capabilities: MediaCapabilities | None = None
+    any_user: bool = False
+    accept_messages: bool = True
+    timers: TimerValues = TimerValues()
+    waits: Waits = Waits()
+    limits: AgentLimits = AgentLimits()
+    tokens: TokenSource = field(factory=SystemTokens, repr=False)
+
+    @property
+    def uri(self) -> SipUri:
+        return parse_sip_uri(self.aor)
+
+    @property
+    def registrar(self) -> str:
+        """Where REGISTER goes: the domain of the address of record (RFC 3261 10.2)."""
+        uri = self.uri
+        return str(SipUri(scheme=uri.scheme, host=uri.host, port=uri.port))

@@ -1,0 +1,218 @@
+"""Everything that can happen to an agent. What happened is in the past tense, what is asked for in the imperative.
+
+Identifiers are chosen by whoever creates the thing: `command` and the `call` of an Invite by the caller, `flow` by the
+agent for `OpenFlow` and by the runtime for accepted connections (any number not in use).
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sipproto.agent.media import CallId, MediaInput
+from sipproto.sdp import Direction
+from sipproto.transaction import FlowId
+
+CommandId = int
+
+
+@frozen(kw_only=True)
+class FlowOpened:
+    """A connection is ready for SIP: one asked for with `OpenFlow`, or one that a server has accepted.
+
+    transport: the name for Via: UDP, TCP, TLS, WS or WSS. local: our (host, port), for Via and Contact of flows that are
+    not WebSocket (RFC 7118 5 hides the address of those).
+    """
+
+    flow: FlowId
+    transport: str
+    local: tuple[str, int] | None = None
+
+
+@frozen(kw_only=True)
+class OpenFlowFailed:
+    """An `OpenFlow` did not succeed; `error` says why in one line fit for a user."""
+
+    flow: FlowId
+    error: str
+
+
+@frozen(kw_only=True)
+class DataReceived:
+    """One WebSocket message, one datagram, or any piece of a stream."""
+
+    flow: FlowId
+    data: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class FlowClosed:
+    """The connection is gone. `error` is None when it was closed in order."""
+
+    flow: FlowId
+    error: str | None = None
+
+
+@frozen(kw_only=True)
+class TimeoutElapsed:
+    """`next_timeout()` may have passed. Too early does nothing; too late fires all that is due, in order."""
+
+
+@frozen(kw_only=True)
+class Connect:
+    """Open the flow to a server, e.g. `wss://sip.example.com:443/ws`. All requests go there."""
+
+    command: CommandId
+    server: str
+
+
+@frozen(kw_only=True)
+class Register:
+    """Register, and keep registered until Unregister. `expires`: seconds, or the configured value."""
+
+    command: CommandId
+    expires: int | None = None
+
+
+@frozen(kw_only=True)
+class Unregister:
+    """Remove our binding. Succeeds at once when there is none."""
+
+    command: CommandId
+
+
+@frozen(kw_only=True)
+class Invite:
+    """Call `target`. `call` is a name of the caller's choice that is not in use.
+
+    With `media` (pairs of kind and direction) the agent negotiates; else `body` is sent as it is, or no offer at all when
+    it is empty too. The command ends when the call is established or has failed. `headers` are added to the INVITE.
+    """
+
+    command: CommandId
+    call: CallId
+    target: str
+    media: tuple[tuple[str, Direction], ...] = ()
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "application/sdp"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class Answer:
+    """Answer an incoming call. With `media`, kinds that are not named are refused; else `body` is the answer as it is."""
+
+    command: CommandId
+    call: CallId
+    media: tuple[tuple[str, Direction], ...] = ()
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "application/sdp"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class HangUp:
+    """End a call in whatever state it is: CANCEL, BYE, or a refusal with `status` (300 to 699) of an incoming one.
+
+    The call is over for the application when the command ends, which is at once (RFC 3261 15.1.1).
+    """
+
+    command: CommandId
+    call: CallId
+    status: int = 603
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class Hold:
+    """Hold a call. A refusal leaves the call as it was."""
+
+    command: CommandId
+    call: CallId
+
+
+@frozen(kw_only=True)
+class Resume:
+    """End our hold."""
+
+    command: CommandId
+    call: CallId
+
+
+@frozen(kw_only=True)
+class SendInfo:
+    """INFO in a call. The result is the status of the answer; a refusal or silence never ends the call."""
+
+    command: CommandId
+    call: CallId
+    content_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class SendDtmf:
+    """Digits (0-9 A-D * #, and "," for a pause of two seconds) as INFO `application/dtmf-relay`, one after the other.
+
+    duration: of each digit in milliseconds, 40 to 6000. gap: seconds between two digits.
+    """
+
+    command: CommandId
+    call: CallId
+    digits: str
+    duration: int = 160
+    gap: float = 0.1
+
+
+@frozen(kw_only=True)
+class SendMessage:
+    """An instant message outside of calls (RFC 3428)."""
+
+    command: CommandId
+    target: str
+    body: bytes
+    content_type: str = "text/plain"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class SendOptions:
+    """OPTIONS outside of calls. Any final answer is a success: the server is there. `timeout`: seconds."""
+
+    command: CommandId
+    target: str
+    timeout: float | None = None
+
+
+@frozen(kw_only=True)
+class GetStats:
+    """What the media engine measures of a call. The result is a MediaReport."""
+
+    command: CommandId
+    call: CallId
+
+
+@frozen(kw_only=True)
+class Shutdown:
+    """End every call, remove the registration, close the flows. Ends after `waits.shutdown` at the latest."""
+
+    command: CommandId
+
+
+Command = (
+    Connect
+    | Register
+    | Unregister
+    | Invite
+    | Answer
+    | HangUp
+    | Hold
+    | Resume
+    | SendInfo
+    | SendDtmf
+    | SendMessage
+    | SendOptions
+    | GetStats
+    | Shutdown
+)
+Notice = FlowOpened | OpenFlowFailed | DataReceived | FlowClosed | TimeoutElapsed
+Input = Notice | Command | MediaInput

@@ -1,0 +1,156 @@
+"""The media port: what the core asks of a media engine, and what the engine answers.
+
+The core decides (SDP, directions, codecs, roles), the engine executes. Each operation with a `request` gets exactly one
+reply that carries the same number: the reply named beside it, or `MediaFailed`. Notices come unasked.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import frozen
+
+from sipproto.negotiation import LocalTransport, MediaCapabilities, NegotiatedSession
+
+CallId = str
+RequestId = int
+
+
+@frozen(kw_only=True)
+class OpenMedia:
+    """Open an ICE and DTLS transport for each slot and gather its candidates. Reply: MediaOpened."""
+
+    request: RequestId
+    call: CallId
+    slots: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class ApplyMedia:
+    """Bring about what was negotiated: connect transports, start, change or stop RTP on each line. Reply: MediaApplied.
+
+    The reply means that the engine has taken the session over, not that ICE and DTLS are through: that is said by
+    `MediaStateChanged`. Transports that the session does not name are closed.
+    """
+
+    request: RequestId
+    call: CallId
+    session: NegotiatedSession
+
+
+@frozen(kw_only=True)
+class CollectStats:
+    """Reply: StatsCollected."""
+
+    request: RequestId
+    call: CallId
+
+
+@frozen(kw_only=True)
+class CloseMedia:
+    """Release everything of the call. No reply; unanswered requests of the call may stay unanswered."""
+
+    call: CallId
+
+
+MediaOperation = OpenMedia | ApplyMedia | CollectStats | CloseMedia
+
+
+class MediaState(enum.Enum):
+    """The state of all transports of a call taken together (W3C RTCPeerConnectionState)."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    FAILED = "failed"
+
+
+@frozen(kw_only=True)
+class LineStats:
+    """Figures of one media line since it started. None: this engine cannot tell.
+
+    Sizes are octets of RTP payload and headers without IP and UDP; jitter and round-trip time are seconds; the level is
+    the RMS of the decoded audio relative to full scale (0 to 1); the frequency is the strongest one in the last
+    received audio, in Hz; the colour is the mean red, green, blue (0 to 255) of the last decoded frame.
+    """
+
+    mid: str
+    kind: str
+    direction: str
+    codec: str | None = None
+    packets_sent: int = 0
+    bytes_sent: int = 0
+    packets_received: int = 0
+    bytes_received: int = 0
+    packets_lost: int | None = None
+    jitter: float | None = None
+    round_trip_time: float | None = None
+    frames_decoded: int | None = None
+    frame_width: int | None = None
+    frame_height: int | None = None
+    audio_level: float | None = None
+    audio_frequency: float | None = None
+    color: tuple[int, int, int] | None = None
+
+
+@frozen(kw_only=True)
+class MediaReport:
+    """What an engine measured of one call."""
+
+    state: MediaState
+    lines: tuple[LineStats, ...] = ()
+
+    def line(self, kind: str) -> LineStats | None:
+        """The first line of a kind."""
+        return next((line for line in self.lines if line.kind == kind), None)
+
+
+@frozen(kw_only=True)
+class MediaOpened:
+    request: RequestId
+    transports: tuple[tuple[int, LocalTransport], ...]
+
+
+@frozen(kw_only=True)
+class MediaApplied:
+    request: RequestId
+
+
+@frozen(kw_only=True)
+class StatsCollected:
+    request: RequestId
+    report: MediaReport
+
+
+@frozen(kw_only=True)
+class MediaFailed:
+    """The operation failed; `error` says why, in one line fit for a user."""
+
+    request: RequestId
+    error: str
+
+
+@frozen(kw_only=True)
+class MediaStateChanged:
+    """Notice: the transports of a call changed state."""
+
+    call: CallId
+    state: MediaState
+
+
+MediaInput = MediaOpened | MediaApplied | StatsCollected | MediaFailed | MediaStateChanged
+
+
+class MediaEngine(Protocol):
+    """A media engine. `perform` returns at once and never raises; `report` may be called from any thread."""
+
+    @property
+    def capabilities(self) -> MediaCapabilities: ...
+
+    def perform(self, operation: MediaOperation, report: Callable[[MediaInput], None]) -> None: ...
+
+    def close(self) -> None:
+        """Releases every call and every thread; waits at most a few seconds."""
+        ...

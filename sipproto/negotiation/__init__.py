@@ -1,0 +1,24 @@
+"""Offer and answer: what both sides want, what they agree on, and the way back when they do not."""
+
+from sipproto.negotiation._negotiator import TRANSITIONS, Negotiator, SignalingState, Step
+from sipproto.negotiation._values import (
+    LocalTransport,
+    MediaCapabilities,
+    MediaLine,
+    NegotiatedSession,
+    NegotiationError,
+    TransportPair,
+)
+
+__all__ = [
+    "TRANSITIONS",
+    "LocalTransport",
+    "MediaCapabilities",
+    "MediaLine",
+    "NegotiatedSession",
+    "NegotiationError",
+    "Negotiator",
+    "SignalingState",
+    "Step",
+    "TransportPair",
+]

@@ -1,0 +1,101 @@
+"""What goes into a negotiation and what comes out of it."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from sipproto.errors import Fault, RemoteProtocolError
+from sipproto.sdp import Codec, Direction, RemoteTransport
+
+
+class NegotiationError(RemoteProtocolError):
+    """The peer's description cannot be worked with; an offer is answered with 488 (RFC 3261 13.3.1.3)."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Fault.BAD_SDP, detail)
+
+    @property
+    def status_hint(self) -> int:
+        return 488
+
+
+@frozen(kw_only=True)
+class MediaCapabilities:
+    """What a media engine can do. Codecs in order of preference, each with the payload type it would like to have."""
+
+    audio: tuple[Codec, ...] = ()
+    video: tuple[Codec, ...] = ()
+    audio_extensions: tuple[str, ...] = ()
+    video_extensions: tuple[str, ...] = ()
+
+    def codecs(self, kind: str) -> tuple[Codec, ...]:
+        return {"audio": self.audio, "video": self.video}.get(kind, ())
+
+    def extensions(self, kind: str) -> tuple[str, ...]:
+        return self.audio_extensions if kind == "audio" else self.video_extensions
+
+
+@frozen(kw_only=True)
+class LocalTransport:
+    """One ICE and DTLS transport of ours, as the media engine opened it.
+
+    `candidates` are the values of `a=candidate` lines; `address` and `port` those of the default one, for the `m=` and
+    `c=` lines; `fingerprint` is (hash name in lower case, digest in upper-case hex with colons).
+    """
+
+    ice_ufrag: str
+    ice_pwd: str = field(repr=False)
+    candidates: tuple[str, ...]
+    fingerprint: tuple[str, str]
+    address: str = "0.0.0.0"
+    port: int = 9
+
+
+@frozen(kw_only=True)
+class MediaLine:
+    """One line as both sides agreed on it. `direction` is ours; `send` and `receive` carry the payload types to use.
+
+    The first codec of `send` is the one to send with.
+    """
+
+    index: int
+    mid: str
+    kind: str
+    slot: int
+    direction: Direction
+    send: tuple[Codec, ...]
+    receive: tuple[Codec, ...]
+    extensions: tuple[tuple[str, int], ...]
+    ssrc: int
+    rtx_ssrc: int
+    stream_id: str
+    track_id: str
+    remote_ssrcs: tuple[int, ...]
+    remote_direction: Direction
+
+
+@frozen(kw_only=True)
+class TransportPair:
+    """A transport in use: our slot, the peer's parameters, and who does what."""
+
+    slot: int
+    remote: RemoteTransport
+    ice_controlling: bool
+    dtls_client: bool
+
+
+@frozen(kw_only=True)
+class NegotiatedSession:
+    """The result of an offer and its answer: what a media engine has to bring about.
+
+    Slots that are not among `transports` are not needed any more. Rejected lines are left out.
+    """
+
+    lines: tuple[MediaLine, ...]
+    transports: tuple[TransportPair, ...]
+    cname: str
+
+    @property
+    def remote_hold(self) -> bool:
+        """Whether the peer takes none of our media: it holds the call (RFC 3264 8.4)."""
+        return bool(self.lines) and not any(line.remote_direction.receives for line in self.lines)

@@ -1,0 +1,194 @@
+"""What the attributes of a media part mean: codecs, directions, extensions, transports."""
+
+from __future__ import annotations
+
+import enum
+import re
+
+from attrs import field, frozen
+
+from sipproto.sdp._model import MediaDescription, SessionDescription
+
+_RTPMAP = re.compile(r"([0-9]{1,3}) ([^/ ]+)/([0-9]{1,7})(?:/([0-9]{1,2}))? *")
+_EXTMAP = re.compile(r"([0-9]{1,5})(?:/([a-z]+))? (\S+)(?: .*)?")
+_SSRC = re.compile(r"([0-9]{1,10})(?: cname:(\S+))?.*")
+
+# RFC 3551 6: payload types that mean something without an rtpmap.
+STATIC_CODECS = {
+    0: ("PCMU", 8000, 1),
+    3: ("GSM", 8000, 1),
+    8: ("PCMA", 8000, 1),
+    9: ("G722", 8000, 1),
+    13: ("CN", 8000, 1),
+    18: ("G729", 8000, 1),
+    26: ("JPEG", 90000, 1),
+    31: ("H261", 90000, 1),
+    34: ("H263", 90000, 1),
+}
+
+
+class Direction(enum.Enum):
+    """Direction of a media line, from the side of whoever wrote it (RFC 8866 6.7)."""
+
+    SENDRECV = "sendrecv"
+    SENDONLY = "sendonly"
+    RECVONLY = "recvonly"
+    INACTIVE = "inactive"
+
+    @property
+    def sends(self) -> bool:
+        return self in (Direction.SENDRECV, Direction.SENDONLY)
+
+    @property
+    def receives(self) -> bool:
+        return self in (Direction.SENDRECV, Direction.RECVONLY)
+
+    @property
+    def reversed(self) -> Direction:
+        """The same line seen from the other side."""
+        return direction(self.receives, self.sends)
+
+
+def direction(sends: bool, receives: bool) -> Direction:
+    if sends:
+        return Direction.SENDRECV if receives else Direction.SENDONLY
+    return Direction.RECVONLY if receives else Direction.INACTIVE
+
+
+@frozen(kw_only=True)
+class Codec:
+    """A payload type and what it stands for. `parameters` is the text of its fmtp line."""
+
+    payload_type: int
+    name: str
+    clock_rate: int
+    channels: int = 1
+    parameters: str = ""
+    feedback: tuple[str, ...] = ()
+
+    @property
+    def is_rtx(self) -> bool:
+        return self.name.lower() == "rtx"
+
+    @property
+    def apt(self) -> int | None:
+        """For rtx, the payload type that it repeats (RFC 4588 8.1)."""
+        value = self.parameter("apt")
+        return int(value) if value is not None and value.isdecimal() and len(value) <= 3 else None
+
+    def parameter(self, name: str) -> str | None:
+        """One parameter of the fmtp line; names are case-insensitive."""
+        for part in self.parameters.split(";"):
+            key, _, value = part.partition("=")
+            if key.strip().lower() == name.lower():
+                return value.strip()
+        return None
+
+
+@frozen(kw_only=True)
+class RemoteTransport:
+    """Where and how to reach the peer: ICE (RFC 8839) and DTLS (RFC 8842) as it described them."""
+
+    ice_ufrag: str
+    ice_pwd: str = field(repr=False)
+    candidates: tuple[str, ...] = ()
+    ice_lite: bool = False
+    fingerprints: tuple[tuple[str, str], ...] = ()
+    setup: str = "actpass"
+
+
+def codecs_of(media: MediaDescription) -> tuple[Codec, ...]:
+    """The codecs of a media line in its order of preference; formats without a meaning are left out."""
+    maps: dict[str, tuple[str, int, int]] = {}
+    for value in media.attributes("rtpmap"):
+        if match := _RTPMAP.fullmatch(value):
+            maps[match[1]] = (match[2], int(match[3]), int(match[4] or 1))
+    parameters = _by_format(media.attributes("fmtp"))
+    feedback = _by_format(media.attributes("rtcp-fb"))
+    out: list[Codec] = []
+    for fmt in dict.fromkeys(media.formats):
+        number = int(fmt) if fmt.isdecimal() and len(fmt) <= 3 else 128
+        known = maps.get(fmt) or STATIC_CODECS.get(number)
+        if number > 127 or known is None:
+            continue
+        out.append(
+            Codec(
+                payload_type=number,
+                name=known[0],
+                clock_rate=known[1],
+                channels=known[2],
+                parameters=(parameters.get(fmt) or [""])[0],
+                feedback=tuple(feedback.get(fmt, []) + feedback.get("*", [])),
+            )
+        )
+    return tuple(out)
+
+
+def _by_format(values: list[str]) -> dict[str, list[str]]:
+    out: dict[str, list[str]] = {}
+    for value in values:
+        fmt, _, rest = value.partition(" ")
+        out.setdefault(fmt, []).append(rest.strip())
+    return out
+
+
+def direction_of(sdp: SessionDescription, media: MediaDescription) -> Direction:
+    """The direction of a line; `sendrecv` when nothing is said (RFC 8866 6.7)."""
+    for section in (media.section, sdp.session):
+        for candidate in Direction:
+            if section.attribute(candidate.value) is not None:
+                return candidate
+    return Direction.SENDRECV
+
+
+def extensions_of(sdp: SessionDescription, media: MediaDescription) -> dict[str, int]:
+    """Header extensions: URI to id (RFC 8285 5)."""
+    out: dict[str, int] = {}
+    for value in sdp.inherited_all(media, "extmap"):
+        if (match := _EXTMAP.fullmatch(value)) and 1 <= int(match[1]) <= 255:
+            out.setdefault(match[3], int(match[1]))
+    return out
+
+
+def ssrcs_of(media: MediaDescription) -> tuple[int, ...]:
+    """The synchronisation sources that the peer says it sends from (RFC 5576), without those of rtx."""
+    repair = set()
+    for group in media.attributes("ssrc-group"):
+        semantics, *members = group.split()
+        if semantics in ("FID", "FEC-FR"):
+            repair.update(members[1:])
+    out: list[int] = []
+    for value in media.attributes("ssrc"):
+        match = _SSRC.fullmatch(value)
+        if match and match[1] not in repair and int(match[1]) < 2**32 and int(match[1]) not in out:
+            out.append(int(match[1]))
+    return tuple(out)
+
+
+def transport_of(sdp: SessionDescription, media: MediaDescription) -> RemoteTransport | None:
+    """The peer's transport of a line; None when it has no ICE credentials or no certificate fingerprint."""
+    ufrag, pwd = sdp.inherited(media, "ice-ufrag"), sdp.inherited(media, "ice-pwd")
+    fingerprints: list[tuple[str, str]] = []
+    for value in sdp.inherited_all(media, "fingerprint"):
+        algorithm, _, digest = value.partition(" ")
+        fingerprints.append((algorithm.lower(), digest.strip().upper()))
+    if not ufrag or not pwd or not fingerprints:
+        return None
+    return RemoteTransport(
+        ice_ufrag=ufrag,
+        ice_pwd=pwd,
+        candidates=tuple(media.attributes("candidate")),
+        ice_lite=sdp.session.attribute("ice-lite") is not None,
+        fingerprints=tuple(fingerprints),
+        setup=(sdp.inherited(media, "setup") or "actpass").lower(),
+    )
+
+
+def bundle_groups(sdp: SessionDescription) -> list[list[str]]:
+    """The mids of each BUNDLE group (RFC 8843 7)."""
+    out = []
+    for value in sdp.session.attributes("group"):
+        semantics, *mids = value.split() or [""]
+        if semantics == "BUNDLE":
+            out.append(mids)
+    return out

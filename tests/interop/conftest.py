@@ -1,0 +1,26 @@
+"""Real peers for the interop tests; a missing one is an error, because a skipped test proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .kamailio import Kamailio
+from .peers import BrowserPeer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "interop: needs the real SIP peers that tests/interop/install-peers installs")
+
+
+@pytest.fixture(scope="session")
+def kamailio() -> Iterator[Kamailio]:
+    with Kamailio() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[BrowserPeer]:
+    with BrowserPeer() as peer:
+        yield peer

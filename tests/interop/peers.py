@@ -1,0 +1,209 @@
+"""Peers that are driven by JSON lines: a command per line in, a reply or an event per line out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .kamailio import INSTALL_HINT
+
+BROWSER_FOLDER = Path(__file__).resolve().parent / "browser"
+DEFAULT_TIMEOUT = 15.0
+
+Message = dict[str, Any]
+
+
+class PeerError(Exception):
+    """The peer has answered a command with an error."""
+
+    def __init__(self, command: str, error: Mapping[str, Any]) -> None:
+        self.code = str(error.get("code", ""))
+        self.status: int | None = error.get("status")
+        super().__init__(f"{command}: {self.code}: {error.get('message', '')} (status {self.status})")
+
+
+class PeerFailure(Exception):
+    """The peer has ended, or has not said in time what was waited for."""
+
+
+class JsonPeer:
+    """A child process that speaks JSON lines; all methods wait, and may be called from several threads."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        name: str = "peer",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._changed = threading.Condition()
+        self._last_id = 0
+        self._commands: dict[int, str] = {}
+        self._replies: dict[int, Message] = {}
+        self._events: list[Message] = []
+        self._errors: deque[str] = deque(maxlen=300)
+        self._ended = False
+        self._process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            text=True,
+            errors="replace",
+            bufsize=1,
+            # A group of its own, so that close() can end what the child has started too.
+            start_new_session=True,
+        )
+        self._threads = [
+            threading.Thread(target=self._read_output, name=f"{name} output", daemon=True),
+            threading.Thread(target=self._read_errors, name=f"{name} errors", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def request(self, command: str, *, timeout: float = DEFAULT_TIMEOUT, **fields: Any) -> Message:
+        """Sends a command and returns its reply; raises PeerError if the reply is an error."""
+        return self.wait_reply(self.send(command, **fields), timeout)
+
+    def send(self, command: str, **fields: Any) -> int:
+        """Sends a command without waiting; the result is for `wait_reply()`."""
+        assert self._process.stdin is not None
+        with self._changed:
+            self._last_id += 1
+            message_id = self._last_id
+            self._commands[message_id] = command
+            try:
+                self._process.stdin.write(json.dumps({"id": message_id, "command": command, **fields}) + "\n")
+                self._process.stdin.flush()
+            except (OSError, ValueError) as error:
+                raise self._failure(f"cannot take the command {command!r}") from error
+        return message_id
+
+    def wait_reply(self, message_id: int, timeout: float = DEFAULT_TIMEOUT) -> Message:
+        command = self._commands[message_id]
+        what = f"the reply to {command!r}"
+        reply = self._wait(lambda: self._replies.pop(message_id, None), timeout, what)
+        if not reply.get("ok"):
+            raise PeerError(command, reply.get("error", {}))
+        return reply
+
+    def expect(self, event: str, *, timeout: float = DEFAULT_TIMEOUT, **match: Any) -> Message:
+        """Waits for an event with these fields and takes it out; events that do not match stay for later."""
+        wanted = {"event": event, **match}
+        return self._wait(lambda: self._take_event(wanted), timeout, f"the event {wanted}")
+
+    def pending_events(self) -> list[Message]:
+        """The events that no `expect()` has taken yet."""
+        with self._changed:
+            return list(self._events)
+
+    def forget_events(self) -> None:
+        with self._changed:
+            self._events.clear()
+
+    def errors(self) -> str:
+        """The last lines of the child's standard error."""
+        return "\n".join(self._errors)
+
+    def close(self) -> None:
+        """Ends the child: first by closing its input, then with signals to it and all it has started."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except OSError:
+            pass  # It has ended already, with a command still unread.
+        for next_signal in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                self._process.wait(timeout=5)
+                break
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(next_signal)
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # It has left nothing behind.
+        self._process.wait()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _take_event(self, wanted: Mapping[str, Any]) -> Message | None:
+        for index, event in enumerate(self._events):
+            if all(event.get(key) == value for key, value in wanted.items()):
+                return self._events.pop(index)
+        return None
+
+    def _wait(self, take: Callable[[], Message | None], timeout: float, what: str) -> Message:
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while (found := take()) is None:
+                if self._ended:
+                    raise self._failure(f"ended before {what}")
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise self._failure(f"did not send {what} in {timeout} s")
+                self._changed.wait(remaining)
+        return found
+
+    def _failure(self, text: str) -> PeerFailure:
+        waiting = "".join(f"\n  {event}" for event in self._events) or " none"
+        status = self._process.poll()
+        state = "running" if status is None else f"exit status {status}"
+        return PeerFailure(
+            f"{self.name} {text} ({state})\nevents not yet taken:{waiting}\nits last error output:\n{self.errors()}"
+        )
+
+    def _read_output(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                self._errors.append(f"not JSON: {line.rstrip()}")
+                continue
+            with self._changed:
+                if isinstance(message.get("reply"), int):
+                    self._replies[message["reply"]] = message
+                else:
+                    self._events.append(message)
+                self._changed.notify_all()
+        self._process.wait()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._errors.append(line.rstrip())
+
+
+class BrowserPeer(JsonPeer):
+    """JsSIP in headless Chromium; one process holds several pages, each with its own user agent."""
+
+    def __init__(self) -> None:
+        node = shutil.which("node")
+        if node is None or not (BROWSER_FOLDER / "node_modules").is_dir() or shutil.which("chromium") is None:
+            raise RuntimeError(f"Node.js, Chromium or the npm packages are missing: {INSTALL_HINT}")
+        super().__init__([node, "peer.mjs"], name="browser", cwd=BROWSER_FOLDER)
