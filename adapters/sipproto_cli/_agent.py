@@ -12,7 +12,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack
 from typing import Any
 
 from sipproto.agent import outputs as o
@@ -21,7 +20,7 @@ from sipproto.errors import SipProtoError
 from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_cli._common import Account
-from sipproto_client import Call, CommandError, Endpoint, run_endpoint
+from sipproto_client import Call, CommandError, Endpoint, Subscription, run_endpoint
 from sipproto_client.port import Runtime, TaskGroup
 
 Fields = dict[str, Any]
@@ -141,6 +140,16 @@ def _registration(event: o.RegistrationChanged) -> Fields:
     return {"event": name, "code": code, "status": event.status, "retry_in": event.retry_in}
 
 
+class _Life:
+    """An endpoint from its opening to its end."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.endpoint: Endpoint | None = None
+        self.ready = runtime.event()
+        self.release = runtime.event()
+        self.gone = runtime.event()
+
+
 class JsonAgent:
     """Reads commands, runs each in a task of its own, writes replies and events."""
 
@@ -151,12 +160,10 @@ class JsonAgent:
         self._tasks = tasks
         self._media = media
         self._write = write
-        self._stack = AsyncExitStack()
-        self._endpoint: Endpoint | None = None
+        self._life: _Life | None = None
         self._account: Account | None = None
         self._calls: list[str] = []  # the newest last
         self._setup = MediaSetup(audio=Tone(440.0), video=TestPattern(color=(200, 30, 30)))
-        self._closing: Callable[[], object] = lambda: None
         self._commands: dict[str, Callable[[Fields], Coroutine[Any, Any, Fields]]] = {
             "open": self._open,
             "close": self._close,
@@ -192,7 +199,7 @@ class JsonAgent:
                 self._tasks.start_soon(self._carry_out, fields)
         finally:
             with self._runtime.shield(6.0):
-                await self._stack.aclose()
+                await self._close({})
 
     def _parse(self, line: str) -> Fields | None:
         try:
@@ -233,27 +240,35 @@ class JsonAgent:
         """Opens the endpoint and connects."""
         await self._close({})
         self._account = account
-        config = account.config(capabilities=self._media.capabilities)
-        endpoint = await self._stack.enter_async_context(
-            run_endpoint(self._runtime, config, media=self._media, flow=account.flow())
-        )
-        self._endpoint = endpoint
-        subscription = self._stack.enter_context(endpoint.events())
-
-        async def pump() -> None:
-            async for event in subscription:
-                fields = event_fields(event)
-                if isinstance(event, o.CallEnded) and event.call in self._calls:
-                    self._calls.remove(event.call)
-                if isinstance(event, o.IncomingCall | o.CallStarted):
-                    self._calls.append(event.call)
-                if fields is not None:
-                    self._write(fields)
-
-        self._tasks.start_soon(pump)
-        await endpoint.connect(account.server)
+        life = self._life = _Life(self._runtime)
+        self._tasks.start_soon(self._live, account, life)
+        await life.ready.wait()
+        await self.endpoint.connect(account.server)
         if register:
-            await endpoint.register()
+            await self.endpoint.register()
+
+    async def _live(self, account: Account, life: _Life) -> None:
+        """The endpoint needs a task of its own: it lives longer than the command that opened it."""
+        config = account.config(capabilities=self._media.capabilities)
+        try:
+            async with run_endpoint(self._runtime, config, media=self._media, flow=account.flow()) as endpoint:
+                with endpoint.events() as events:
+                    self._tasks.start_soon(self._pump, events)
+                    life.endpoint = endpoint
+                    life.ready.set()
+                    await life.release.wait()
+                    await endpoint.shut_down()
+        finally:
+            life.gone.set()
+
+    async def _pump(self, events: Subscription) -> None:
+        async for event in events:
+            if isinstance(event, o.CallEnded) and event.call in self._calls:
+                self._calls.remove(event.call)
+            if isinstance(event, o.IncomingCall | o.CallStarted):
+                self._calls.append(event.call)
+            if (fields := event_fields(event)) is not None:
+                self._write(fields)
 
     async def _open(self, fields: Fields) -> Fields:
         account = Account(
@@ -268,16 +283,18 @@ class JsonAgent:
         return {}
 
     async def _close(self, _: Fields) -> Fields:
-        stack, self._stack, self._endpoint = self._stack, AsyncExitStack(), None
-        await stack.aclose()
+        life, self._life = self._life, None
+        if life is not None:
+            life.release.set()
+            await life.gone.wait()
         self._calls.clear()
         return {}
 
     @property
     def endpoint(self) -> Endpoint:
-        if self._endpoint is None:
+        if self._life is None or self._life.endpoint is None:
             raise Refused("invalid_state", "not open: give the server as an option, or send `open` first")
-        return self._endpoint
+        return self._life.endpoint
 
     def _call_of(self, fields: Fields) -> Call:
         ident = fields.get("call") or (self._calls[-1] if self._calls else None)

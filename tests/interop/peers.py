@@ -147,6 +147,9 @@ class JsonPeer:
         self._process.wait()
         for thread in self._threads:
             thread.join(timeout=5)
+        for pipe in (self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
 
     def _take_event(self, wanted: Mapping[str, Any]) -> Message | None:
         for index, event in enumerate(self._events):
