@@ -95,12 +95,12 @@ def _accepted(
     out += [f"a=extmap:{ident} {uri}" for uri, ident in line.extensions]
     if written.direction.sends:
         out.append(f"a=msid:{stream_id} {line.track_id}")
-        has_rtx = any(codec.is_rtx for codec in line.codecs)
-        if has_rtx:
-            out.append(f"a=ssrc-group:FID {line.ssrc} {line.rtx_ssrc}")
-        out.append(f"a=ssrc:{line.ssrc} cname:{cname}")
-        if has_rtx:
-            out.append(f"a=ssrc:{line.rtx_ssrc} cname:{cname}")
+    # The SSRC is announced whatever the direction: our RTCP comes from it, and a packet under way when a line stops
+    # sending would otherwise be an unknown source to the peer (Chromium then stays silent after the line resumes).
+    has_rtx = any(codec.is_rtx for codec in line.codecs)
+    if has_rtx:
+        out.append(f"a=ssrc-group:FID {line.ssrc} {line.rtx_ssrc}")
+    out += [f"a=ssrc:{ssrc} cname:{cname}" for ssrc in ((line.ssrc, line.rtx_ssrc) if has_rtx else (line.ssrc,))]
     out += [f"a=ice-ufrag:{transport.ice_ufrag}", f"a=ice-pwd:{transport.ice_pwd}"]
     out += [f"a=candidate:{candidate}" for candidate in transport.candidates]
     out.append("a=end-of-candidates")

@@ -62,7 +62,9 @@ def runtime(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def pair(request: pytest.FixtureRequest, runtime: str, kamailio: Kamailio, browser: BrowserPeer) -> Iterator[tuple[Party, Party]]:
+def pair(
+    request: pytest.FixtureRequest, runtime: str, kamailio: Kamailio, browser: BrowserPeer
+) -> Iterator[tuple[Party, Party]]:
     """Two parties, alice (always ours, over wss) and bob (over ws), as the test's parameter says."""
     agents = [start_agent(runtime, "alice")]
     alice = agents[0]
@@ -138,7 +140,9 @@ def test_audio_and_video_flow_both_ways(pair: tuple[Party, Party], caller: str) 
         wait_for(party, sees(other))
         for medium in ("audio", "video"):
             assert stats[medium]["direction"] == "sendrecv"
-        stats = wait_for(party, lambda s: all(s[m][way]["packets"] > 5 for m in ("audio", "video") for way in ("sent", "received")))
+        stats = wait_for(
+            party, lambda s: all(s[m][way]["packets"] > 5 for m in ("audio", "video") for way in ("sent", "received"))
+        )
         for medium in ("audio", "video"):
             assert stats[medium]["sent"]["bytes"] > 0 and stats[medium]["received"]["bytes"] > 0
     calling("hangup")
