@@ -1,0 +1,57 @@
+"""Draws docs/state-machines.md from the tables that run. `python docs/make_state_diagrams.py` writes it; a test compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sipproto.agent import TABLE as CALL
+from sipproto.negotiation import TRANSITIONS as SIGNALING
+from sipproto.transaction import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER
+
+TARGET = Path(__file__).with_name("state-machines.md")
+_HEAD = """# State machines
+
+Drawn by `make_state_diagrams.py` from the tables that the code runs; do not edit. Inputs that change nothing are left out.
+"""
+Edges = list[tuple[str, str, str]]
+
+
+def _diagram(title: str, edges: Edges) -> str:
+    joined: dict[tuple[str, str], list[str]] = {}
+    for source, target, label in edges:
+        joined.setdefault((source, target), []).append(label)
+    lines = [f"## {title}", "", "```mermaid", "stateDiagram-v2"]
+    for (source, target), labels in joined.items():
+        lines.append(f"    {_name(source)} --> {_name(target)}: {' / '.join(labels)}")
+    return "\n".join([*lines, "```", ""])
+
+
+def _name(text: str) -> str:
+    return text.replace("-", "_").replace(" ", "_")
+
+
+def render() -> str:
+    parts = [_HEAD]
+    machines = (
+        ("INVITE client transaction (RFC 3261 17.1.1, RFC 6026)", INVITE_CLIENT),
+        ("Other client transaction (17.1.2)", CLIENT),
+        ("INVITE server transaction (17.2.1, RFC 6026)", INVITE_SERVER),
+        ("Other server transaction (17.2.2)", SERVER),
+    )
+    for title, table in machines:
+        edges = [
+            (state.value, following.value, what.value)
+            for (state, what), (following, actions) in table.items()
+            if actions or following is not state
+        ]
+        parts.append(_diagram(title, edges))
+    parts.append(
+        _diagram("Call", [(state.value, after.value, what.value) for (state, what), (after, _) in CALL.items()])
+    )
+    signaling = [(state.value, after.value, step.value) for (state, step), after in SIGNALING.items()]
+    parts.append(_diagram("Offer and answer (RFC 3264, RFC 8829)", signaling))
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(render())

@@ -1,0 +1,80 @@
+"""What the documentation shows is true: its examples run, its diagrams are those of the tables, its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from sipproto_anyio import AnyioRuntime
+from sipproto_server import ServerConfig, run_server
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+_PATH = os.pathsep.join(str(ROOT / part) for part in (".", "runtimes", "adapters"))
+
+
+def run_example(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
+        env={**os.environ, "PYTHONPATH": _PATH},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("parse_message.py", "Smith"),
+        ("two_agents.py", "BYE"),
+        ("call_echo.py", "Hz"),
+        ("trio_call.py", "nobody: not_found 404"),
+    ],
+)
+def test_example_runs(name: str, says: str) -> None:
+    assert says in run_example(name)
+
+
+def test_selectors_example_runs() -> None:
+    async def main() -> str:
+        config = ServerConfig(realm="example.invalid", users={"alice": "secret"})
+        async with run_server(AnyioRuntime(), config) as server:
+            arguments = (str(server.port), "alice", "secret", "example.invalid")
+            return await anyio.to_thread.run_sync(run_example, "selectors_loop.py", *arguments)
+
+    assert "Unregister CommandSucceeded" in anyio.run(main)
+
+
+def test_every_example_is_tested() -> None:
+    tested = set(re.findall(r'"(\w+\.py)"', Path(__file__).read_text()))
+    assert {path.name for path in EXAMPLES.glob("*.py")} <= tested
+
+
+def test_diagrams_are_those_of_the_tables() -> None:
+    module = runpy.run_path(str(ROOT / "docs" / "make_state_diagrams.py"))
+    assert module["TARGET"].read_text() == module["render"](), "run python docs/make_state_diagrams.py"
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def test_every_cause_is_documented() -> None:
+    from sipproto import Cause
+
+    text = (ROOT / "docs" / "failures.md").read_text()
+    assert {cause.value for cause in Cause} == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
