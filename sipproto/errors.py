@@ -79,7 +79,14 @@ class MessageSyntaxError(RemoteProtocolError):
 
 
 class FramingError(RemoteProtocolError):
-    """The end of a message cannot be found in a stream (RFC 3261 18.3): the flow has to be closed."""
+    """The end of a message cannot be found in a stream (RFC 3261 18.3): the flow has to be closed.
+
+    `before` holds the messages and keep-alives that the same octets completed before the fault.
+    """
+
+    def __init__(self, fault: Fault, detail: str = "", *, before: tuple[object, ...] = ()) -> None:
+        super().__init__(fault, detail)
+        self.before = before
 
 
 def excerpt(text: str, limit: int = 60) -> str:

@@ -8,10 +8,10 @@ A command is `{"id": 7, "command": "call", ...}` on a line of standard input; on
 from __future__ import annotations
 
 import json
-import sys
+import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 from sipproto.agent import outputs as o
@@ -20,7 +20,15 @@ from sipproto.errors import SipProtoError
 from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_cli._common import Account
-from sipproto_client import Call, CommandError, Endpoint, Subscription, run_endpoint
+from sipproto_client import (
+    Call,
+    CommandError,
+    Endpoint,
+    EndpointClosed,
+    Subscription,
+    parse_server_url,
+    run_endpoint,
+)
 from sipproto_client.port import Runtime, TaskGroup
 
 Fields = dict[str, Any]
@@ -140,6 +148,13 @@ def _registration(event: o.RegistrationChanged) -> Fields:
     return {"event": name, "code": code, "status": event.status, "retry_in": event.retry_in}
 
 
+def _text(fields: Fields, name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a text")
+    return value
+
+
 class _Life:
     """An endpoint from its opening to its end."""
 
@@ -185,7 +200,7 @@ class JsonAgent:
             "color": self._color,
         }
 
-    async def serve(self, lines: AsyncIterator[str]) -> None:
+    async def serve(self, lines: AsyncIterator[str | None]) -> None:
         """Until the end of the input or `quit`; the endpoint is shut down in order then."""
         try:
             async for line in lines:
@@ -201,12 +216,14 @@ class JsonAgent:
             with self._runtime.shield(6.0):
                 await self._close({})
 
-    def _parse(self, line: str) -> Fields | None:
+    def _parse(self, line: str | None) -> Fields | None:
         try:
+            if line is None:
+                raise ValueError(f"a line of more than {_MAX_LINE} octets")
             fields = json.loads(line)
             if not isinstance(fields, dict) or not isinstance(fields.get("command"), str):
                 raise ValueError("not an object with a command")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self._write({"event": "error", "message": f"cannot read a command: {error}"})
             return None
         return fields
@@ -224,9 +241,12 @@ class JsonAgent:
             self._refuse(fields, error.code, str(error), None)
         except CommandError as error:
             self._refuse(fields, error.code, error.detail, error.status)
-        except (SipProtoError, KeyError, ValueError, TypeError) as error:
-            text = f"missing field {error}" if isinstance(error, KeyError) else str(error)
-            self._refuse(fields, "invalid_state" if isinstance(error, SipProtoError) else "bad_field", text, None)
+        except SipProtoError as error:
+            self._refuse(fields, "invalid_state", str(error), None)
+        except KeyError as error:
+            self._refuse(fields, "bad_field", f"missing field {error}", None)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            self._refuse(fields, "bad_field", str(error), None)
 
     def _refuse(self, fields: Fields, code: str, message: str, status: int | None) -> None:
         error: Fields = {"code": code, "message": message}
@@ -243,9 +263,11 @@ class JsonAgent:
         life = self._life = _Life(self._runtime)
         self._tasks.start_soon(self._live, account, life)
         await life.ready.wait()
-        await self.endpoint.connect(account.server)
+        if life.endpoint is None:
+            raise EndpointClosed("closed while it was being opened")
+        await life.endpoint.connect(account.server)
         if register:
-            await self.endpoint.register()
+            await life.endpoint.register()
 
     async def _live(self, account: Account, life: _Life) -> None:
         """The endpoint needs a task of its own: it lives longer than the command that opened it."""
@@ -259,6 +281,7 @@ class JsonAgent:
                     await life.release.wait()
                     await endpoint.shut_down()
         finally:
+            life.ready.set()
             life.gone.set()
 
     async def _pump(self, events: Subscription) -> None:
@@ -272,13 +295,15 @@ class JsonAgent:
 
     async def _open(self, fields: Fields) -> Fields:
         account = Account(
-            server=fields["url"],
-            user=fields["user"],
-            domain=fields["domain"],
-            password=fields.get("password"),
-            display_name=fields.get("display_name", ""),
-            ca_file=fields.get("ca_file"),
+            server=_text(fields, "url"),
+            user=_text(fields, "user"),
+            domain=_text(fields, "domain"),
+            password=_text(fields, "password") if fields.get("password") is not None else None,
+            display_name=_text(fields, "display_name") if "display_name" in fields else "",
+            ca_file=_text(fields, "ca_file") if fields.get("ca_file") is not None else None,
         )
+        parse_server_url(account.server)
+        account.config()  # both raise before the endpoint that is open now is closed
         await self.start(account, register=bool(fields.get("register", False)))
         return {}
 
@@ -398,47 +423,78 @@ class JsonAgent:
 
 
 class StdinLines:
-    """The lines of standard input, read in a thread of their own, as an async iterator."""
+    """The lines of standard input, read in a thread of their own, as an async iterator. None: a line that is too long."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._from_thread = runtime.thread_caller()
         self._lines: deque[str | None] = deque()
+        self._over = False
         self._bell = runtime.event()
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     def _read(self) -> None:
-        while True:
-            line = sys.stdin.readline(_MAX_LINE)
-            item = line or None
-            try:
-                self._from_thread(lambda item=item: self._put(item))  # type: ignore[misc]
-            except RuntimeError:
-                return  # the loop is gone
-            if item is None:
-                return
+        try:
+            for line in _lines_of(0):
+                self._from_thread(lambda line=line: self._put(line))  # type: ignore[misc]
+            self._from_thread(self._finish)
+        except RuntimeError:
+            pass  # the loop is gone
 
     def _put(self, line: str | None) -> None:
         self._lines.append(line)
         self._bell.set()
 
-    async def __aiter__(self) -> AsyncIterator[str]:
+    def _finish(self) -> None:
+        self._over = True
+        self._bell.set()
+
+    async def __aiter__(self) -> AsyncIterator[str | None]:
         while True:
             while not self._lines:
+                if self._over:
+                    return
                 await self._bell.wait()
                 self._bell = self._runtime.event()
             line = self._lines.popleft()
-            if line is None:
-                return
-            if line.strip():
+            if line is None or line.strip():
                 yield line
+
+
+def _lines_of(file: int) -> Iterator[str | None]:
+    """Lines of a file descriptor; None in place of one that is too long, which is skipped whole.
+
+    Not by `sys.stdin`: a thread that waits in it holds its lock, on which the interpreter dies when it ends.
+    """
+    rest, skipping = b"", False
+    while chunk := _read_some(file):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if not skipping:
+                yield line.decode("utf-8", "replace") if len(line) <= _MAX_LINE else None
+            skipping = False
+        if len(rest) > _MAX_LINE:
+            if not skipping:
+                yield None
+            rest, skipping = b"", True
+        elif skipping:
+            rest = b""
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+def _read_some(file: int) -> bytes:
+    try:
+        return os.read(file, 65536)
+    except OSError:
+        return b""  # closed from the beginning
 
 
 async def run_agent(runtime: Runtime, account: Account | None, *, register: bool, include_loopback: bool) -> int:
     """The command: serves standard input until it ends."""
 
     def write(fields: Fields) -> None:
-        print(json.dumps(fields, ensure_ascii=False), flush=True)
+        print(json.dumps(fields), flush=True)
 
     media = AiortcEngine(include_loopback=include_loopback)
     try:

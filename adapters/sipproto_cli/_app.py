@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import sipproto
-from sipproto_cli._common import Account, CommandProblem, RuntimeName, check_account, run, say
+from sipproto_cli._common import INTERRUPTED, Account, CommandProblem, RuntimeName, check_account, run, say
 
 app = typer.Typer(
     name="sipproto",
@@ -49,6 +49,8 @@ def account_of(
         host = parse_server_url(server).host
     except LocalProtocolError as error:
         raise CommandProblem(str(error)) from None
+    if ":" in host:
+        host = f"[{host}]"
     account = Account(
         server=server, user=user, domain=domain or host, password=password, display_name=name, ca_file=ca_file
     )
@@ -239,3 +241,5 @@ def main() -> None:
         app()
     except CommandProblem as error:
         raise SystemExit(say(str(error))) from None
+    except KeyboardInterrupt:  # before an event loop ran
+        raise SystemExit(say("interrupted", INTERRUPTED)) from None

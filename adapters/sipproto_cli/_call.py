@@ -13,9 +13,9 @@ from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaReport
 from sipproto_aiortc import AiortcEngine, FileSource, MediaSetup, TestPattern, Tone
 from sipproto_cli._agent import event_fields, media_of, stats_fields
-from sipproto_cli._common import Account
+from sipproto_cli._common import Account, CommandProblem, printable, say
 from sipproto_cli._view import figures
-from sipproto_client import Call, Endpoint, Subscription, run_endpoint
+from sipproto_client import Call, CommandError, Endpoint, Subscription, run_endpoint
 from sipproto_client.port import Runtime
 
 
@@ -52,21 +52,24 @@ class Reporter:
         if fields is None:
             return
         if self._json:
-            print(json.dumps(fields, ensure_ascii=False), flush=True)
+            print(json.dumps(fields), flush=True)
         elif not isinstance(event, o.ProtocolViolated):
             words = " ".join(str(v) for k, v in fields.items() if k not in ("event", "call") and v not in (None, ""))
-            self._console.print(f"{fields['event']}: {words}", markup=False)
+            self._console.print(printable(f"{fields['event']}: {words}"), markup=False, soft_wrap=True)
 
     def report(self, report: MediaReport) -> None:
         if self._json:
             print(json.dumps({"event": "stats", **stats_fields(report)}), flush=True)
             return
         for line in report.lines:
-            self._console.print(figures(line), markup=False)
+            self._console.print(figures(line), markup=False, soft_wrap=True)
 
 
-async def talk(runtime: Runtime, endpoint: Endpoint, call: Call, options: CallOptions, reporter: Reporter) -> int:
-    """Stays in an established call until its end or the time limit, then says what was measured."""
+async def talk(runtime: Runtime, call: Call, options: CallOptions, reporter: Reporter) -> None:
+    """Stays in an established call until its end or the time limit, then says what was measured.
+
+    Raises CommandProblem when it does not end in order.
+    """
     last: MediaReport | None = None
     deadline = None if options.duration is None else runtime.now() + options.duration
     try:
@@ -83,8 +86,8 @@ async def talk(runtime: Runtime, endpoint: Endpoint, call: Call, options: CallOp
     finally:
         if last is not None:
             reporter.report(last)
-    ended = call.ended
-    return 0 if ended is None or ended.cause is o.Cause.TERMINATED else 1
+    if call.ended is not None and call.ended.cause is not o.Cause.TERMINATED:
+        raise CommandProblem(f"the call was cut off: {call.ended.detail or call.ended.cause.value}")
 
 
 async def _print_events(events: Subscription, reporter: Reporter) -> None:
@@ -97,7 +100,8 @@ async def run_call(runtime: Runtime, account: Account, target: str, options: Cal
 
     async def act(endpoint: Endpoint, reporter: Reporter) -> int:
         call = await endpoint.call(account.target(target), media_of(options.audio, options.video), setup=options.setup)
-        return await talk(runtime, endpoint, call, options, reporter)
+        await talk(runtime, call, options, reporter)
+        return 0
 
     return await _with_endpoint(runtime, account, options, act)
 
@@ -105,17 +109,36 @@ async def run_call(runtime: Runtime, account: Account, target: str, options: Cal
 async def run_answer(runtime: Runtime, account: Account, options: CallOptions, *, once: bool) -> int:
     """Registers and answers calls: the first one only with `once`, else each after the other until interrupted."""
 
-    async def act(endpoint: Endpoint, reporter: Reporter) -> int:
-        async for call in endpoint.incoming_calls():
-            assert call.incoming is not None
-            video = options.video and call.incoming.video
+    async def serve(call: Call, reporter: Reporter) -> None:
+        assert call.incoming is not None
+        video = options.video and call.incoming.video
+        try:
             await call.answer(media_of(options.audio, video), setup=options.setup)
-            code = await talk(runtime, endpoint, call, options, reporter)
+            await talk(runtime, call, options, reporter)
+        except (CommandError, CommandProblem) as error:
             if once:
-                return code
+                raise
+            say(str(error))  # a caller that changed its mind is no reason to answer nobody any more
+
+    async def act(endpoint: Endpoint, reporter: Reporter) -> int:
+        with endpoint.events(_matters_to_answer) as events:
+            async for event in events:
+                if isinstance(event, o.ConnectionChanged):
+                    raise CommandProblem(f"the connection was lost: {event.error}")
+                assert isinstance(event, o.IncomingCall)
+                call = endpoint.call_of(event.call)
+                if call is not None:
+                    await serve(call, reporter)
+                    if once:
+                        break
         return 0
 
     return await _with_endpoint(runtime, account, options, act)
+
+
+def _matters_to_answer(event: o.Event) -> bool:
+    lost = isinstance(event, o.ConnectionChanged) and event.state is o.ConnectionState.DISCONNECTED
+    return lost or isinstance(event, o.IncomingCall)
 
 
 async def _with_endpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -17,6 +18,8 @@ from sipproto_client import FlowSettings, TlsSettings
 from sipproto_client.port import Runtime
 
 ERROR, INTERRUPTED = 1, 130
+# Else Ctrl-C strikes whatever task runs, such as the one whose connection has yet to carry the BYE.
+_TRIO_OPTIONS: dict[str, Any] = {"restrict_keyboard_interrupt_to_checkpoints": True}
 
 
 class RuntimeName(enum.StrEnum):
@@ -67,23 +70,30 @@ def run(name: RuntimeName, function: Callable[[Runtime], Coroutine[Any, Any, int
 
             from sipproto_trio import TrioRuntime
 
-            return trio.run(function, TrioRuntime())
+            return trio.run(function, TrioRuntime(), **_TRIO_OPTIONS)
         import anyio
 
         from sipproto_anyio import AnyioRuntime
 
-        return anyio.run(function, AnyioRuntime(), backend=name.removeprefix("anyio-"))
+        backend = name.removeprefix("anyio-")
+        options = _TRIO_OPTIONS if backend == "trio" else {}
+        return anyio.run(function, AnyioRuntime(), backend=backend, backend_options=options)
     except BaseException as error:
         return _explain(error)
 
 
 def _explain(error: BaseException) -> int:
     while isinstance(error, BaseExceptionGroup):
-        _, interrupts = error.split(lambda e: not isinstance(e, KeyboardInterrupt))
-        error = (interrupts or error).exceptions[0]
+        error = (error.subgroup(KeyboardInterrupt) or error).exceptions[0]
     match error:
         case KeyboardInterrupt():
             return say("interrupted", INTERRUPTED)
+        case BrokenPipeError():
+            # Who read our output has gone; the interpreter must not stumble over the rest of it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return say("nobody reads the output any more")
+        case ModuleNotFoundError():
+            return say(f"{error.name} is not installed: pip install 'sipproto[all]'")
         case CommandProblem() | SipProtoError() | OSError():
             return say(str(error))
         case SystemExit():
@@ -94,8 +104,13 @@ def _explain(error: BaseException) -> int:
 
 def say(text: str, code: int = ERROR) -> int:
     """One line on standard error."""
-    print(f"sipproto: {text}", file=sys.stderr)
+    print(f"sipproto: {printable(text)}", file=sys.stderr)
     return code
+
+
+def printable(text: str) -> str:
+    """What peers wrote, without what would command a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def check_account(account: Account) -> None:

@@ -22,12 +22,14 @@ async def run_register(runtime: Runtime, account: Account, *, stay: bool) -> int
         with endpoint.events() as events:
             await endpoint.connect(account.server)
             registration = await endpoint.register()
-            _console.print(f"registered for {registration.expires} s as {registration.contact}", markup=False)
+            _console.print(
+                f"registered for {registration.expires} s as {registration.contact}", markup=False, soft_wrap=True
+            )
             if not stay:
                 return 0
             async for event in events:
                 if isinstance(event, o.RegistrationChanged) and event.state is o.RegistrationState.FAILED:
-                    _console.print(f"registration failed: {event.detail}", markup=False)
+                    _console.print(f"registration failed: {event.detail}", markup=False, soft_wrap=True)
                 elif isinstance(event, o.ConnectionChanged) and event.state is o.ConnectionState.DISCONNECTED:
                     raise CommandProblem(f"the connection was lost: {event.error}")
     return 0
@@ -39,7 +41,9 @@ async def run_options(runtime: Runtime, account: Account, target: str | None, ti
         start = runtime.now()
         wanted = f"sip:{account.domain}" if target is None else account.target(target)
         status = await endpoint.options(wanted, timeout)
-        _console.print(f"{wanted} answered {status} after {1000 * (runtime.now() - start):.0f} ms", markup=False)
+        _console.print(
+            f"{wanted} answered {status} after {1000 * (runtime.now() - start):.0f} ms", markup=False, soft_wrap=True
+        )
     return 0
 
 
@@ -65,13 +69,13 @@ async def run_serve(runtime: Runtime, host: str, port: int, realm: str, users: M
     def watch(output: object) -> None:
         match output:
             case UserChanged(user=user, contact=contact):
-                _console.print(f"{user}: {'registered' if contact else 'gone'}", markup=False)
+                _console.print(f"{user}: {'registered' if contact else 'gone'}", markup=False, soft_wrap=True)
             case Relayed(method=method, target=target) if method in ("INVITE", "BYE", "MESSAGE"):
-                _console.print(f"{method} relayed to {target}", markup=False)
+                _console.print(f"{method} relayed to {target}", markup=False, soft_wrap=True)
             case o.IncomingCall(from_uri=from_uri, to_uri=to_uri):
-                _console.print(f"{from_uri} calls {to_uri}", markup=False)
+                _console.print(f"{from_uri} calls {to_uri}", markup=False, soft_wrap=True)
             case o.CallEnded(cause=cause, detail=detail):
-                _console.print(f"call ended: {cause.value} {detail}", markup=False)
+                _console.print(f"call ended: {cause.value} {detail}", markup=False, soft_wrap=True)
             case _:
                 pass
 
@@ -79,12 +83,16 @@ async def run_serve(runtime: Runtime, host: str, port: int, realm: str, users: M
     try:
         async with run_server(runtime, config, host=host, port=port, media=media, watch=watch) as server:
             address = f"[{host}]" if ":" in host else host
-            _console.print(f"listening at ws://{address}:{server.port}/ for the domain {realm}", markup=False)
+            _console.print(
+                f"listening at ws://{address}:{server.port}/ for the domain {realm}", markup=False, soft_wrap=True
+            )
             if not users:  # made up for this run: nobody could know them otherwise
                 for name, password in shown.items():
-                    _console.print(f"user {name}, password {password}", markup=False)
-            _console.print("600 echoes, 700 is a room; Ctrl-C ends the server", markup=False)
+                    _console.print(f"user {name}, password {password}", markup=False, soft_wrap=True)
+            _console.print("600 echoes, 700 is a room; Ctrl-C ends the server", markup=False, soft_wrap=True)
             await runtime.wait(runtime.event(), None)
+    except OSError as error:
+        raise CommandProblem(f"cannot listen at {host} port {port}: {error.strerror or error}") from None
     finally:
         media.close()
     return 0

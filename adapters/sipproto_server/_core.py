@@ -25,6 +25,7 @@ from sipproto.message import (
     Request,
     Response,
     SipUri,
+    Via,
     Wildcard,
     fields,
     parse_message,
@@ -37,6 +38,7 @@ from sipproto.transaction import MAGIC_COOKIE, FlowId
 
 MIN_EXPIRES, MAX_EXPIRES = 10, 3600
 _MAX_BINDINGS = 10  # per user
+_DialogKey = tuple[str, str]  # of a call with the focus: the Call-ID and the caller's tag
 
 
 @frozen(kw_only=True)
@@ -91,6 +93,14 @@ ServerOutput = o.Output | PrepareMedia | UserChanged | Relayed
 
 
 @define(kw_only=True)
+class _Flow:
+    """A connection; `proven`: somebody on it has shown a password, so that it may speak inside of calls."""
+
+    transport: str
+    proven: bool = False
+
+
+@define(kw_only=True)
 class _Binding:
     contact: NameAddr
     flow: FlowId
@@ -106,7 +116,8 @@ class ServerCore:
         self._config = config
         self._digest = DigestServer(config.realm, self._secret, config.tokens, config.algorithms)
         self._via_host = f"{token(config.tokens, 12)}.invalid"
-        self._flows: dict[FlowId, str] = {}
+        self._mark = token(config.tokens, 26)  # a secret: who does not know it cannot make answers that find their way
+        self._flows: dict[FlowId, _Flow] = {}
         self._bindings: dict[str, list[_Binding]] = {}
         self._names = {config.realm.lower(), self._via_host}
         self._out: list[ServerOutput] = []
@@ -120,8 +131,10 @@ class ServerCore:
                 accept_messages=False,
             )
         )
-        self._focus_dialogs: set[str] = set()  # Call-IDs of the calls with the focus
-        self._focus_calls: dict[CallId, str] = {}
+        self._focus_dialogs: set[_DialogKey] = set()
+        self._focus_calls: dict[CallId, _DialogKey] = {}
+        self._calling: _DialogKey = ("", "")  # the request that the focus is being told of, and the service it asks for
+        self._wanted = ""
         self._command = 0
 
     def _secret(self, user: str) -> Secret | None:
@@ -135,7 +148,7 @@ class ServerCore:
         self._out = []
         match what:
             case i.FlowOpened(flow=flow, transport=transport):
-                self._flows[flow] = transport.upper()
+                self._flows[flow] = _Flow(transport=transport.upper())
                 self._tell_focus(what, now)
             case i.FlowClosed(flow=flow):
                 self._lose_flow(flow)
@@ -171,19 +184,22 @@ class ServerCore:
                 self._serve(output, now)
             elif not isinstance(output, o.CommandSucceeded | o.CommandFailed):
                 if isinstance(output, o.CallEnded):
-                    self._focus_dialogs.discard(self._focus_calls.pop(output.call, ""))
+                    self._focus_dialogs.discard(self._focus_calls.pop(output.call, ("", "")))
                 self._out.append(output)
 
     def _serve(self, call: o.IncomingCall, now: float) -> None:
-        user = call.to_uri.removeprefix("sip:").partition("@")[0]
-        service = self._config.services.get(user)
+        service = self._config.services.get(self._wanted)
         self._command += 1
-        self._focus_calls[call.call] = dict(call.headers).get("Call-ID", "")
-        if service is None or self._config.capabilities is None:
+        self._focus_calls[call.call] = self._calling
+        self._focus_dialogs.add(self._calling)
+        able = self._config.capabilities
+        media = tuple(
+            (kind, Direction.SENDRECV) for kind in ("audio", "video") if able is not None and able.codecs(kind)
+        )
+        if service is None or not media:
             self._tell_focus(i.HangUp(command=self._command, call=call.call, status=480), now)
             return
         self._out.append(PrepareMedia(call=call.call, service=service))
-        media = (("audio", Direction.SENDRECV), ("video", Direction.SENDRECV))
         self._tell_focus(i.Answer(command=self._command, call=call.call, media=media), now)
 
     # -- messages ----------------------------------------------------------------------------------------------------
@@ -197,32 +213,38 @@ class ServerCore:
         if validate(message) is not None or self._is_for_focus(message):
             self._tell_focus(i.DataReceived(flow=flow, data=data), now)
         elif not isinstance(message, Request):
-            self._forward_response(message)
+            self._forward_response(message, flow)
         elif message.method == "REGISTER":
             self._register(message, flow, now)
         else:
             self._request(message, flow, now)
 
     def _is_for_focus(self, message: Message) -> bool:
-        """Messages of calls with the focus, and requests that nobody else could answer."""
+        """Messages of calls with the focus, and questions about the server itself."""
         if not isinstance(message, Request):
             via = message.headers.get(fields.VIA)
             return via is not None and via.host != self._via_host
-        if message.headers.first("Call-ID") in self._focus_dialogs:
-            return True
         uri = message.uri
-        return not isinstance(uri, SipUri) or (uri.user is None and message.method == "OPTIONS")
+        if not isinstance(uri, SipUri):
+            return False
+        if _is_in_dialog(message) or message.method in ("ACK", "CANCEL"):
+            # The ACK and CANCEL of an INVITE have its Request-URI, those of a refused one belong to no call.
+            return _dialog_key(message) in self._focus_dialogs or self._is_service(uri)
+        return uri.user is None and message.method == "OPTIONS"
+
+    def _is_service(self, uri: SipUri) -> bool:
+        return uri.host in self._names and uri.username in self._config.services
 
     def _request(self, request: Request, flow: FlowId, now: float) -> None:
-        to = request.headers.require(fields.TO)
-        in_dialog = to.tag is not None
-        if not in_dialog and request.method not in ("ACK", "CANCEL") and not self._is_authorized(request, flow, now):
-            return
         uri = request.uri
-        assert isinstance(uri, SipUri)
-        if not in_dialog and uri.host in self._names and uri.user in self._config.services:
-            if request.method == "INVITE":
-                self._focus_dialogs.add(request.headers.require(fields.CALL_ID))
+        if not isinstance(uri, SipUri):
+            self._reply(request, flow, 416)
+            return
+        within = _is_in_dialog(request) or request.method in ("ACK", "CANCEL")
+        if not (within and self._flows[flow].proven) and not self._is_authorized(request, flow, now):
+            return
+        if not within and self._is_service(uri):
+            self._calling, self._wanted = _dialog_key(request), uri.username or ""
             self._tell_focus(i.DataReceived(flow=flow, data=request.to_bytes()), now)
             return
         self._forward(request, uri, flow)
@@ -231,8 +253,12 @@ class ServerCore:
         verdict, user = self._digest.check(request, now, proxy=True)
         sender = request.headers.require(fields.FROM).sip_uri
         if verdict is Verdict.OK:
-            if sender is not None and sender.user == user:
+            self._flows[flow].proven = True
+            if sender is not None and sender.username == user and sender.host in self._names:
                 return True
+            self._reply(request, flow, 403)
+            return False
+        if request.method in ("ACK", "CANCEL"):  # these cannot be sent again with credentials (22.1)
             self._reply(request, flow, 403)
             return False
         challenges = self._digest.challenges(now, stale=verdict is Verdict.STALE)
@@ -248,36 +274,60 @@ class ServerCore:
                 self._reply(request, flow, 483)
             return
         binding = self._binding_of(uri)
-        if binding is None:
+        other = self._other_end(request, flow)
+        if other is None and binding is not None:
+            other, target = binding.flow, str(binding.contact.uri)
+        else:
+            target = request.target
+        if other is None:
             if request.method != "ACK":
-                known = uri.user in self._config.users
-                self._reply(request, flow, 480 if known else 404)
+                known = uri.username in self._config.users
+                self._reply(request, flow, 481 if _is_in_dialog(request) else 480 if known else 404)
             return
         own = [route for route in request.headers.all(fields.ROUTE) if not self._is_us(route)]
         headers = request.headers.replace("Route", *own).replace("Max-Forwards", 70 if hops is None else hops - 1)
+        # The answer to our challenge is not for the callee, who could guess passwords with it.
+        headers = headers.without("Proxy-Authorization")
         if request.method in ("INVITE", "SUBSCRIBE", "REFER"):
-            headers = headers.with_first("Record-Route", f"<sip:{self._via_host};transport=ws;lr>")
-        headers = headers.with_first("Via", self._via(request, flow, binding.flow))
-        target = str(binding.contact.uri)
+            ends = f"{flow}-{other}"
+            route = f"<sip:{ends}-{self._sign(ends)}@{self._via_host};transport=ws;lr>"
+            headers = headers.with_first("Record-Route", route)
+        headers = headers.with_first("Via", self._via(request, flow, other))
         sent = Request(request.method, target, headers, request.body)
         self._out.append(Relayed(method=request.method, target=target))
-        self._out.append(o.SendData(flow=binding.flow, data=sent.to_bytes()))
+        self._out.append(o.SendData(flow=other, data=sent.to_bytes()))
+
+    def _other_end(self, request: Request, flow: FlowId) -> FlowId | None:
+        """Within a call: our Record-Route names its two connections, so that a caller need not be registered."""
+        for route in request.headers.all(fields.ROUTE)[:1]:
+            ends, _, sign = ((route.sip_uri and route.sip_uri.user) or "").rpartition("-")
+            if self._is_us(route) and ends and sign == self._sign(ends):
+                one, two = (int(end) for end in ends.split("-"))
+                other = two if flow == one else one if flow == two else None
+                return other if other in self._flows else None
+        return None
+
+    def _sign(self, ends: str) -> str:
+        return hashlib.sha256(f"{self._mark} {ends}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def _via(self, request: Request, source: FlowId, target: FlowId) -> str:
-        """The branch follows from that of the request, so that its ACK and CANCEL get the same (16.11)."""
-        top = request.headers.require(fields.VIA)
-        digest = hashlib.sha256(f"{top.sent_by} {top.branch}".encode("utf-8", "surrogateescape")).hexdigest()
-        transport = self._flows[target]
-        return f"SIP/2.0/{transport} {self._via_host};branch={MAGIC_COOKIE}{digest[:32]};flow={source}"
+        transport = self._flows[target].transport
+        branch = self._branch(request.headers.require(fields.VIA), source, target)
+        return f"SIP/2.0/{transport} {self._via_host};branch={branch};flow={source}"
 
-    def _forward_response(self, message: Response) -> None:
-        """Back along the Vias: ours says by which connection the request came."""
+    def _branch(self, top: Via, source: FlowId, target: FlowId) -> str:
+        """Follows from that of the request, so that its ACK and CANCEL get the same (16.11); nobody else can make it."""
+        text = f"{self._mark} {source} {target} {top.sent_by} {top.branch}"
+        return MAGIC_COOKIE + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+    def _forward_response(self, message: Response, source: FlowId) -> None:
+        """Back along the Vias, when it comes by the connection that the request was sent to: ours says whence that came."""
         vias = message.headers.all(fields.VIA)
         number = vias[0].params.get("flow") or ""
         if len(vias) < 2 or not (number.isascii() and number.isdecimal() and len(number) < 12):
             return
         flow = int(number)
-        if flow in self._flows:
+        if flow in self._flows and vias[0].branch == self._branch(vias[1], flow, source):
             headers = message.headers.replace("Via", *vias[1:])
             sent = Response(message.status, message.reason, headers, message.body)
             self._out.append(o.SendData(flow=flow, data=sent.to_bytes()))
@@ -290,12 +340,7 @@ class ServerCore:
         if uri.host in self._names:
             bindings = self._bindings.get(uri.username or "", [])
             return bindings[-1] if bindings else None
-        for bindings in self._bindings.values():
-            for binding in bindings:
-                contact = binding.contact.sip_uri
-                if contact is not None and (contact.user, contact.host) == (uri.user, uri.host):
-                    return binding
-        return None
+        return next((b for bindings in self._bindings.values() for b in bindings if _is_at(b, uri)), None)
 
     # -- registrar (10.3) --------------------------------------------------------------------------------------------
 
@@ -316,6 +361,7 @@ class ServerCore:
         if unknown:
             self._reply(request, flow, 420, extra=[("Unsupported", ", ".join(unknown))])
             return
+        self._flows[flow].proven = True
         self._bind(request, user, flow, now)
 
     def _bind(self, request: Request, user: str, flow: FlowId, now: float) -> None:
@@ -337,15 +383,22 @@ class ServerCore:
             if 0 < seconds < MIN_EXPIRES:
                 self._reply(request, flow, 423, extra=[("Min-Expires", MIN_EXPIRES)])
                 return
-            old = next((b for b in bindings if _same_binding(b.contact, contact)), None)
-            if old is not None:
-                if old.call_id == call_id and old.cseq >= cseq:
-                    self._reply(request, flow, 500)
-                    return
-                bindings.remove(old)
-            if seconds:
-                end = now + min(seconds, MAX_EXPIRES)
-                bindings.append(_Binding(contact=contact, flow=flow, expires_at=end, call_id=call_id, cseq=cseq))
+            if not self._may_bind(user, contact):
+                self._reply(request, flow, 403)
+                return
+            end = now + min(seconds, MAX_EXPIRES)
+            fresh = (
+                [_Binding(contact=contact, flow=flow, expires_at=end, call_id=call_id, cseq=cseq)] if seconds else []
+            )
+            old = next((n for n, b in enumerate(bindings) if _same_binding(b.contact, contact)), None)
+            if old is None:
+                bindings += fresh
+            elif bindings[old].call_id == call_id and bindings[old].cseq >= cseq:
+                self._reply(request, flow, 500)
+                return
+            else:
+                # In its place: a refresh must not change where the ACK or CANCEL of a call under way goes (16.11).
+                bindings[old : old + 1] = fresh
         total = sum(len(b) for name, b in self._bindings.items() if name != user) + len(bindings)
         if len(bindings) > _MAX_BINDINGS or total > self._config.max_bindings:
             self._reply(request, flow, 503, extra=[("Retry-After", 60)])
@@ -355,6 +408,12 @@ class ServerCore:
             ("Contact", str(b.contact.with_param("expires", str(max(1, round(b.expires_at - now)))))) for b in bindings
         ]
         self._reply(request, flow, 200, extra=listed)
+
+    def _may_bind(self, user: str, contact: NameAddr) -> bool:
+        """The contact of another user would draw the requests in his calls away from him."""
+        uri = contact.sip_uri
+        others = (b for name, bindings in self._bindings.items() if name != user for b in bindings)
+        return uri is None or not any(_is_at(binding, uri) for binding in others)
 
     def _store(self, user: str, bindings: list[_Binding]) -> None:
         before = bool(self._bindings.get(user))
@@ -390,6 +449,19 @@ class ServerCore:
         pairs = [*(extra or []), ("Server", "sipproto-server")]
         response = build_response(request, status, to_tag=tag, extra=pairs)
         self._out.append(o.SendData(flow=flow, data=response.to_bytes()))
+
+
+def _dialog_key(request: Request) -> _DialogKey:
+    return (request.headers.require(fields.CALL_ID), request.headers.require(fields.FROM).tag or "")
+
+
+def _is_in_dialog(request: Request) -> bool:
+    return request.headers.require(fields.TO).tag is not None
+
+
+def _is_at(binding: _Binding, uri: SipUri) -> bool:
+    contact = binding.contact.sip_uri
+    return contact is not None and (contact.user, contact.host) == (uri.user, uri.host)
 
 
 def _contact_expires(contact: NameAddr, default: int) -> int:

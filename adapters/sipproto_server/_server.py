@@ -11,9 +11,8 @@ from sipproto.agent import MediaEngine
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, OpenMedia
-from sipproto.errors import SipProtoError
 from sipproto.transaction import FlowId
-from sipproto_client import WebSocketFlow
+from sipproto_client import WebSocketFlow, plain_task_group
 from sipproto_client.port import Runtime, Stream, TaskGroup
 from sipproto_server._core import PrepareMedia, ServerConfig, ServerCore, ServerOutput, Service
 from sipproto_wsproto import HandshakeGuard, WebSocketConnection, WebSocketLimits
@@ -151,7 +150,7 @@ async def run_server(
     is taken.
     """
     guard = guard or HandshakeGuard(hosts=LOOPBACK if host in ("127.0.0.1", "::1", "localhost") else None)
-    async with _errors_alone(), runtime.task_group() as tasks:
+    async with plain_task_group(runtime) as tasks:
         server = Server(runtime, config, media=media, guard=guard, watch=watch)
         await _start(server, tasks, host, port, tls)
         try:
@@ -165,17 +164,3 @@ async def _start(server: Server, tasks: TaskGroup, host: str, port: int, tls: ss
     tasks.start_soon(server.run_timer)
     tasks.start_soon(server.listen, host, port, tls)
     await server.wait_started()
-
-
-@asynccontextmanager
-async def _errors_alone() -> AsyncIterator[None]:
-    """A single error comes out of a task group as itself."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, OSError | SipProtoError):
-            raise error from None
-        raise

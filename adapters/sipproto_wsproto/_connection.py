@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h11
 from attrs import field, frozen
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
@@ -20,12 +21,14 @@ class WebSocketLimits:
     ping_interval: seconds of silence after which a ping goes out; below the 30 s after which proxies cut idle connections.
     pong_timeout: seconds to wait for its pong (10, as RFC 5626 4.4.1 has it); then the connection counts as dead.
     close_timeout: seconds to wait for the peer's closing frame.
+    handshake_timeout: seconds until the handshake must be done; its octets are limited by h11 (16 KiB).
     """
 
     max_message: int = 256 * 1024
     ping_interval: float = 25.0
     pong_timeout: float = 10.0
     close_timeout: float = 2.0
+    handshake_timeout: float = 10.0
 
 
 @frozen(kw_only=True)
@@ -105,18 +108,19 @@ class WebSocketConnection:
         self._ws = WSConnection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
         self._opened = False
         self._over = False
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._heard = 0.0
+        self._message = bytearray()  # one buffer: a list of parts would grow by empty fragments without bound
         self._deadline: float | None = None
-        self._waiting_for = ""  # what the deadline is for: "ping", "pong" or "close"
+        self._waiting_for = ""  # what the deadline is for: "handshake", "ping", "pong" or "close"
         self._pings = 0
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[Output]:
-        """A client's handshake; nothing for a server."""
-        self._heard = now
+        """A client's handshake; nothing for a server. Either waits `handshake_timeout` for the other's part.
+
+        Raises ValueError for a host or target that cannot stand in a request.
+        """
+        self._arm("handshake", now + self._limits.handshake_timeout)
         if not self._client:
             return []
         headers: list[tuple[bytes, bytes]] = [] if self._origin is None else [(b"Origin", self._origin.encode())]
@@ -127,14 +131,21 @@ class WebSocketConnection:
             extensions=_NO_EXTENSIONS,
             extra_headers=headers,
         )
-        return [Transmit(data=self._ws.send(request))]
+        try:
+            return [Transmit(data=self._ws.send(request))]
+        except (WsLocalError, h11.LocalProtocolError, UnicodeError) as error:
+            raise ValueError(f"no handshake with this host and target: {error}") from None
 
     def receive(self, data: bytes | None, now: float) -> list[Output]:
         """Octets of the stream; None for its end."""
         out: list[Output] = []
         if self._over:
             return out
-        self._heard = now
+        if data is None:
+            self._end(out, None if self._waiting_for == "close" else "the connection was cut")
+            return out
+        if not data:
+            return out  # h11 would take it for the end
         if self._opened and self._waiting_for != "close":
             self._arm("ping", now + self._limits.ping_interval)
         try:
@@ -143,11 +154,9 @@ class WebSocketConnection:
                 self._event(event, now, out)
                 if self._over:
                     return out
-        except WsRemoteError as error:
-            self._fail(_plain(error), out, close=self._opened and data is not None)
-            return out
-        if data is None:
-            self._end(out, None if self._waiting_for == "close" else "the connection was cut")
+        # Besides its own error wsproto lets out those of what it calls, as of a Host header that is no IDNA.
+        except (WsRemoteError, WsLocalError, h11.ProtocolError, ValueError) as error:
+            self._misspoken(error, out)
         return out
 
     def send(self, data: bytes) -> list[Output]:
@@ -186,6 +195,8 @@ class WebSocketConnection:
             self._arm("pong", now + self._limits.pong_timeout)
         elif self._waiting_for == "pong":
             self._end(out, f"no answer to a ping within {self._limits.pong_timeout:g} s")
+        elif self._waiting_for == "handshake":
+            self._end(out, f"no WebSocket handshake within {self._limits.handshake_timeout:g} s")
         else:
             self._end(out, None)
         return out
@@ -197,8 +208,19 @@ class WebSocketConnection:
 
     def _end(self, out: list[Output], error: str | None) -> None:
         self._over = True
-        self._parts.clear()
+        self._message.clear()
         out.append(Closed(error=error))
+
+    def _misspoken(self, error: Exception, out: list[Output]) -> None:
+        """The peer sent what is no WebSocket; a browser or scanner at a server gets HTTP in return."""
+        if not self._opened and not self._client:
+            try:
+                hint = error.event_hint if isinstance(error, WsRemoteError) else None
+                reject = hint if isinstance(hint, ws.RejectConnection) else ws.RejectConnection(status_code=400)
+                out.append(Transmit(data=self._ws.send(reject)))
+            except (WsLocalError, h11.LocalProtocolError):
+                pass  # too little was understood for an answer
+        self._fail(_plain(error), out, close=self._opened)
 
     def _fail(self, error: str, out: list[Output], *, close: bool, code: int = 1002) -> None:
         if close and self._ws.state is ConnectionState.OPEN:
@@ -219,6 +241,8 @@ class WebSocketConnection:
                 self._open(now, out, self._target, self._host)
             case ws.RejectConnection():
                 self._end(out, f"the server refused the WebSocket: HTTP status {event.status_code}")
+            case ws.Ping() if self._waiting_for == "close":
+                pass  # nothing may follow our closing frame (RFC 6455 5.5.1)
             case ws.Ping():
                 out.append(Transmit(data=self._ws.send(event.response())))
             case ws.CloseConnection():
@@ -246,6 +270,10 @@ class WebSocketConnection:
         out.append(Opened(target=target, host=host))
 
     def _peer_closed(self, event: ws.CloseConnection, out: list[Output]) -> None:
+        if self._ws.state is ConnectionState.OPEN:  # no frame of the peer: wsproto's way to say that it cannot read one
+            fault = _plain(ValueError(event.reason or "a malformed frame"))
+            self._fail(fault, out, close=True, code=int(event.code))
+            return
         if self._ws.state is ConnectionState.REMOTE_CLOSING:
             out.append(Transmit(data=self._ws.send(event.response())))
         if self._waiting_for == "close" or event.code in (1000, 1001):
@@ -255,16 +283,12 @@ class WebSocketConnection:
             self._end(out, f"the peer closed the connection with code {event.code}{reason}")
 
     def _part(self, data: str | bytes | bytearray, finished: bool, out: list[Output]) -> None:
-        part = data.encode("utf-8") if isinstance(data, str) else bytes(data)
-        self._size += len(part)
-        if self._size > self._limits.max_message:
+        self._message += data.encode("utf-8") if isinstance(data, str) else data
+        if len(self._message) > self._limits.max_message:
             self._fail(f"a message of more than {self._limits.max_message} octets", out, close=True, code=1009)
-            return
-        self._parts.append(part)
-        if finished:
-            message = b"".join(self._parts)
-            self._parts.clear()
-            self._size = 0
+        elif finished:
+            message = bytes(self._message)
+            self._message.clear()
             out.append(MessageReceived(data=message))
 
 
@@ -275,5 +299,5 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _plain(error: WsRemoteError) -> str:
+def _plain(error: Exception) -> str:
     return f"the peer does not speak WebSocket properly: {_printable(str(error))[:120]}"

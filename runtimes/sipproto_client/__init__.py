@@ -1,6 +1,6 @@
 """The awaitable client, written once over a small runtime port."""
 
-from sipproto_client._endpoint import Call, Endpoint, Media, Subscription, run_endpoint
+from sipproto_client._endpoint import Call, Endpoint, IncomingCalls, Media, Subscription, run_endpoint
 from sipproto_client._flow import (
     FlowSettings,
     ServerUrl,
@@ -9,6 +9,7 @@ from sipproto_client._flow import (
     describe_error,
     parse_server_url,
 )
+from sipproto_client._tasks import plain_task_group
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "EndpointClosed",
     "EventsLost",
     "FlowSettings",
+    "IncomingCalls",
     "Media",
     "ServerUrl",
     "Subscription",
@@ -25,5 +27,6 @@ __all__ = [
     "WebSocketFlow",
     "describe_error",
     "parse_server_url",
+    "plain_task_group",
     "run_endpoint",
 ]

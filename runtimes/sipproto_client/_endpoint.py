@@ -16,6 +16,7 @@ from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 from sipproto_client._flow import FlowSettings, WebSocketFlow, open_flow, parse_server_url
+from sipproto_client._tasks import Background, plain_task_group
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
 from sipproto_client.port import Event, Runtime, TaskGroup
 
@@ -80,9 +81,41 @@ class Subscription:
                 raise EventsLost(f"more than {_MAX_EVENTS} events waited for this subscriber")
             if self._over:
                 raise StopAsyncIteration
-            await self._bell.wait()
-            self._bell = self._endpoint.runtime.event()
+            bell = self._bell
+            await bell.wait()
+            if self._bell is bell:  # else another task that iterates was first, and may wait for the new one already
+                self._bell = self._endpoint.runtime.event()
         return self._queue.popleft()
+
+
+class IncomingCalls:
+    """Incoming calls as an async iterator, from its making on; ends with the endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._events = endpoint.events(lambda event: isinstance(event, o.IncomingCall))
+
+    def close(self) -> None:
+        """Ends the iteration."""
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Call:
+        while True:
+            event = await anext(self._events)
+            assert isinstance(event, o.IncomingCall)
+            if (call := self._endpoint.call_of(event.call)) is not None:
+                return call  # else it has ended before anybody could take it
 
 
 class Call:
@@ -104,10 +137,15 @@ class Call:
         return self._endpoint.events(lambda event: getattr(event, "call", None) == self.ident)
 
     async def wait_ended(self) -> o.CallEnded:
-        """Waits for the end and says why."""
+        """Waits for the end and says why. Raises EndpointClosed when the endpoint ends before the call."""
         await self._ended.wait()
-        assert self.ended is not None
+        if self.ended is None:
+            raise EndpointClosed("the endpoint was closed")
         return self.ended
+
+    def abandon(self) -> None:
+        """The endpoint is over: nothing more will be heard of the call."""
+        self._ended.set()
 
     def note(self, event: o.Event) -> None:
         match event:
@@ -180,7 +218,7 @@ class Endpoint:
         self._tap = tap
         self._from_thread = runtime.thread_caller()
         self._flows: dict[FlowId, WebSocketFlow] = {}
-        self._closing: set[FlowId] = set()
+        self._connecting: dict[FlowId, TaskGroup | None] = {}  # what to cancel; None until its task runs
         self._pending: dict[i.CommandId, _Pending] = {}
         self._subscriptions: list[Subscription] = []
         self._calls: dict[CallId, Call] = {}
@@ -212,11 +250,13 @@ class Endpoint:
                 if (runner := self._flows.get(flow)) is not None:
                     runner.send(data)
             case o.OpenFlow(flow=flow, server=server):
+                self._connecting[flow] = None
                 self._tasks.start_soon(self._run_flow, flow, server)
             case o.CloseFlow(flow=flow):
-                self._closing.add(flow)
                 if (runner := self._flows.get(flow)) is not None:
                     runner.close()
+                elif (connecting := self._connecting.pop(flow, None)) is not None:
+                    connecting.cancel()
             case o.CommandSucceeded(command=command) | o.CommandFailed(command=command):
                 if (pending := self._pending.get(command)) is not None:
                     pending.outcome = output
@@ -236,20 +276,23 @@ class Endpoint:
 
     async def _run_flow(self, flow: FlowId, server: str) -> None:
         def opened(runner: WebSocketFlow) -> None:
+            self._connecting.pop(flow, None)
             self._flows[flow] = runner
-            if flow in self._closing:  # given up while connecting
-                runner.close()
 
+        if flow not in self._connecting:
+            return  # given up before this task has begun
         try:
             url = parse_server_url(server)
         except LocalProtocolError as error:
             self.step(i.OpenFlowFailed(flow=flow, error=str(error)))
             return
         try:
-            await open_flow(self.runtime, url, self._settings, flow, self.step, opened)
+            async with plain_task_group(self.runtime) as tasks:
+                self._connecting[flow] = tasks
+                await open_flow(self.runtime, url, self._settings, flow, self.step, opened)
         finally:
             self._flows.pop(flow, None)
-            self._closing.discard(flow)
+            self._connecting.pop(flow, None)
 
     async def run_timer(self) -> None:
         """Sleeps until the engine wants to be woken; a step that makes that earlier rings the bell."""
@@ -287,13 +330,9 @@ class Endpoint:
         if isinstance(event, o.CallEnded):
             self._calls.pop(event.call, None)
 
-    async def incoming_calls(self) -> AsyncIterator[Call]:
+    def incoming_calls(self) -> IncomingCalls:
         """Every incoming call from now on. Answer or hang up each; else it is refused after `waits.answer`."""
-        with self.events(lambda event: isinstance(event, o.IncomingCall)) as events:
-            async for event in events:
-                assert isinstance(event, o.IncomingCall)
-                if (call := self._calls.get(event.call)) is not None:
-                    yield call
+        return IncomingCalls(self)
 
     def call_of(self, ident: CallId) -> Call | None:
         """The call of that name, while it lasts."""
@@ -361,6 +400,8 @@ class Endpoint:
         its `prepare`. When the waiting is cancelled the call is given up, too.
         """
         call = call or self.new_call()
+        if call.ident in self.agent.calls:
+            raise LocalProtocolError(f"call {call.ident!r} is made already")
         established = False
         try:
             self.prepare(call.ident, setup)
@@ -419,6 +460,8 @@ class Endpoint:
             pending.done.set()
         for subscription in self._subscriptions:
             subscription.finish()
+        for call in self._calls.values():
+            call.abandon()
 
 
 @asynccontextmanager
@@ -430,14 +473,20 @@ async def run_endpoint(
     flow: FlowSettings | None = None,
     tap: Tap | None = None,
 ) -> AsyncIterator[Endpoint]:
-    """An endpoint for the length of a block. On leaving it, also by cancellation, calls and registration are ended."""
-    async with runtime.task_group() as tasks:
-        endpoint = Endpoint(runtime, config, tasks, media=media, flow=flow or FlowSettings(), tap=tap)
-        tasks.start_soon(endpoint.run_timer)
+    """An endpoint for the length of a block. On leaving it, also by cancellation, calls and registration are ended.
+
+    An error of the block comes out as itself, not in an exception group.
+    """
+    background = Background(runtime)
+    endpoint = Endpoint(runtime, config, background, media=media, flow=flow or FlowSettings(), tap=tap)
+    async with plain_task_group(runtime) as tasks:
+        tasks.start_soon(background.run)
         try:
+            await background.wait_ready()
+            background.start_soon(endpoint.run_timer)
             yield endpoint
         finally:
             with runtime.shield(config.waits.shutdown + 2.0):
                 await endpoint.shut_down()
             endpoint.close()
-            tasks.cancel()
+            background.cancel()

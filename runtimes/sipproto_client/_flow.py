@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from sipproto_wsproto import (
 )
 
 _MAX_UNSENT = 4 * 1024 * 1024  # octets; a peer that reads nothing must not fill our memory
+_LINGER = 2.0  # seconds for the last octets, such as a closing frame, to a peer that may not read them
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 
@@ -51,14 +53,27 @@ class ServerUrl:
 def parse_server_url(text: str) -> ServerUrl:
     """Raises LocalProtocolError for what is no WebSocket URL."""
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text if text.isprintable() else "")  # urlsplit drops line ends, and takes the rest for good
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.username or parts.fragment:
-        raise LocalProtocolError(f"{excerpt(text)!r} is no server address; it looks like wss://sip.example.com/ws")
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc or parts.fragment or port == 0:
+        raise LocalProtocolError(f"{excerpt(text)} is no server address; it looks like wss://sip.example.com/ws")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not _TARGET.fullmatch(target) or not _is_host(parts.hostname):
+        raise LocalProtocolError(f"{excerpt(text)} has characters that cannot stand in a server address")
     return ServerUrl(scheme=parts.scheme, host=parts.hostname, port=port or _DEFAULT_PORTS[parts.scheme], target=target)
+
+
+_TARGET = re.compile(r"[!-~]+")  # what a request line can hold
+
+
+def _is_host(host: str) -> bool:
+    """Whether a resolver can be asked for it: some names are refused by IDNA before anybody looks for them."""
+    try:
+        return host.encode("idna").isascii() and not re.search(r"[\x00-\x20\x7f/\\\"<>]", host)
+    except UnicodeError:
+        return False
 
 
 @frozen(kw_only=True)
@@ -68,8 +83,13 @@ class TlsSettings:
     ca_file: str | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Raises OSError when `ca_file` cannot be used."""
-        return ssl.create_default_context(cafile=self.ca_file)
+        """Raises LocalProtocolError when `ca_file` cannot be used."""
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except ssl.SSLError:
+            raise LocalProtocolError(f"{self.ca_file} holds no certificates in PEM form") from None
+        except OSError as error:
+            raise LocalProtocolError(f"cannot read {self.ca_file}: {error.strerror}") from None
 
 
 @frozen(kw_only=True)
@@ -80,19 +100,18 @@ class FlowSettings:
 
 def describe_error(error: BaseException, url: ServerUrl) -> str:
     """What went wrong with a connection, in one line fit for a user."""
-    where = f"{url.host}:{url.port}"
+    where = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of {url.host} does not verify: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS with {where} failed: {error.reason or 'no common protocol'}"
+        reason = (error.reason or "no common protocol").lower().replace("_", " ")
+        return f"TLS with {where} failed: {reason}"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {where}: connection refused"
     if error.__class__.__name__ == "gaierror":
         return f"the host name {url.host!r} is unknown"
     if isinstance(error, ConnectionResetError | BrokenPipeError):
         return f"{where} cut the connection"
-    if isinstance(error, FileNotFoundError):
-        return f"cannot read {error.filename}"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"no connection to {where}: {text}"
 
@@ -105,6 +124,10 @@ class Outbox:
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._bell = runtime.event()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._chunks
 
     @property
     def overflows(self) -> bool:
@@ -149,6 +172,8 @@ class WebSocketFlow:
         self._transport = transport
         self._outbox = Outbox(runtime)
         self._timer_bell: Event = runtime.event()
+        self._ended: Event = runtime.event()
+        self._written: Event = runtime.event()
         self._opened = False
         self._over = False
         self._quiet = False  # the core has closed the flow and wants to hear no more
@@ -166,9 +191,11 @@ class WebSocketFlow:
         try:
             self._carry_out(self._ws.start(self._runtime.now()))
             async with self._runtime.task_group() as tasks:
-                tasks.start_soon(self._read)
-                tasks.start_soon(self._watch)
-                await self._write()
+                for task in (self._read, self._watch, self._write):
+                    tasks.start_soon(task)
+                await self._ended.wait()
+                # A peer that reads nothing would hold the writer, and with it the socket, for ever.
+                await self._runtime.wait(self._written, _LINGER)
                 tasks.cancel()
         finally:
             await self._stream.aclose()
@@ -184,15 +211,13 @@ class WebSocketFlow:
             self._carry_out(self._ws.receive(data or None, self._runtime.now()))
 
     async def _write(self) -> None:
-        while True:
-            data = await self._outbox.take()
-            if data:
-                try:
+        try:
+            while not (self._over and self._outbox.is_empty):
+                if data := await self._outbox.take():
                     await self._stream.send(data)
-                except OSError as error:
-                    self._lost(error.strerror or str(error) or "the connection is broken")
-            elif self._over:
-                return
+        except OSError as error:
+            self._lost(error.strerror or str(error) or "the connection is broken")
+        self._written.set()
 
     async def _watch(self) -> None:
         """The WebSocket's own timers: pings, pongs, the closing handshake."""
@@ -227,6 +252,7 @@ class WebSocketFlow:
         if self._over:
             return
         self._over = True
+        self._ended.set()
         self._outbox.ring()
         self._timer_bell.set()
         if self._opened:
@@ -251,7 +277,10 @@ async def open_flow(
     try:
         tls = settings.tls.context() if url.scheme == "wss" else None
         stream = await runtime.connect(url.host, url.port, tls, url.host)
-    except (OSError, ssl.SSLError) as error:
+    except LocalProtocolError as error:
+        step(OpenFlowFailed(flow=flow, error=str(error)))
+        return
+    except OSError as error:
         step(OpenFlowFailed(flow=flow, error=describe_error(error, url)))
         return
     connection = WebSocketConnection(client=True, host=url.authority, target=url.target, limits=settings.limits)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
+from sipproto.agent._alone import check_headers, check_target, send_alone
 from sipproto.agent._call import Call
-from sipproto.agent._hub import ALLOW, Exchange, Flow, Hub, outcome_of_auth
+from sipproto.agent._hub import ALLOW, Flow, Hub
 from sipproto.agent._incoming import ACCEPTED_BODIES, refusal
 from sipproto.agent._registration import Registrar
 from sipproto.agent.config import AgentConfig
@@ -21,17 +22,16 @@ from sipproto.agent.outputs import (
     OpenFlow,
     Output,
     SendData,
-    cause_of,
 )
-from sipproto.dialog import Pairs, build_request, build_response, dialog_key
-from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError
+from sipproto.dialog import build_response, dialog_key
+from sipproto.errors import Fault, FramingError, LocalProtocolError, MessageSyntaxError
 from sipproto.message import (
-    Headers,
+    KeepAlive,
     Request,
     Response,
+    StreamParser,
     fields,
     parse_message,
-    parse_uri,
     validate,
 )
 from sipproto.tokens import token
@@ -165,7 +165,9 @@ class UserAgent:
         if not ours and opened.flow < self._next_flow and opened.flow > 0:
             hub.emit(CloseFlow(flow=opened.flow))  # we have given it up meanwhile
             return
-        hub.flows[opened.flow] = Flow(ident=opened.flow, transport=opened.transport.upper(), local=opened.local)
+        transport = opened.transport.upper()
+        stream = StreamParser(hub.config.limits.message) if transport in ("TCP", "TLS") else None
+        hub.flows[opened.flow] = Flow(ident=opened.flow, transport=transport, local=opened.local, stream=stream)
         if ours and self._connecting is not None:
             command = self._connecting[1]
             self._connecting = None
@@ -198,14 +200,18 @@ class UserAgent:
             if call.flow == flow:
                 call.flow_lost()
         hub.dispatch(hub.transactions.flow_closed(flow, hub.now))
+        hub.drop_flow(flow)
 
     # -- octets ------------------------------------------------------------------------------------------------------
 
-    def _data(self, received: i.DataReceived, now: float) -> None:
+    def _data(self, received: i.DataReceived, _: float) -> None:
         hub = self._hub
         flow = hub.flows.get(received.flow)
         if flow is None:
             return  # closed meanwhile
+        if flow.stream is not None:
+            self._stream_data(flow, flow.stream, received.data)
+            return
         if received.data in _KEEP_ALIVE:
             if received.data == _KEEP_ALIVE[0]:  # RFC 5626 4.4.1: a ping is answered with a pong
                 hub.emit(SendData(flow=flow.ident, data=_KEEP_ALIVE[1]))
@@ -215,6 +221,24 @@ class UserAgent:
         except MessageSyntaxError as error:
             hub.violation(flow.ident, error.fault, error.detail)
             return
+        self._take_message(message, flow)
+
+    def _stream_data(self, flow: Flow, stream: StreamParser, data: bytes) -> None:
+        try:
+            items = stream.feed(data)
+        except FramingError as error:  # 18.3: where the next message begins cannot be known any more
+            self._hub.violation(flow.ident, error.fault, error.detail)
+            self._hub.emit(CloseFlow(flow=flow.ident))
+            self._lose_flow(flow.ident, f"the stream of the server cannot be read: {error.detail}")
+            return
+        for item in items:
+            if item is KeepAlive.PING:
+                self._hub.emit(SendData(flow=flow.ident, data=_KEEP_ALIVE[1]))
+            elif not isinstance(item, KeepAlive):
+                self._take_message(item, flow)
+
+    def _take_message(self, message: Request | Response, flow: Flow) -> None:
+        hub = self._hub
         fault = validate(message)
         if fault is not None:
             hub.violation(flow.ident, fault.fault, fault.detail)
@@ -224,7 +248,7 @@ class UserAgent:
         if isinstance(message, Response) and len(message.headers.all(fields.VIA)) > 1:
             hub.violation(flow.ident, Fault.BAD_HEADER, "a response with more than one Via is not for us (8.1.3.3)")
             return
-        hub.dispatch(hub.transactions.receive(message, flow.ident, flow.reliable, now))
+        hub.dispatch(hub.transactions.receive(message, flow.ident, flow.reliable, hub.now))
 
     def _answer_fault(self, request: Request, fault: MessageSyntaxError, flow: FlowId) -> None:
         """A request that is malformed gets its status statelessly (8.2.7), if it can be answered at all."""
@@ -232,9 +256,11 @@ class UserAgent:
         enough = all(name in headers for name in ("Via", "From", "To", "Call-ID", "CSeq"))
         if request.method == "ACK" or not enough or not fault.status_hint:
             return
-        response = build_response(
-            request, fault.status_hint, to_tag=token(self._hub.tokens), extra=[("Server", self._hub.config.user_agent)]
-        )
+        extra = [("Server", self._hub.config.user_agent)]
+        try:
+            response = build_response(request, fault.status_hint, to_tag=token(self._hub.tokens), extra=extra)
+        except LocalProtocolError:
+            return  # what has to be repeated in the answer cannot be written
         self._hub.emit(SendData(flow=flow, data=response.to_bytes()))
 
     # -- requests of peers -------------------------------------------------------------------------------------------
@@ -368,14 +394,14 @@ class UserAgent:
             raise LocalProtocolError(f"there is a call {command.call!r} already")
         if len(self._calls) >= self._hub.config.limits.calls:
             raise LocalProtocolError(f"there are {len(self._calls)} calls, which is the limit")
-        check_headers(command.headers)
+        check_headers((*command.headers, ("Content-Type", command.content_type)))
         call = Call(self._hub, command.call, flow, self._over, self._forget)
         call.session.check_media(command.media)
         self._calls[command.call] = call
         call.start_outgoing(command)
 
     def _answer(self, command: i.Answer, _: float) -> None:
-        check_headers(command.headers)
+        check_headers((*command.headers, ("Content-Type", command.content_type)))
         call = self._call(command.call)
         call.answer(command)
 
@@ -407,75 +433,12 @@ class UserAgent:
         self._alive()
         check_headers((*command.headers, ("Content-Type", command.content_type)))
         content: list[tuple[str, object]] = [("Content-Type", command.content_type), *command.headers]
-        self._alone("MESSAGE", command.command, command.target, content, command.body, None, any_final=False)
+        send_alone(self._hub, "MESSAGE", command.command, command.target, content, command.body, None, any_final=False)
 
     def _send_options(self, command: i.SendOptions, _: float) -> None:
         self._alive()
         content: list[tuple[str, object]] = [("Accept", ", ".join(ACCEPTED_BODIES)), ("Allow", ALLOW)]
-        self._alone("OPTIONS", command.command, command.target, content, b"", command.timeout, any_final=True)
-
-    def _alone(
-        self,
-        method: str,
-        command: i.CommandId,
-        target: str,
-        content: list[tuple[str, object]],
-        body: bytes,
-        timeout: float | None,
-        *,
-        any_final: bool,
-    ) -> None:
-        """A request outside of dialogs."""
-        hub = self._hub
-        flow = hub.require_server_flow()
-        check_target(target)
-        if timeout is not None and not 0 < timeout <= 3600:
-            raise LocalProtocolError("a time limit is more than 0 and at most 3600 s")
-        local, call_id, first = hub.from_address(), hub.new_call_id(), hub.tokens.bits(16)
-        numbers = iter(range(first, first + 1000))
-
-        def build(credentials: Pairs) -> Request:
-            extra = [*credentials, *content, *hub.common_headers()]
-            return build_request(
-                method,
-                target,
-                from_=local,
-                to=f"<{target}>",
-                call_id=call_id,
-                cseq=next(numbers) + 1,
-                extra=extra,
-                body=body,
-            )
-
-        def final(response: Response) -> None:
-            status = response.status
-            challenged = status in (401, 407)
-            if status < 300 or (any_final and not challenged):
-                hub.succeed(command, status)
-                return
-            cause, detail = cause_of(status), f"{status} {response.reason}".strip()
-            if challenged:
-                cause, detail = outcome_of_auth(exchange)
-            hub.fail(command, cause, detail, status)
-
-        def failure(timed_out: bool) -> None:
-            if timed_out:
-                hub.fail(command, Cause.REQUEST_TIMEOUT, "no answer came in time")
-            else:
-                hub.fail(command, Cause.CONNECTION_ERROR, "the connection to the server was lost")
-
-        exchange = Exchange(
-            flow=flow,
-            build=build,
-            method=method,
-            target=target,
-            body=body,
-            on_final=final,
-            on_failure=failure,
-            timeout=timeout if timeout is not None else hub.config.waits.request,
-        )
-        if not hub.start(exchange):
-            failure(False)
+        send_alone(self._hub, "OPTIONS", command.command, command.target, content, b"", command.timeout, any_final=True)
 
     def _shut_down(self, command: i.Shutdown, _: float) -> None:
         self._alive()
@@ -490,7 +453,7 @@ class UserAgent:
         self._hub.start_timer(("shutdown",), "limit", self._hub.config.waits.shutdown, lambda _: self._shut(True))
 
     def _shutdown_if_idle(self) -> None:
-        if not self._calls and not self._ending and not self._registrar.is_busy and not self._hub.exchanges:
+        if not self._calls and not self._ending and not self._registrar.is_busy and not self._hub.is_waiting:
             self._shut(False)
 
     def _shut(self, forced: bool) -> None:
@@ -516,19 +479,6 @@ class UserAgent:
         self._hub.emit(MediaChanged(call=changed.call, state=changed.state))
         if changed.state is m.MediaState.FAILED:
             call.media_broken("the media connection failed")
-
-
-def check_target(target: str) -> None:
-    """Raises LocalProtocolError for a target that cannot stand in a request."""
-    try:
-        parse_uri(target)
-    except MessageSyntaxError as error:
-        raise LocalProtocolError(f"{target!r} is no address to call, e.g. sip:600@example.com: {error}") from None
-
-
-def check_headers(headers: tuple[tuple[str, str], ...]) -> None:
-    """Raises LocalProtocolError for a header that could end its line, or that is no header."""
-    Headers(headers)
 
 
 _HANDLERS: dict[type, Callable[..., None]] = {

@@ -167,6 +167,7 @@ class Call:
 
         def build(credentials: Pairs) -> Request:
             self._cseq += 1
+            self.step(I.CHALLENGE)  # nothing to the first INVITE
             content: list[tuple[str, object]] = [("Content-Type", invite.content_type)] if body else []
             return build_request(
                 "INVITE",
@@ -196,6 +197,7 @@ class Call:
             on_final=self._final,
             on_failure=self._no_final,
             on_ended=self._invite_ended,
+            is_wanted=lambda: not self.is_over,
         )
         if not hub.start(self._exchange):
             self._no_final(False)
@@ -524,8 +526,8 @@ class Call:
         self._drop_early()
         if self.dialog is not None and self.hub.dialogs.get(self.dialog.key) is self:
             del self.hub.dialogs[self.dialog.key]
-        # The INVITE's exchange stays with its transaction only while answers of forks can still come.
-        if self._exchange is not None and self.state is S.ENDED:
+        # Once accepted, the INVITE's exchange stays with its transaction: answers of forks can still come (13.2.2.4).
+        if self._exchange is None or not self.hub.is_accepted(self._exchange):
             self.hub.drop(self._exchange)
         self.session.forget()
         self.hub.forget_owner(self.owner, *_TIMERS)

@@ -25,6 +25,7 @@ class CallState(enum.Enum):
 class CallInput(enum.Enum):
     MEDIA_READY = "media ready"
     MEDIA_FAILED = "media failed"
+    CHALLENGE = "401, 407"  # the INVITE has been sent again with credentials
     PROVISIONAL = "1xx"
     SUCCESS = "2xx"
     FAILURE = "300-699"
@@ -71,6 +72,8 @@ TABLE: dict[tuple[CallState, CallInput], tuple[CallState, tuple[CallAction, ...]
     (S.CALLING, I.FLOW_LOST): (S.ENDED, _END),
     (S.CALLING, I.HANG_UP): (S.CANCELLING, (A.REPORT_END,)),
     (S.RINGING, I.PROVISIONAL): (S.RINGING, (A.REPORT_PROGRESS,)),
+    # 9.1 holds for each INVITE: the new one has had no provisional answer yet.
+    (S.RINGING, I.CHALLENGE): (S.CALLING, ()),
     (S.RINGING, I.SUCCESS): (S.ESTABLISHED, (A.CONFIRM,)),
     (S.RINGING, I.FAILURE): (S.ENDED, _END),
     (S.RINGING, I.TIMEOUT): (S.CANCELLING, (A.SEND_CANCEL, A.REPORT_END)),

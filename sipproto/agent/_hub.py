@@ -14,7 +14,7 @@ from sipproto.agent.outputs import Cause, CommandFailed, CommandSucceeded, Outpu
 from sipproto.auth import Authenticator, AuthOutcome
 from sipproto.dialog import DialogKey, Pairs, build_response
 from sipproto.errors import Fault, LocalProtocolError
-from sipproto.message import NameAddr, Params, Request, Response, SipUri, fields
+from sipproto.message import NameAddr, Params, Request, Response, SipUri, StreamParser, fields
 from sipproto.timers import TimerTable
 from sipproto.tokens import token, uuid4
 from sipproto.transaction import (
@@ -22,6 +22,7 @@ from sipproto.transaction import (
     AckReceived,
     FlowId,
     RequestReceived,
+    State,
     StrayResponse,
     TransactionEnded,
     TransactionFailed,
@@ -44,6 +45,7 @@ class Flow:
     ident: FlowId
     transport: str
     local: tuple[str, int] | None
+    stream: StreamParser | None = None  # of TCP and TLS, where messages come in pieces
 
     @property
     def reliable(self) -> bool:
@@ -72,6 +74,8 @@ class Exchange:
     on_ended: Callable[[], None] = field(default=lambda: None)  # of an INVITE: no further 2xx can come
     body: bytes = b""
     timeout: float | None = None
+    deadline: float | None = None
+    is_wanted: Callable[[], bool] = field(default=lambda: True)  # whether it may be sent again with credentials
     attempts: int = 0
     transaction: TransactionId | None = None
     request: Request | None = None
@@ -87,6 +91,11 @@ def outcome_of_auth(exchange: Exchange) -> tuple[Cause, str]:
             return Cause.AUTHENTICATION_ERROR, "the server asks for a kind of authentication that is not supported"
         case _:
             return Cause.AUTHENTICATION_ERROR, "wrong user name or password"
+
+
+def _host(address: tuple[str, int]) -> str:
+    """The host of a socket address as it stands in URIs and in Via: IPv6 in brackets."""
+    return f"[{address[0]}]" if ":" in address[0] else address[0]
 
 
 class DialogUser(Protocol):
@@ -179,13 +188,13 @@ class Hub:
 
     def sent_by(self, flow: Flow) -> str:
         # RFC 7118 5: a WebSocket client has no address to be reached at; its host is a random one under .invalid.
-        return self.via_host if flow.is_websocket or flow.local is None else f"{flow.local[0]}:{flow.local[1]}"
+        return self.via_host if flow.is_websocket or flow.local is None else f"{_host(flow.local)}:{flow.local[1]}"
 
     def contact(self, flow_id: FlowId) -> NameAddr:
         flow = self.flows.get(flow_id)
         host, port, params = self.via_host, None, Params((("transport", "ws"),))
         if flow is not None and not flow.is_websocket and flow.local is not None:
-            host, port = flow.local
+            host, port = _host(flow.local), flow.local[1]
             params = Params((("transport", flow.transport.lower()),))
         return NameAddr(SipUri(user=self.contact_user, host=host, port=port, params=params))
 
@@ -201,9 +210,11 @@ class Hub:
     # -- requests ----------------------------------------------------------------------------------------------------
 
     def require_server_flow(self) -> FlowId:
-        """The flow to our server. Raises LocalProtocolError when there is none."""
+        """The flow to our server. Raises LocalProtocolError when there is none, or no room for one more request."""
         if self.server_flow is None:
             raise LocalProtocolError("not connected to a server: send Connect first")
+        if len(self.exchanges) >= self.config.limits.exchanges:
+            raise LocalProtocolError(f"{len(self.exchanges)} requests are under way, which is the limit")
         return self.server_flow
 
     def with_via(self, request: Request, flow_id: FlowId) -> Request:
@@ -225,7 +236,10 @@ class Hub:
         exchange.transaction = ident
         self.exchanges[ident] = exchange
         if exchange.timeout is not None:
-            self.start_timer(("exchange", ident), "limit", exchange.timeout, lambda _: self._limit_passed(ident))
+            if exchange.deadline is None:  # one limit for all attempts
+                exchange.deadline = self.now + exchange.timeout
+            left = exchange.deadline - self.now
+            self.start_timer(("exchange", ident), "limit", left, lambda _: self._limit_passed(ident))
         self.dispatch(out)
         return True
 
@@ -234,6 +248,22 @@ class Hub:
         if exchange is not None and exchange.transaction is not None:
             self.exchanges.pop(exchange.transaction, None)
             self.forget_owner(("exchange", exchange.transaction), "limit")
+            self.transactions.give_up(exchange.transaction, self.now)
+
+    def drop_flow(self, flow: FlowId) -> None:
+        """Forgets what is left on a flow that is gone: INVITEs that were accepted, and wait for no more than forks."""
+        for exchange in [e for e in self.exchanges.values() if e.flow == flow]:
+            self.drop(exchange)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether any request of ours has no final answer yet."""
+        return not all(map(self.is_accepted, self.exchanges.values()))
+
+    def is_accepted(self, exchange: Exchange) -> bool:
+        """Whether it is an INVITE that was answered 2xx, and now waits for no more than answers of forks."""
+        ident = exchange.transaction
+        return ident is not None and self.transactions.state_of(ident) is State.ACCEPTED
 
     def _limit_passed(self, ident: TransactionId) -> None:
         exchange = self.exchanges.get(ident)
@@ -336,10 +366,12 @@ class Hub:
         if response.status < 200:
             exchange.on_provisional(response)
             return
-        if response.status in (401, 407) and self._try_again(exchange, response):
+        if response.status in (401, 407) and exchange.is_wanted() and self._try_again(exchange, response):
             return
         # An INVITE transaction passes every 2xx up (RFC 6026 8.4): its exchange lives as long as it.
-        if not (exchange.method == "INVITE" and response.status < 300):
+        if exchange.method == "INVITE" and response.status < 300:
+            self.forget_owner(("exchange", ident), "limit")
+        else:
             self.drop(exchange)
         exchange.on_final(response)
 

@@ -47,7 +47,7 @@ class InCall:
             command.content_type,
             command.body,
             command.headers,
-            lambda response: self._info_answered(command.command, response),
+            answered=lambda response: self._info_answered(command.command, response),
         )
 
     def _require_room(self) -> None:
@@ -60,7 +60,9 @@ class InCall:
         content_type: str,
         body: bytes,
         headers: tuple[tuple[str, str], ...],
+        *,
         answered: Callable[[Response], None],
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         dialog, hub = self._call.dialog, self._hub
         assert dialog is not None
@@ -77,12 +79,12 @@ class InCall:
             target=dialog.remote_target,
             body=body,
             on_final=answered,
-            on_failure=lambda timeout: self._info_lost(command, timeout),
+            on_failure=lambda timeout: self._info_lost(command, timeout, lost),
             timeout=hub.config.waits.info,
         )
         self._pending[command] = exchange
         if not hub.start(exchange):
-            self._info_lost(command, False)
+            self._info_lost(command, False, lost)
 
     def _info_answered(self, command: CommandId, response: Response) -> None:
         exchange = self._pending.pop(command, None)
@@ -95,13 +97,13 @@ class InCall:
             cause, detail = outcome_of_auth(exchange)
         self._hub.fail(command, cause, detail, status)
 
-    def _info_lost(self, command: CommandId, timeout: bool) -> None:
+    def _info_lost(self, command: CommandId, timeout: bool, lost: Callable[[], None]) -> None:
         # No more than the command fails: servers that never answer an INFO exist (12.2.1.2 would end the call).
         if self._pending.pop(command, None) is not None:
             cause = Cause.REQUEST_TIMEOUT if timeout else Cause.CONNECTION_ERROR
             detail = "the peer did not answer" if timeout else "the connection to the server was lost"
             self._hub.fail(command, cause, detail)
-            self._drop_digits(command)
+            lost()
 
     def info_received(self, received: RequestReceived) -> None:
         request = received.request
@@ -164,7 +166,10 @@ class InCall:
                 self._pending.pop(command.command, None)
                 self._digit_done(command, is_last, command.duration / 1000 + command.gap)
 
-        self._info(command.command, "application/dtmf-relay", body, (), answered)
+        def lost() -> None:
+            self._drop_digits(command.command)
+
+        self._info(command.command, "application/dtmf-relay", body, (), answered=answered, lost=lost)
 
     def _digit_done(self, command: SendDtmf, is_last: bool, pause: float) -> None:
         if is_last:

@@ -147,7 +147,8 @@ class Registrar:
 
     def _registered(self, response: Response, asked: int) -> None:
         granted = min(self._granted_lifetime(response, asked), _LIFETIME_MAX)
-        contact = str(self._hub.contact(self._hub.require_server_flow()).uri)
+        assert self._hub.server_flow is not None  # the answer came on it
+        contact = str(self._hub.contact(self._hub.server_flow).uri)
         changed = self._granted is None
         self._granted = Registration(expires=granted, contact=contact)
         # In good time, and spread, so that clients that registered together do not refresh together.

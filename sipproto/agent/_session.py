@@ -70,14 +70,15 @@ class Session:
 
     def prepare_answer(self, offer: bytes, media: Media) -> None:
         """Takes the offer of an INVITE; without one we shall offer ourselves in the 2xx (13.2.1)."""
-        self._negotiator = self._new_negotiator()
+        negotiator = self._new_negotiator()
         self._late = not offer
         if offer:
-            self._negotiator.receive_offer(offer, dict(media))
+            negotiator.receive_offer(offer, dict(media))
             self.remote_description = offer
         else:
             for kind, direction in media:
-                self._negotiator.add_line(kind, direction)
+                negotiator.add_line(kind, direction)
+        self._negotiator = negotiator  # with an offer that cannot be answered there is no media to close
 
     def open_transports(self, done: Callable[[str | None], None]) -> None:
         """Has the engine open what the next description needs, then calls `done` with None or an error."""
@@ -149,7 +150,8 @@ class Session:
         negotiator = self._negotiator
         if negotiator is None:
             raise LocalProtocolError("the media of this call are not negotiated here")
-        if self._command is not None or self._reinvite is not None:
+        # 14.1: no offer while another one is under way, in either direction, up to its ACK.
+        if self._command is not None or self._reinvite is not None or self._answered is not None:
             raise LocalProtocolError("another change of this call is under way")
         if negotiator.hold == hold:
             self._hub.succeed(command)
@@ -182,6 +184,8 @@ class Session:
             body=body,
             on_final=self._reinvite_answered,
             on_failure=self._reinvite_lost,
+            timeout=self._hub.config.waits.request,  # a provisional answer stops timer B, and nothing else would end it
+            is_wanted=lambda: self._command is not None,
         )
         if not self._hub.start(self._exchange):
             self._reinvite_lost(False)
@@ -192,6 +196,8 @@ class Session:
             return
         assert self._negotiator is not None
         self._exchange = None
+        if self._command is None:
+            return  # the call is ending
         self._negotiator.rollback()
         if response.status == 491:
             # 14.1: who made the Call-ID waits 2.1 to 4 seconds, the other up to 2, in steps of 10 ms.
@@ -283,13 +289,13 @@ class Session:
         assert call.dialog is not None
         call.dialog.refresh_target(request)
         self._reinvite = received
-        self.open_transports(self._answer_reinvite)
+        self.open_transports(lambda error: self._answer_reinvite(received, error))
 
-    def _answer_reinvite(self, error: str | None) -> None:
-        received, self._reinvite = self._reinvite, None
+    def _answer_reinvite(self, received: RequestReceived, error: str | None) -> None:
         call = self._call
-        if received is None or call.dialog is None or self._negotiator is None:
-            return
+        if self._reinvite is not received or call.dialog is None or self._negotiator is None:
+            return  # it was cancelled while its transports were opening
+        self._reinvite = None
         if error is not None:
             if self._negotiator.state is SignalingState.HAVE_REMOTE_OFFER:
                 self._negotiator.rollback()
@@ -359,6 +365,8 @@ class Session:
             self._reinvite = None
         self._hub.drop_media_requests(self._call.ident)
         if self._negotiator is not None:
+            if self._negotiator.state is not SignalingState.STABLE:
+                self._negotiator.rollback()  # an answer that still comes is acknowledged, but not applied
             self._hub.operate(CloseMedia(call=self._call.ident))
 
     def forget(self) -> None:

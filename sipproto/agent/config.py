@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from typing import Any
+
+from attrs import Attribute, field, frozen
 
 from sipproto._entropy import SystemTokens
 from sipproto.auth import Secret
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
-from sipproto.message import MessageLimits, SipUri, parse_sip_uri
+from sipproto.message import Headers, MessageLimits, SipUri, parse_sip_uri
 from sipproto.negotiation import MediaCapabilities
 from sipproto.timers import TimerValues
 from sipproto.tokens import TokenSource
@@ -46,6 +48,10 @@ def _no_credentials_in_aor(_: object, __: object, value: str) -> None:
         raise LocalProtocolError("an address of record has a user, and neither a password nor headers")
 
 
+def _no_control(_: object, attribute: Attribute[Any], value: str | None) -> None:
+    Headers([(attribute.name.replace("_", "-"), value or "")])  # raises LocalProtocolError: it will stand in headers
+
+
 @frozen(kw_only=True)
 class AgentConfig:
     """Configuration of one agent.
@@ -58,10 +64,11 @@ class AgentConfig:
     """
 
     aor: str = field(validator=_no_credentials_in_aor)
-    display_name: str = ""
+    display_name: str = field(default="", validator=_no_control)
     secrets: tuple[Secret, ...] = ()
-    user_agent: str = "sipproto"
-    instance_id: str | None = None  # a URN, e.g. "urn:uuid:..." (RFC 5626 4.1); made from tokens when None
+    user_agent: str = field(default="sipproto", validator=_no_control)
+    # A URN, e.g. "urn:uuid:..." (RFC 5626 4.1); made from tokens when None
+    instance_id: str | None = field(default=None, validator=_no_control)
     register_expires: int = 600
     capabilities: MediaCapabilities | None = None
     any_user: bool = False

@@ -48,8 +48,9 @@ class Authenticator:
     def challenged(self, request: Request, response: Response) -> AuthOutcome:
         """Takes the challenges of a 401 or 407 to `request`, and says what to do about them.
 
-        Of several challenges of a realm the strongest is answered (RFC 8760 2.4); challenges of several realms are
-        all answered. The same realm again, not stale, after credentials were sent, means that they are wrong.
+        Of several challenges of a realm the strongest that there is a secret for is answered (RFC 8760 2.4);
+        challenges of several realms are all answered. The same realm again, not stale, after credentials were sent,
+        means that they are wrong.
         """
         challenge_field, header = _KINDS[response.status]
         used = {(a.params.get("realm"), a.params.get("nonce")) for a in _sent_credentials(request, header)}
@@ -63,14 +64,17 @@ class Authenticator:
             except MessageSyntaxError:
                 continue
             known = best.get(challenge.realm)
-            if known is None or challenge.strength > known.strength:
+            if known is None or self._preference(challenge) > self._preference(known):
                 best[challenge.realm] = challenge
         if not best:
             return AuthOutcome.UNSUPPORTED
         outcome = AuthOutcome.NO_SECRET
         for realm, challenge in best.items():
             # RFC 7616 3.3: stale means that only the nonce was refused. Once: a server must offer another nonce then.
-            fresh = challenge.stale and (realm, challenge.nonce) not in used
+            # LENIENT: some servers do not say so; a nonce that was good before has grown old rather than the password.
+            session = self._sessions.get((header, realm))
+            grown_old = challenge.stale or (session is not None and session.nc > 1)
+            fresh = grown_old and (realm, challenge.nonce) not in used
             if realm in used_realms and not fresh:
                 self._sessions.pop((header, realm), None)
                 return AuthOutcome.REFUSED
@@ -108,6 +112,10 @@ class Authenticator:
             if secret.hash_for(challenge.realm, challenge.base_algorithm) is not None:
                 return secret
         return None
+
+    def _preference(self, challenge: DigestChallenge) -> tuple[bool, int]:
+        # A ready hash serves one algorithm only: a challenge that it cannot answer is no stronger than none.
+        return self._secret_for(challenge) is not None, challenge.strength
 
     def _remember(self, header: str, challenge: DigestChallenge, secret: Secret) -> None:
         self._sessions.pop((header, challenge.realm), None)

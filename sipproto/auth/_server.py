@@ -83,8 +83,8 @@ class DigestServer:
             digest_response(ha1, challenge, given).encode(), response.lower().encode("utf-8", "replace")
         ):
             return Verdict.WRONG, None
-        deadline, used = self._nonces.get(nonce, (0.0, 0))
-        if deadline < now or nc <= used:
+        known = self._nonces.get(nonce)
+        if known is None or known[0] < now or nc <= known[1]:
             return Verdict.STALE, None
-        self._nonces[nonce] = (deadline, nc)
+        self._nonces[nonce] = (known[0], nc)
         return Verdict.OK, username

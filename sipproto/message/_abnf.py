@@ -12,23 +12,27 @@ from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError, excer
 
 # token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")
 TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"
+# A control character may stand in a header as the second half of a quoted-pair only, CR and LF never (25.1).
+CTL = r"\x00-\x08\x0a-\x1f\x7f"
 # quoted-string = SWS DQUOTE *(qdtext / quoted-pair) DQUOTE
-QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+QUOTED = rf'"[^"\\{CTL}]*+(?:\\.[^"\\{CTL}]*+)*+"'
 # host = hostname / IPv4address / IPv6reference. LENIENT: "_" is common in private host names.
 HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*))"
 # generic-param = token [ EQUAL gen-value ]; gen-value = token / host / quoted-string
 # LENIENT: a value may hold whatever cannot end it, e.g. an IPv6 address without brackets (RFC 5118 4.5) or base64.
-_PARAM = re.compile(rf"[ \t]*+;[ \t]*+({TOKEN})[ \t]*+(?:=[ \t]*+([^\s;,\"<>]++|{QUOTED})[ \t]*+)?", re.DOTALL)
+_PARAM = re.compile(rf"[ \t]*+;[ \t]*+({TOKEN})[ \t]*+(?:=[ \t]*+([^\s;,\"<>{CTL}]++|{QUOTED})[ \t]*+)?", re.DOTALL)
 _PARAMS = re.compile(
-    rf"(?:[ \t]*+;[ \t]*+{TOKEN}[ \t]*+(?:=[ \t]*+(?:[^\s;,\"<>]++|{QUOTED})[ \t]*+)?)*+[ \t]*+", re.DOTALL
+    rf"(?:[ \t]*+;[ \t]*+{TOKEN}[ \t]*+(?:=[ \t]*+(?:[^\s;,\"<>{CTL}]++|{QUOTED})[ \t]*+)?)*+[ \t]*+", re.DOTALL
 )
-_SIMPLE_PARAMS = re.compile(rf"(?:;{TOKEN}(?:=[^\s;,\"<>]+)?)+")
+_SIMPLE_PARAMS = re.compile(rf"(?:;{TOKEN}(?:=[^\s;,\"<>{CTL}]+)?)+")
 _TOKEN_ONLY = re.compile(TOKEN)
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+")
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
-_LIST_ITEM = re.compile(rf'(?:{QUOTED}|<[^>]*>|[^",<])+', re.DOTALL)
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_LIST_ITEM = re.compile(rf'(?:{QUOTED}|<[^>]*>|[^",<]++)+', re.DOTALL)
+_CONTROL = re.compile(r"[\r\n]|(?<!\\)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MUST_ESCAPE = re.compile(r'["\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f]')
+# Lone surrogates other than those that stand for octets that are not UTF-8: they cannot be written at all.
+_NO_OCTETS = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 
 
 class QuotedStr(str):
@@ -43,7 +47,10 @@ def is_token(text: str) -> bool:
 
 def unfold(text: str) -> str:
     """Header folding is one space (RFC 3261 7.3.1)."""
-    return _FOLD.sub(" ", text) if "\r" in text else text
+    if "\r" not in text:
+        return text
+    first, *rest = text.split("\r\n")
+    return " ".join([first.rstrip(" \t"), *(line.strip(" \t") for line in rest)])
 
 
 def unquote(text: str) -> str:
@@ -52,25 +59,42 @@ def unquote(text: str) -> str:
 
 
 def unescape_quoted(inner: str) -> str:
-    """The text between the quotes, with its quoted-pairs resolved."""
-    return _PAIR.sub(r"\1", inner) if "\\" in inner else inner
+    """The text between the quotes, with its quoted-pairs resolved.
+
+    What had such pairs is a QuotedStr, so that the control characters of a peer can be written again (`intmeth`).
+    """
+    return QuotedStr(_PAIR.sub(r"\1", inner)) if "\\" in inner else inner
 
 
 def quote(text: str) -> str:
-    """A quoted-string that means `text`. Control characters are refused: they could end the header line.
+    """A quoted-string that means `text`.
 
-    Raises LocalProtocolError for a control character.
+    Raises LocalProtocolError for a control character; in a QuotedStr, which a peer may have sent, for CR and LF only.
     """
-    if _CONTROL.search(text):
-        raise LocalProtocolError(f"control character in text for a header: {excerpt(text)!r}")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if not isinstance(text, QuotedStr):
+        check_no_control(text, "text for a header")
+    elif "\r" in text or "\n" in text:
+        raise LocalProtocolError(f"line end in text for a header: {excerpt(text)!r}")
+    return '"' + _MUST_ESCAPE.sub(r"\\\g<0>", text) + '"'
 
 
 def check_no_control(text: str, what: str) -> str:
     """`text`, if it may stand in a header line. Raises LocalProtocolError otherwise."""
     if _CONTROL.search(text):
         raise LocalProtocolError(f"control character in {what}: {excerpt(text)!r}")
+    if _NO_OCTETS.search(text):
+        raise LocalProtocolError(f"{what} cannot be encoded: {excerpt(text)!r}")
     return text
+
+
+def has_bare_control(text: str) -> bool:
+    """Whether a control character stands outside a quoted-pair: the value is malformed then."""
+    return not text.isprintable() and _CONTROL.search(text) is not None
+
+
+def writable(text: str) -> str:
+    """`text` without the control characters that a header could not be written with."""
+    return text if text.isprintable() else _CONTROL.sub("", text)
 
 
 def split_list(text: str) -> list[str]:
@@ -158,6 +182,7 @@ def parse_params(text: str, position: int = 0, *, field: str | None = None) -> P
             name, equals, value = part.partition("=")
             items.append((name.lower(), value if equals else None))
         return Params(items)
+    text = text.rstrip(" \t")  # a search for parameters in nothing but white space would not be linear
     if not _PARAMS.fullmatch(text):
         raise MessageSyntaxError(Fault.BAD_HEADER, f"bad parameters: {excerpt(text)!r}", field=field)
     for name, quoted_or_plain in _PARAM.findall(text):

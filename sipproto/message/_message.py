@@ -7,8 +7,8 @@ from typing import TypeVar, cast
 
 from attrs import field, frozen
 
-from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError
-from sipproto.message._abnf import check_no_control, is_token, split_list, unfold
+from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError, excerpt
+from sipproto.message._abnf import check_no_control, is_token, split_list, unfold, writable
 from sipproto.message._fields import ALL_FIELDS, COMPACT, Field
 from sipproto.message._uri import Uri, parse_uri
 
@@ -75,12 +75,14 @@ class Headers:
                 raise LocalProtocolError(f"not a header name: {name!r}")
             lines.append(f"{name}: {text}")
         self._lines = lines
-        self._index: dict[str, list[str]] | None = None
+        self._index: dict[str, tuple[str, ...]] | None = None
         self._cache: dict[str, object] | None = None
         self.defects: tuple[MessageSyntaxError, ...] = ()
 
     @classmethod
-    def _parsed(cls, lines: list[str], index: dict[str, list[str]], defects: tuple[MessageSyntaxError, ...]) -> Headers:
+    def _parsed(
+        cls, lines: list[str], index: dict[str, tuple[str, ...]], defects: tuple[MessageSyntaxError, ...]
+    ) -> Headers:
         self = cls.__new__(cls)
         self._lines = lines
         self._index = index
@@ -88,13 +90,14 @@ class Headers:
         self.defects = defects
         return self
 
-    def _by_key(self) -> dict[str, list[str]]:
+    def _by_key(self) -> dict[str, tuple[str, ...]]:
         index = self._index
         if index is None:
             index = {}
             for line in self._lines:
                 name, _, value = line.partition(":")
-                index.setdefault(header_key(name.rstrip()), []).append(value)
+                key = header_key(name.rstrip(" \t"))
+                index[key] = (*index.get(key, ()), value)
             self._index = index
         return index
 
@@ -106,21 +109,27 @@ class Headers:
         key = wanted.key
         if key in cache:
             return cast("T | None", cache[key])
-        values = self._by_key().get(key)
         result: T | None = None
-        if values:
-            text = values[0]
-            if "\r" in text:
-                text = unfold(text)
+        for value in self._by_key().get(key, ()):
+            text = unfold(value).strip() if "\r" in value else value.strip()
+            if wanted.listed:
+                if not text:  # an empty list has no first value: the next line may have one
+                    continue
+                if "," in text:
+                    text = split_list(text)[0]
             try:
-                result = wanted.parse(split_list(text)[0] if wanted.listed else text.strip())
+                result = wanted.parse(text)
             except MessageSyntaxError:
                 result = None
+            break
         cache[key] = result
         return result
 
     def require(self, wanted: Field[T]) -> T:
         """The typed value. Raises MessageSyntaxError when it is absent or malformed."""
+        known = self.get(wanted)
+        if known is not None:
+            return known
         for value in self._texts(wanted):
             try:
                 return wanted.parse(value)
@@ -142,6 +151,13 @@ class Headers:
                 out.append(MessageSyntaxError(error.fault, error.detail, field=wanted.name))
         return tuple(out)
 
+    def fault(self, wanted: Field[T]) -> MessageSyntaxError | None:
+        """What is wrong with the first malformed value; None when every value that is there is well formed."""
+        values = self._by_key().get(wanted.key)
+        if values is None or (len(values) == 1 and "," not in values[0] and self.get(wanted) is not None):
+            return None
+        return next((entry for entry in self.entries(wanted) if isinstance(entry, MessageSyntaxError)), None)
+
     def _texts(self, wanted: Field[T]) -> Iterator[str]:
         for value in self._by_key().get(wanted.key, ()):
             text = unfold(value).strip()
@@ -154,11 +170,11 @@ class Headers:
     def first(self, name: str) -> str | None:
         """The text of the first header of that name, unfolded; None if there is none."""
         values = self._by_key().get(header_key(name))
-        return unfold(values[0]).strip() if values else None
+        return writable(unfold(values[0]).strip()) if values else None
 
     def raw(self, name: str) -> tuple[str, ...]:
-        """The texts of all headers of that name, unfolded, one per line."""
-        return tuple(unfold(value).strip() for value in self._by_key().get(header_key(name), ()))
+        """The texts of all headers of that name, unfolded, one per line: fit to be written into another message."""
+        return tuple(writable(unfold(value).strip()) for value in self._by_key().get(header_key(name), ()))
 
     def count(self, name: str) -> int:
         """How many lines have that name."""
@@ -171,7 +187,7 @@ class Headers:
         """(name as written, unfolded value) of every line."""
         for line in self._lines:
             name, _, value = line.partition(":")
-            yield name.rstrip(), unfold(value).strip()
+            yield name.rstrip(" \t"), writable(unfold(value).strip())
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -188,7 +204,9 @@ class Headers:
     def without(self, *names: str) -> Headers:
         """A copy without the lines of these names."""
         keys = {header_key(name) for name in names}
-        return self._copy([line for line in self._lines if header_key(line.partition(":")[0].rstrip()) not in keys])
+        return self._copy(
+            [line for line in self._lines if header_key(line.partition(":")[0].rstrip(" \t")) not in keys]
+        )
 
     def with_(self, name: str, value: object) -> Headers:
         """A copy with one more line at the end."""
@@ -205,7 +223,7 @@ class Headers:
         out: list[str] = []
         placed = False
         for line in self._lines:
-            if header_key(line.partition(":")[0].rstrip()) != key:
+            if header_key(line.partition(":")[0].rstrip(" \t")) != key:
                 out.append(line)
             elif not placed:
                 out += new
@@ -217,11 +235,15 @@ class Headers:
         out._lines = lines
         return out
 
-    def _text(self) -> str:
-        return "\r\n".join(self._lines)
-
 
 NO_HEADERS = Headers()
+
+
+def _octets(start: str, headers: Headers, body: bytes) -> bytes:
+    # The header lines were checked when they were made; CR and LF never come from a parser.
+    if "\r" in start or "\n" in start:
+        raise LocalProtocolError(f"line end in a start line: {excerpt(start)!r}")
+    return "\r\n".join([start, *headers._lines, "", ""]).encode("utf-8", "surrogateescape") + body
 
 
 @frozen(repr=False)
@@ -241,8 +263,7 @@ class Request:
 
     def to_bytes(self) -> bytes:
         """The octets of the message; those that were parsed come out as they came in."""
-        head = f"{self.method} {self.target} {self.version}\r\n{self.headers._text()}\r\n\r\n"
-        return head.encode("utf-8", "surrogateescape") + self.body
+        return _octets(f"{self.method} {self.target} {self.version}", self.headers, self.body)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.headers.first('cseq')}, {len(self.body)} octets>"
@@ -260,8 +281,7 @@ class Response:
 
     def to_bytes(self) -> bytes:
         """The octets of the message; those that were parsed come out as they came in."""
-        head = f"{self.version} {self.status} {self.reason}\r\n{self.headers._text()}\r\n\r\n"
-        return head.encode("utf-8", "surrogateescape") + self.body
+        return _octets(f"{self.version} {self.status} {self.reason}", self.headers, self.body)
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.headers.first('cseq')}, {len(self.body)} octets>"

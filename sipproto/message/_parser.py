@@ -8,15 +8,17 @@ from attrs import frozen
 
 from sipproto.errors import Fault, MessageSyntaxError, excerpt
 from sipproto.message._abnf import TOKEN, is_token
+from sipproto.message._fields import CONTENT_LENGTH
 from sipproto.message._message import _KEYS, KNOWN_METHODS, Headers, Message, Request, Response, header_key
 
 # Request-Line = Method SP Request-URI SP SIP-Version CRLF
 # LENIENT: spaces after the version are dropped (`trws` of RFC 4475); they are never written again.
-_REQUEST_LINE = re.compile(rf"({TOKEN}) (.+?) (SIP/[0-9]+\.[0-9]+) *+", re.DOTALL)
+_REQUEST_LINE = re.compile(rf"({TOKEN}) (.+?) ((?i:SIP)/[0-9]+\.[0-9]+) *+", re.DOTALL)
 # Status-Line = SIP-Version SP Status-Code SP Reason-Phrase CRLF. LENIENT: the last SP may be missing.
-_STATUS_LINE = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([1-6][0-9][0-9])(?: (.*))?", re.DOTALL)
+_STATUS_LINE = re.compile(r"((?i:SIP)/[0-9]+\.[0-9]+) ([1-6][0-9][0-9])(?: (.*))?", re.DOTALL)
 _STATUS = {str(status): status for status in range(100, 700)}
 _LINE_END = re.compile(r"\r\n(?![ \t])")
+_LEADING_LINE_ENDS = re.compile(rb"(?:\r\n)*+")
 
 
 @frozen(kw_only=True)
@@ -47,21 +49,17 @@ def parse_message(data: bytes | bytearray | memoryview, limits: MessageLimits = 
         raise MessageSyntaxError(Fault.TOO_LARGE, f"{len(data)} octets")
     if type(data) is not bytes:
         data = bytes(data)
-    end = data.find(b"\r\n\r\n")
-    if end < 0:
+    head, gap, body = data.partition(b"\r\n\r\n")
+    if gap and data[0] == 13:  # 7.5: line ends before the start line are ignored
+        head, gap, body = _LEADING_LINE_ENDS.sub(b"", data, count=1).partition(b"\r\n\r\n")
+    if not gap:
         raise MessageSyntaxError(Fault.INCOMPLETE, "no empty line after the headers")
-    message = _parse_head(data[:end].decode("utf-8", "surrogateescape"), data[end + 4 :], limits)
-    if len(data) > end + 4 and (size := _declared_size(message.headers)) is not None and size < len(message.body):
-        return with_body(message, message.body[:size])
+    message = _parse_head(head, body, limits)
+    if body:
+        size = message.headers.get(CONTENT_LENGTH)  # a bad one is left to `validate`
+        if size is not None and size < len(body):
+            return with_body(message, body[:size])
     return message
-
-
-def _declared_size(headers: Headers) -> int | None:
-    """Content-Length as a number; None when it is absent or none (`validate` objects to the latter)."""
-    text = headers.first("Content-Length")
-    if text is None or len(text) > 10 or not (text.isdecimal() and text.isascii()):
-        return None
-    return int(text)
 
 
 def with_body(message: Message, body: bytes) -> Message:
@@ -70,7 +68,8 @@ def with_body(message: Message, body: bytes) -> Message:
     return Response(message.status, message.reason, message.headers, body, message.version)
 
 
-def _parse_head(head: str, body: bytes, limits: MessageLimits) -> Message:
+def _parse_head(octets: bytes, body: bytes, limits: MessageLimits) -> Message:
+    head = octets.decode("utf-8", "surrogateescape")
     lines = head.split("\r\n")
     # Every CR and every LF has to belong to a line end: anything else could become a header of its own further on.
     joined = "".join(lines)
@@ -83,8 +82,10 @@ def _parse_head(head: str, body: bytes, limits: MessageLimits) -> Message:
     start = lines.pop(0)
     headers = _index_headers(lines)
     if headers is None:  # a folded line (7.3.1): cut again, now only where no white space follows
-        lines = _LINE_END.split(head)[1:]
-        headers = _index_headers(lines) or Headers()
+        first, *lines = _LINE_END.split(head)
+        headers = _index_headers(lines)
+        if headers is None or first != start:  # 7.1: the start line itself cannot be folded
+            raise MessageSyntaxError(Fault.START_LINE, repr(excerpt(first)))
     # The usual start lines by cutting alone; what is unusual goes through the grammar.
     method, _, rest = start.partition(" ")
     if method in KNOWN_METHODS:
@@ -104,7 +105,7 @@ def _parse_head(head: str, body: bytes, limits: MessageLimits) -> Message:
 
 def _index_headers(lines: list[str]) -> Headers | None:
     """The index over header lines; None when a line is the continuation of the one before."""
-    index: dict[str, list[str]] = {}
+    index: dict[str, tuple[str, ...]] = {}  # tuples: cheaper to make than lists, and nearly all have one value
     defects: list[MessageSyntaxError] = []
     known = _KEYS.get
     for line in lines:
@@ -120,7 +121,7 @@ def _index_headers(lines: list[str]) -> Headers | None:
                 continue
             key = header_key(name)
         if key in index:
-            index[key].append(value)
+            index[key] += (value,)
         else:
-            index[key] = [value]
-    return Headers._parsed(lines, index, tuple(defects))
+            index[key] = (value,)
+    return Headers._parsed(lines, index, tuple(defects) if defects else ())

@@ -30,6 +30,7 @@ class StreamParser:
         self._head: Message | None = None
         self._needed = 0
         self._half_ping = False
+        self._lost: FramingError | None = None
 
     @property
     def buffered(self) -> int:
@@ -39,12 +40,20 @@ class StreamParser:
     def feed(self, data: bytes) -> list[Message | KeepAlive]:
         """Takes octets, returns the messages and keep-alives that they complete.
 
-        Raises FramingError when the end of a message cannot be found (no or a bad Content-Length) or a limit is passed.
+        Raises FramingError when the end of a message cannot be found (no or a bad Content-Length) or a limit is passed,
+        and again on each later call. What was complete before it is in `before` of the error.
         """
+        if self._lost is not None:
+            raise FramingError(self._lost.fault, self._lost.detail)
         self._buffer += data
         out: list[Message | KeepAlive] = []
-        while (item := self._next()) is not None:
-            out.append(item)
+        try:
+            while (item := self._next()) is not None:
+                out.append(item)
+        except FramingError as error:
+            self._lost = error
+            self._buffer.clear()
+            raise FramingError(error.fault, error.detail, before=tuple(out)) from None
         return out
 
     def _next(self) -> Message | KeepAlive | None:
@@ -64,8 +73,10 @@ class StreamParser:
             if len(buffer) > self._limits.max_size:
                 raise FramingError(Fault.TOO_LARGE, f"headers of more than {self._limits.max_size} octets")
             return None
+        if end + 4 > self._limits.max_size:  # the same whether or not the end came with the last octets
+            raise FramingError(Fault.TOO_LARGE, f"headers of more than {self._limits.max_size} octets")
         try:
-            head = _parse_head(bytes(buffer[:end]).decode("utf-8", "surrogateescape"), b"", self._limits)
+            head = _parse_head(bytes(buffer[:end]), b"", self._limits)
         except MessageSyntaxError as error:
             raise FramingError(error.fault, error.detail) from None
         del buffer[: end + 4]

@@ -10,8 +10,8 @@ from urllib.parse import unquote_to_bytes
 
 from attrs import evolve, field, frozen
 
-from sipproto.errors import Fault, MessageSyntaxError, excerpt
-from sipproto.message._abnf import HOST, NO_PARAMS, Params
+from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError, excerpt
+from sipproto.message._abnf import HOST, NO_PARAMS, Params, is_token
 
 # LENIENT: the user part may hold any printable character that cannot end it; "#" is common in the contacts of
 # FreeSWITCH. A "%" must start an escape.
@@ -25,8 +25,11 @@ _SIP = re.compile(
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):([^\x00-\x20\x7f<>\"]+)")
 _USER_SAFE = "-_.!~*'()&=+$,;?/"  # unreserved and user-unreserved of 25.1
 _DEFAULT_PORTS = {"sip": 5060, "sips": 5061}
-# 19.1.4: these four must be equal or absent on both sides; other parameters count only where both sides have them.
-_STRICT_PARAMS = ("user", "ttl", "method", "maddr", "transport")
+# 19.1.4: these five must be equal or absent on both sides; other parameters count only where both sides have them.
+_STRICT_PARAMS = (b"user", b"ttl", b"method", b"maddr", b"transport")
+_RESERVED = b";/?:@&=+$,%"  # RFC 2396 2.2, and "%", which only an escape can stand for
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_THIRD_COLON = re.compile(r":::(?=[0-9]+\.)")
 
 
 @frozen
@@ -70,9 +73,9 @@ class SipUri:
             return False
         return (
             self.scheme == other.scheme
-            and unescape(self.user or "") == unescape(other.user or "")
+            and _comparable(self.user or "") == _comparable(other.user or "")
             and (self.user is None) == (other.user is None)
-            and unescape(self.password or "") == unescape(other.password or "")
+            and _comparable(self.password or "") == _comparable(other.password or "")
             and _host_key(self.host) == _host_key(other.host)
             and self.port == other.port
             and _params_match(self.params, other.params)
@@ -88,7 +91,9 @@ class SipUri:
         if self.port is not None:
             out += f":{self.port}"
         out += _params_text(self.params)
-        return f"{out}?{self.headers}" if self.headers else out
+        if self.headers:
+            out += f"?{self.headers}"
+        return _checked(out, _SIP)
 
 
 @frozen
@@ -110,11 +115,11 @@ class TelUri:
         return (
             isinstance(other, TelUri)
             and self.digits.lower() == other.digits.lower()
-            and dict(self.params) == dict(other.params)
+            and {k: (v or "").lower() for k, v in self.params} == {k: (v or "").lower() for k, v in other.params}
         )
 
     def __str__(self) -> str:
-        return f"tel:{self.number}{_params_text(self.params)}"
+        return _checked(f"tel:{self.number}{_params_text(self.params)}", _ABSOLUTE)
 
 
 @frozen
@@ -128,7 +133,7 @@ class OpaqueUri:
         return self == other
 
     def __str__(self) -> str:
-        return f"{self.scheme}:{self.rest}"
+        return _checked(f"{self.scheme}:{self.rest}", _ABSOLUTE)
 
 
 Uri = SipUri | TelUri | OpaqueUri
@@ -162,7 +167,7 @@ def _parse_uri(text: str) -> Uri:
             scheme=scheme.lower(),
             user=user,
             password=password,
-            host=host.lower(),
+            host=host.lower() if host[0] != "[" else ipv6_reference(host),
             port=number,
             params=_uri_params(params) if params else NO_PARAMS,
             headers=headers or "",
@@ -173,6 +178,8 @@ def _parse_uri(text: str) -> Uri:
     scheme, rest = match[1].lower(), match[2]
     if scheme == "tel":
         digits, semicolon, params = rest.partition(";")
+        if not digits:
+            raise MessageSyntaxError(Fault.BAD_URI, repr(excerpt(text)))
         return TelUri(digits, _uri_params(semicolon + params) if params else NO_PARAMS)
     return OpaqueUri(scheme, rest)
 
@@ -189,6 +196,8 @@ def _uri_params(text: str) -> Params:
     items: list[tuple[str, str | None]] = []
     for part in text[1:].split(";"):
         name, equals, value = part.partition("=")
+        if "%" in name and is_token(plain := unescape(name)) and "%" not in plain:
+            name = plain  # `%6C%72` is lr (`esc01` of RFC 4475)
         items.append((name.lower(), value if equals else None))
     return Params(items)
 
@@ -209,6 +218,39 @@ def escape_user(text: str) -> str:
     return percent_encode(text.encode("utf-8", "surrogateescape"), safe=_USER_SAFE)
 
 
+def _checked(text: str, pattern: re.Pattern[str]) -> str:
+    """`text`, if it is a URI. A parsed URI always is; one built by hand could change what stands around it."""
+    if pattern.fullmatch(text) is None:
+        raise LocalProtocolError(f"not a URI: {excerpt(text)!r}")
+    return text
+
+
+def ipv6_reference(host: str) -> str:
+    """An address in brackets, in lower case.
+
+    LENIENT: the grammar of RFC 3261 allows a third colon before an IPv4 part; it is left out (RFC 5118 4.10).
+
+    Raises MessageSyntaxError (BAD_URI) for what is no address.
+    """
+    address = _THIRD_COLON.sub("::", host[1:-1].lower())
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        raise MessageSyntaxError(Fault.BAD_URI, f"not an IPv6 address: {excerpt(host)!r}") from None
+    return f"[{address}]"
+
+
+def _comparable(text: str) -> bytes:
+    """Octets to compare by 19.1.4: an escape equals its character, unless that is reserved (or the "%" itself)."""
+    octets = text.encode("utf-8", "surrogateescape")
+    return _ESCAPE.sub(_resolve_unreserved, octets) if b"%" in octets else octets
+
+
+def _resolve_unreserved(match: re.Match[bytes]) -> bytes:
+    octet = bytes([int(match[1], 16)])
+    return match[0].upper() if octet in _RESERVED else octet
+
+
 def _host_key(host: str) -> str:
     if host.startswith("["):
         try:
@@ -219,13 +261,13 @@ def _host_key(host: str) -> str:
 
 
 def _params_match(one: Params, two: Params) -> bool:
-    a = {k: unescape(v or "").lower() for k, v in one}
-    b = {k: unescape(v or "").lower() for k, v in two}
+    a = {_comparable(k).lower(): _comparable(v or "").lower() for k, v in one}
+    b = {_comparable(k).lower(): _comparable(v or "").lower() for k, v in two}
     if any(a.get(name) != b.get(name) for name in _STRICT_PARAMS):
         return False
     return all(b[name] == value for name, value in a.items() if name in b)
 
 
-def _headers_key(headers: str) -> list[tuple[str, str]]:
+def _headers_key(headers: str) -> list[tuple[bytes, bytes]]:
     pairs = (part.partition("=") for part in headers.split("&")) if headers else ()
-    return sorted((unescape(name).lower(), unescape(value)) for name, _, value in pairs)
+    return sorted((_comparable(name).lower(), _comparable(value)) for name, _, value in pairs)

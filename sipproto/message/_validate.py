@@ -12,11 +12,24 @@ from sipproto.message import _fields as f
 from sipproto.message._message import KNOWN_METHODS, Message, Request
 from sipproto.message._uri import SipUri
 
-_MANDATORY: tuple[f.Field[Any], ...] = (f.FROM, f.TO, f.CALL_ID, f.CSEQ)
+_MANDATORY: tuple[f.Field[Any], ...] = (f.VIA, f.FROM, f.TO, f.CALL_ID, f.CSEQ)
 # Headers that may stand once only (20.1); a second one could be read differently by another element (`multi01`).
-_SINGLE = (f.FROM, f.TO, f.CALL_ID, f.CSEQ, f.MAX_FORWARDS, f.CONTENT_LENGTH, f.CONTENT_TYPE)
+# Two of Replaces or Refer-To are refused by name (RFC 3891 3, RFC 3515 2.4.2).
+_SINGLE = (
+    f.FROM,
+    f.TO,
+    f.CALL_ID,
+    f.CSEQ,
+    f.MAX_FORWARDS,
+    f.CONTENT_LENGTH,
+    f.CONTENT_TYPE,
+    f.REPLACES,
+    f.REFER_TO,
+)
 # Optional headers whose value decides what a request does: malformed ones are answered 400 instead of being ignored.
+# Of Via a request is answered along every value; of a response only the first concerns us.
 _DECISIVE: tuple[f.Field[Any], ...] = (
+    f.VIA,
     f.ROUTE,
     f.RECORD_ROUTE,
     f.REQUIRE,
@@ -48,13 +61,6 @@ def _check(message: Message) -> None:
     for single in _SINGLE:
         if headers.count(single.key) > 1:
             raise MessageSyntaxError(Fault.REPEATED_HEADER, single.name)
-    if "via" not in headers:
-        raise MessageSyntaxError(Fault.MISSING_HEADER, "Via")
-    # A request is answered along all of its Via values; of a response only the first concerns us.
-    vias = headers.entries(f.VIA)
-    for via in vias if isinstance(message, Request) else vias[:1]:
-        if isinstance(via, MessageSyntaxError):
-            raise via
     for mandatory in _MANDATORY:
         headers.require(mandatory)
     if "content-length" in headers and headers.require(f.CONTENT_LENGTH) > len(message.body):
@@ -78,14 +84,12 @@ def _check_request(request: Request) -> None:
         # 19.1.1 table 1: no headers in a Request-URI; they must not become headers of the request (`escruri`).
         raise MessageSyntaxError(Fault.REQUEST_URI, "headers in the Request-URI")
     for decisive in _DECISIVE:
-        for entry in headers.entries(decisive) if decisive.key in headers else ():
-            if isinstance(entry, MessageSyntaxError):
-                raise entry
+        if (fault := headers.fault(decisive)) is not None:
+            raise fault
     # 8.1.1.8: a dialog needs a Contact that requests can be sent to; a registrar must store what it was given.
-    if request.method in ("INVITE", "SUBSCRIBE", "REGISTER", "REFER", "UPDATE"):
-        for contact in headers.entries(f.CONTACT):
-            if isinstance(contact, MessageSyntaxError):
-                raise contact
+    needs_contact = request.method in ("INVITE", "SUBSCRIBE", "REGISTER", "REFER", "UPDATE")
+    if needs_contact and (fault := headers.fault(f.CONTACT)) is not None:
+        raise fault
     via = headers.require(f.VIA)
     if via.branch == "z9hG4bK":
         raise MessageSyntaxError(Fault.BAD_HEADER, "the branch has nothing after its magic cookie", field="Via")

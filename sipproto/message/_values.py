@@ -8,12 +8,14 @@ from attrs import evolve, frozen
 
 from sipproto.errors import Fault, MessageSyntaxError, excerpt
 from sipproto.message._abnf import (
+    CTL,
     HOST,
     NO_PARAMS,
     QUOTED,
     TOKEN,
     Params,
     check_no_control,
+    has_bare_control,
     is_token,
     parse_params,
     quote,
@@ -21,12 +23,12 @@ from sipproto.message._abnf import (
     unescape_quoted,
     unquote,
 )
-from sipproto.message._uri import SipUri, Uri, parse_uri
+from sipproto.message._uri import SipUri, Uri, ipv6_reference, parse_uri
 
 # name-addr = [ display-name ] LAQUOT addr-spec RAQUOT; display-name = *(token LWS) / quoted-string
 # LENIENT: an unquoted display name may hold anything that cannot be taken for a delimiter, e.g. UTF-8 (but no comma:
 # `baddn` of RFC 4475), and needs no space before "<" (`lwsdisp`, a known fault of the grammar).
-_NAME_ADDR = re.compile(rf'[ \t]*(?:({QUOTED})|([^"<>,;]*+))[ \t]*<([^<>]*)>', re.DOTALL)
+_NAME_ADDR = re.compile(rf'[ \t]*+(?:({QUOTED})|([^"<>,;{CTL}]*+))[ \t]*+<([^<>]*+)>', re.DOTALL)
 # via-parm = sent-protocol LWS sent-by *( SEMI via-params ); white space around "/" and ":" is legal (`wsinv`)
 _VIA = re.compile(
     rf"[ \t]*({TOKEN})[ \t]*/[ \t]*({TOKEN})[ \t]*/[ \t]*({TOKEN})[ \t]+({HOST})(?:[ \t]*:[ \t]*([0-9]{{1,5}}))?"
@@ -38,9 +40,15 @@ _DELTA_HEAD = re.compile(r"([0-9]+)[ \t]*(?:\(((?:[^()\\]|\\.)*+)\))?[ \t]*")
 _WARNING = re.compile(rf"([0-9]{{3}})[ \t]+(\S+)[ \t]+({QUOTED})", re.DOTALL)
 _TIMESTAMP = re.compile(r"([0-9]+(?:\.[0-9]*)?)(?:[ \t]+([0-9]*(?:\.[0-9]*)?))?")
 _AUTH_PARAM = re.compile(rf"[ \t]*({TOKEN})[ \t]*=[ \t]*({QUOTED}|[^\s,\"]+)[ \t]*(?:,|$)", re.DOTALL)
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+[ \t]*+")
 _AUTH_SCHEME = re.compile(rf"({TOKEN})[ \t]+")
 CSEQ_LIMIT = 2**31  # RFC 3261 8.1.1.5
 DELTA_LIMIT = 2**32  # RFC 3261 20.19: expiry values are 0 to 2**32 - 1
+
+
+def _decimal(value: float) -> str:
+    """Digits with an optional fraction: the grammar has no exponent."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def bad(detail: str) -> MessageSyntaxError:
@@ -220,7 +228,7 @@ class Timestamp:
     delay: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.time:g}" if self.delay is None else f"{self.time:g} {self.delay:g}"
+        return _decimal(self.time) if self.delay is None else f"{_decimal(self.time)} {_decimal(self.delay)}"
 
 
 @frozen
@@ -265,7 +273,7 @@ def parse_via(text: str) -> Via:
         raise bad(f"port out of range: {excerpt(text)!r}")
     return Via(
         transport=transport.upper(),
-        host=host.lower(),
+        host=host.lower() if host[0] != "[" else ipv6_reference(host),
         port=None if port is None else int(port),
         params=parse_params(text, match.end()),
         protocol=protocol,
@@ -274,7 +282,7 @@ def parse_via(text: str) -> Via:
 
 
 def parse_cseq(text: str) -> CSeq:
-    number, _, method = text.partition(" ")
+    number, _, method = (text if "\t" not in text else text.replace("\t", " ")).partition(" ")
     method = method.lstrip()
     if not is_token(method):
         raise bad(f"not a CSeq value: {excerpt(text)!r}")
@@ -289,6 +297,8 @@ def parse_rack(text: str) -> RAck:
 
 
 def parse_text(text: str) -> str:
+    if has_bare_control(text):
+        raise bad(f"control character: {excerpt(text)!r}")
     return text
 
 
@@ -300,7 +310,7 @@ def parse_token(text: str) -> str:
 
 def parse_call_id(text: str) -> str:
     # callid = word [ "@" word ]: anything visible; the Call-ID is opaque, so only white space and emptiness matter
-    if not text or " " in text or "\t" in text:
+    if not text or " " in text or "\t" in text or has_bare_control(text):
         raise bad(f"not a Call-ID: {excerpt(text)!r}")
     return text
 
@@ -364,7 +374,7 @@ def parse_warning(text: str) -> Warning_:
     match = _WARNING.fullmatch(text)
     if match is None:
         raise bad(f"not a warning: {excerpt(text)!r}")
-    return Warning_(int(match[1]), match[2], str(unquote(match[3])))
+    return Warning_(int(match[1]), match[2], unquote(match[3]))
 
 
 def parse_timestamp(text: str) -> Timestamp:
@@ -386,7 +396,8 @@ def parse_auth(text: str) -> AuthValue:
     while position < len(text):
         param = _AUTH_PARAM.match(text, position)
         if param is None:
-            if not items:  # a single opaque token, as in `Bearer eyJ...` (RFC 8898)
+            # a single opaque token, as in `Bearer eyJ...` (RFC 8898)
+            if not items and _TOKEN68.fullmatch(text, position):
                 return AuthValue(scheme, NO_PARAMS, text[position:].strip())
             raise bad(f"bad parameter in {scheme} value")
         name = param[1].lower()

@@ -11,6 +11,7 @@ import enum
 from attrs import evolve, frozen
 
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
+from sipproto.message import is_token
 from sipproto.negotiation._match import match_codecs
 from sipproto.negotiation._values import (
     LocalTransport,
@@ -181,8 +182,8 @@ class Negotiator:
         lines = self._next.lines
         if len(sdp.media) != len(lines):
             raise NegotiationError(f"the answer has {len(sdp.media)} media lines, the offer {len(lines)}")
-        bundle_slot = _answered_bundle(sdp, lines)
-        new = [self._answered_line(sdp, media, line, bundle_slot) for media, line in zip(sdp.media, lines, strict=True)]
+        bundle = _answered_bundle(sdp, lines)
+        new = [self._answered_line(sdp, media, line, bundle) for media, line in zip(sdp.media, lines, strict=True)]
         if all(line.rejected for line in new):
             raise NegotiationError("every media line was rejected")
         roles = dict(self._next.dtls_client)
@@ -190,7 +191,7 @@ class Negotiator:
             if not line.rejected and line.remote is not None:
                 # RFC 8842 5.3: the answerer's choice; an "actpass" in an answer is a fault, read as active.
                 roles.setdefault(line.slot, line.remote.setup == "passive")
-        self._agree(tuple(new), bundle_slot is not None, roles, controlling=True)
+        self._agree(tuple(new), bundle is not None, roles, controlling=True)
         self._step(Step.RECEIVE_ANSWER)
         return self._session()
 
@@ -213,6 +214,8 @@ class Negotiator:
         for index, media in enumerate(sdp.media):
             old = known[index] if index < len(known) else None
             mid = media.attribute("mid")
+            if mid is not None and not is_token(mid):  # RFC 5888 4
+                raise NegotiationError("a mid is no token")
             line = old or self._new_line(
                 media.kind, allowed.pop(media.kind, Direction.INACTIVE), mid or str(index), index
             )
@@ -323,15 +326,16 @@ class Negotiator:
         return tuple(out)
 
     def _answered_line(
-        self, sdp: SessionDescription, media: MediaDescription, line: _Line, bundle_slot: int | None
+        self, sdp: SessionDescription, media: MediaDescription, line: _Line, bundle: _Bundle | None
     ) -> _Line:
         if media.kind != line.kind:
             raise NegotiationError(f"the answer turns {line.kind} into {media.kind}")
         if media.port == 0 or line.rejected:
             return evolve(line, rejected=True, current=Direction.INACTIVE, formats=media.formats)
         pairs = match_codecs(line.codecs, codecs_of(media))
-        slot = line.slot if bundle_slot is None else bundle_slot
-        remote = transport_of(sdp, media) or _slot_remote(sdp, slot)
+        slot, remote = line.slot, transport_of(sdp, media)
+        if bundle is not None and (media.attribute("mid") or line.mid) in bundle.mids:
+            slot, remote = bundle.slot, bundle.remote
         if not pairs or remote is None or not _muxed(media):
             raise NegotiationError(f"the answer for {line.kind} has no usable codec, transport or rtcp-mux")
         remote_direction = direction_of(sdp, media)
@@ -344,7 +348,7 @@ class Negotiator:
             codecs=tuple(ours for ours, _ in pairs),
             extensions=tuple((uri, i) for uri, i in line.extensions if uri in answered),
             current=direction(held.sends and remote_direction.receives, held.receives and remote_direction.sends),
-            remote=_slot_remote(sdp, slot) if bundle_slot is not None else remote,
+            remote=remote,
             remote_direction=remote_direction,
             remote_ssrcs=ssrcs_of(media),
         )
@@ -443,7 +447,14 @@ class Negotiator:
                     remote_direction=line.remote_direction,
                 )
             )
-        return NegotiatedSession(lines=tuple(lines), transports=tuple(transports.values()), cname=self._cname)
+        # A line on which we send nothing is never taken, and says nothing about a hold.
+        takers = [line.remote_direction.receives for line in agreed.lines if not line.rejected and line.wanted.sends]
+        return NegotiatedSession(
+            lines=tuple(lines),
+            transports=tuple(transports.values()),
+            cname=self._cname,
+            remote_hold=bool(takers) and not any(takers),
+        )
 
 
 def _parse(data: bytes | str) -> SessionDescription:
@@ -458,17 +469,19 @@ def _muxed(media: MediaDescription) -> bool:
     return media.attribute("rtcp-mux") is not None or media.attribute("rtcp-mux-only") is not None
 
 
-def _answered_bundle(sdp: SessionDescription, lines: tuple[_Line, ...]) -> int | None:
-    """The slot that carries every bundled line of an answer; None without BUNDLE."""
+@frozen(kw_only=True)
+class _Bundle:
+    mids: tuple[str, ...]
+    slot: int
+    remote: RemoteTransport | None
+
+
+def _answered_bundle(sdp: SessionDescription, lines: tuple[_Line, ...]) -> _Bundle | None:
+    """What carries every bundled line of an answer: the group's first line that is accepted. None without BUNDLE."""
     groups = bundle_groups(sdp)
     if not groups:
         return None
     for media, line in zip(sdp.media, lines, strict=True):
         if media.port != 0 and (media.attribute("mid") or line.mid) in groups[0]:
-            return line.slot
+            return _Bundle(mids=tuple(groups[0]), slot=line.slot, remote=transport_of(sdp, media))
     return None
-
-
-def _slot_remote(sdp: SessionDescription, slot: int) -> RemoteTransport | None:
-    """The transport of the line that carries a bundle: the slot is the index of that line."""
-    return transport_of(sdp, sdp.media[slot]) if slot < len(sdp.media) else None

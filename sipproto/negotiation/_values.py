@@ -88,14 +88,11 @@ class TransportPair:
 class NegotiatedSession:
     """The result of an offer and its answer: what a media engine has to bring about.
 
-    Slots that are not among `transports` are not needed any more. Rejected lines are left out.
+    Slots that are not among `transports` are not needed any more. Rejected lines are left out. `remote_hold`: the peer takes
+    none of the media that we would send, so it holds the call (RFC 3264 8.4).
     """
 
     lines: tuple[MediaLine, ...]
     transports: tuple[TransportPair, ...]
     cname: str
-
-    @property
-    def remote_hold(self) -> bool:
-        """Whether the peer takes none of our media: it holds the call (RFC 3264 8.4)."""
-        return bool(self.lines) and not any(line.remote_direction.receives for line in self.lines)
+    remote_hold: bool = False

@@ -107,7 +107,7 @@ def codecs_of(media: MediaDescription) -> tuple[Codec, ...]:
     feedback = _by_format(media.attributes("rtcp-fb"))
     out: list[Codec] = []
     for fmt in dict.fromkeys(media.formats):
-        number = int(fmt) if fmt.isdecimal() and len(fmt) <= 3 else 128
+        number = int(fmt) if fmt.isascii() and fmt.isdecimal() and len(fmt) <= 3 else 128
         known = maps.get(fmt) or STATIC_CODECS.get(number)
         if number > 127 or known is None:
             continue
@@ -154,14 +154,14 @@ def ssrcs_of(media: MediaDescription) -> tuple[int, ...]:
     """The synchronisation sources that the peer says it sends from (RFC 5576), without those of rtx."""
     repair = set()
     for group in media.attributes("ssrc-group"):
-        semantics, *members = group.split()
+        semantics, *members = group.split() or [""]
         if semantics in ("FID", "FEC-FR"):
             repair.update(members[1:])
-    out: list[int] = []
+    out: dict[int, None] = {}
     for value in media.attributes("ssrc"):
         match = _SSRC.fullmatch(value)
-        if match and match[1] not in repair and int(match[1]) < 2**32 and int(match[1]) not in out:
-            out.append(int(match[1]))
+        if match and match[1] not in repair and int(match[1]) < 2**32:
+            out[int(match[1])] = None
     return tuple(out)
 
 

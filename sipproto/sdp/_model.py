@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from attrs import field, frozen
 
-from sipproto.errors import Fault, MessageSyntaxError, excerpt
+from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError, excerpt
 
 _M_LINE = re.compile(r"([^ /]+) ([0-9]{1,5})(?:/[0-9]+)? ([^ ]+)((?: [^ ]+)*) *")
 _LINE = re.compile(r"[a-z]=")
@@ -105,7 +105,10 @@ def parse_sdp(data: bytes | str) -> SessionDescription:
     Raises MessageSyntaxError (BAD_SDP) for lines that are none, a missing `v=0`, a bad `m=` line, or too many lines.
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    text_lines = text.replace("\r\n", "\n")
+    if "\r" in text_lines:  # 5: neither alone nor inside a line; it could end a line of an answer that repeats it
+        raise MessageSyntaxError(Fault.BAD_SDP, "a CR stands alone")
+    lines = text_lines.rstrip("\n").split("\n")
     if len(lines) > MAX_LINES:
         raise MessageSyntaxError(Fault.BAD_SDP, f"more than {MAX_LINES} lines")
     if lines[0] != "v=0":
@@ -127,8 +130,14 @@ def _parse_media(lines: list[str]) -> MediaDescription:
 
 
 def build_sdp(session: Iterable[str], media: Iterable[Iterable[str]]) -> SessionDescription:
-    """A session description from its lines."""
+    """A session description from its lines.
+
+    Raises LocalProtocolError for a line end inside a line, and MessageSyntaxError like `parse_sdp`.
+    """
     lines = list(session)
     for part in media:
         lines += part
+    for line in lines:
+        if "\r" in line or "\n" in line:
+            raise LocalProtocolError(f"line end in a line of SDP: {excerpt(line)!r}")
     return parse_sdp("\r\n".join(lines) + "\r\n")

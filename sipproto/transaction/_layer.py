@@ -98,6 +98,7 @@ class _Transaction:
         "intervals",
         "key",
         "last",
+        "limit",
         "merge_key",
         "reliable",
         "request",
@@ -120,7 +121,8 @@ class _Transaction:
         self.key = key
         self.merge_key: Hashable = None
         self.last: bytes | None = None  # a client's request, a server's last response
-        self.intervals: dict[Input, float] = {}
+        self.intervals: dict[Action, float] = {}  # by START action: in Proceeding E begins anew, at T2
+        self.limit: float | None = None  # when an INVITE ends that was given up
         self.running: list[str] = []  # timers started in this state
 
 
@@ -299,6 +301,13 @@ class TransactionLayer:
         if transaction is not None:
             self._terminate(transaction)
 
+    def give_up(self, ident: TransactionId, now: float) -> None:
+        """Nobody waits for the final response any more: an INVITE does not stay in Proceeding longer than 64*T1 from now."""
+        transaction = self._by_id.get(ident)
+        if transaction is not None and transaction.table is INVITE_CLIENT and transaction.limit is None:
+            transaction.limit = now + self._values.t1_64
+            self._start_limit(transaction)
+
     # -- the machine -----------------------------------------------------------------------------------------------
 
     def _add(self, table: Table, flow: FlowId, reliable: bool, request: Request, key: Hashable) -> _Transaction:
@@ -322,6 +331,7 @@ class TransactionLayer:
         transaction.state, actions = entry
         if transaction.state is not old:
             self._stop_timers(transaction)
+            self._start_limit(transaction)
         for action in actions:
             if action in TIMERS:
                 self._start_timer(transaction, action, now, out)
@@ -361,11 +371,16 @@ class TransactionLayer:
             return
         delay: float = getattr(self._values, first)
         if ceiling is not None:
-            delay = min(transaction.intervals.get(what, delay), getattr(self._values, ceiling))
-            transaction.intervals[what] = 2 * delay
+            delay = min(transaction.intervals.get(action, delay), getattr(self._values, ceiling))
+            transaction.intervals[action] = 2 * delay
         if what.value not in transaction.running:
             transaction.running.append(what.value)
         self._timers.start(("transaction", transaction.ident), what.value, now + delay)
+
+    def _start_limit(self, transaction: _Transaction) -> None:
+        if transaction.limit is not None and transaction.state is State.PROCEEDING:
+            transaction.running.append(Input.TIMER_B.value)
+            self._timers.start(("transaction", transaction.ident), Input.TIMER_B.value, transaction.limit)
 
     def _stop_timers(self, transaction: _Transaction) -> None:
         # E and F of figure 6 run on from Trying into Proceeding; every other timer belongs to one state.

@@ -243,3 +243,26 @@ def test_wrong_password(kamailio: Kamailio, runtime: str) -> None:
         assert error.value.code == "authentication_error"
     finally:
         alice.peer.close()
+
+
+def test_server_killed_in_a_call(runtime: str) -> None:
+    """The call ends on both sides with its reason; after a restart the same agents connect and call again."""
+    with Kamailio() as kamailio:
+        alice, bob = start_agent(runtime, "alice"), start_agent(runtime, "bob")
+        try:
+            for party in (alice, bob):
+                party.open(kamailio, kamailio.ws_url)
+            establish(alice, bob, audio=True, video=False)
+            kamailio.kill()
+            for party in (alice, bob):
+                assert party.expect("call", state="ended")["cause"] == "connection_error"
+                party.expect("disconnected")
+                party.peer.forget_events()
+            kamailio.restart()
+            for party in (alice, bob):
+                party.open(kamailio, kamailio.ws_url)
+            establish(alice, bob, audio=True, video=False)
+            wait_for(alice, hears(bob))
+        finally:
+            for party in (alice, bob):
+                party.peer.close()

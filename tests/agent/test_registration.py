@@ -1,0 +1,190 @@
+"""Registration with a scripted registrar."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipproto.agent import Cause
+from sipproto.agent import inputs as i
+from sipproto.agent import outputs as o
+from sipproto.auth import Secret
+from sipproto.message import Request
+from tests.agent.peer import FLOW, Peer, cseq_of
+
+SECRET = Secret(username="alice", password="secret")
+CHALLENGE = 'WWW-Authenticate: Digest realm="example.com", nonce="{}", qop="auth", algorithm=SHA-256'
+
+
+def register(peer: Peer, expires: int | None = None) -> Request:
+    peer.command(i.Register(command=0, expires=expires))
+    return peer.request("REGISTER")
+
+
+def registered() -> Peer:
+    peer = Peer()
+    peer.answer(register(peer), 200, "Expires: 600")
+    assert peer.one(o.RegistrationChanged).state is o.RegistrationState.REGISTERED
+    return peer
+
+
+def refresh_in(peer: Peer) -> float:
+    (when,) = [when for owner, name, when in peer.agent.timers() if name == "refresh"]
+    return when - peer.now
+
+
+def test_digest() -> None:
+    peer = Peer(secrets=(SECRET,))
+    first = register(peer)
+    assert first.target == "sip:example.com"
+    peer.answer(first, 401, CHALLENGE.format("n1"))
+    second = peer.request("REGISTER")
+    assert cseq_of(second) == cseq_of(first) + 1
+    assert second.headers.first("Call-ID") == first.headers.first("Call-ID")
+    assert "response=" in (second.headers.first("Authorization") or "")
+    peer.answer(second, 200, f"Contact: {second.headers.first('Contact')}".replace("expires=600", "expires=300"))
+    done = peer.one(o.CommandSucceeded).result
+    assert isinstance(done, o.Registration)
+    assert done.expires == 300
+    assert 150 <= refresh_in(peer) <= 240
+    peer.wait(refresh_in(peer))
+    assert "Authorization" in peer.requests("REGISTER")[0].headers  # not asked for again
+    peer.answer(peer.requests("REGISTER")[0], 401, CHALLENGE.format("n2") + ", stale=true")
+    assert 'nonce="n2"' in (peer.request("REGISTER").headers.first("Authorization") or "")
+
+
+def test_wrong_and_missing_password() -> None:
+    peer = Peer(secrets=(SECRET,))
+    peer.answer(register(peer), 401, CHALLENGE.format("n1"))
+    peer.answer(peer.request("REGISTER"), 401, CHALLENGE.format("n2"))
+    failed = peer.one(o.CommandFailed)
+    assert (failed.cause, failed.status) == (Cause.AUTHENTICATION_ERROR, 401)
+    assert peer.one(o.RegistrationChanged).retry_in is None
+    peer = Peer()
+    peer.answer(register(peer), 401, CHALLENGE.format("n1"))
+    assert peer.one(o.CommandFailed).cause is Cause.NO_PASSWORD
+    peer.wait(1000)
+    assert peer.requests("REGISTER") == []
+
+
+def test_423_raises_the_lifetime_but_not_for_ever() -> None:
+    peer = Peer()
+    request = register(peer, expires=60)
+    for least in (120, 240):
+        peer.answer(request, 423, f"Min-Expires: {least}")
+        request = peer.request("REGISTER")
+        assert request.headers.first("Expires") == str(least)
+    peer.answer(request, 423, "Min-Expires: 480")
+    assert peer.one(o.CommandFailed).status == 423
+    for silly in ("", "Min-Expires: 10", "Min-Expires: 4000000000"):
+        peer.answer(register(peer, expires=60), 423, *([silly] if silly else []))
+        assert peer.one(o.CommandFailed).status == 423
+
+
+def test_own_binding_among_several() -> None:
+    peer = Peer()
+    request = register(peer)
+    ours = (request.headers.first("Contact") or "").replace("expires=600", "expires=77")
+    peer.answer(
+        request,
+        200,
+        "Contact: <sip:alice@192.0.2.9>;expires=3000, <sip:x@y>;expires=5",
+        f"Contact: {ours}",
+        "Expires: 9",
+    )
+    assert peer.one(o.CommandSucceeded).result == o.Registration(
+        expires=77, contact=(ours.partition("<")[2]).partition(">")[0]
+    )
+
+
+def test_unregister() -> None:
+    peer = registered()
+    number = peer.command(i.Unregister(command=0))
+    request = peer.request("REGISTER")
+    assert request.headers.first("Expires") == "0"
+    peer.answer(request, 200)
+    assert peer.one(o.CommandSucceeded).command == number
+    assert peer.one(o.RegistrationChanged).state is o.RegistrationState.UNREGISTERED
+    peer.command(i.Unregister(command=0))
+    assert peer.sent() == []
+    peer.one(o.CommandSucceeded)
+    peer.wait(200)
+    assert not any(peer.agent.retained.values())
+
+
+def test_a_later_command_takes_the_place() -> None:
+    peer = Peer()
+    first = register(peer)
+    peer.command(i.Unregister(command=0))
+    assert peer.one(o.CommandFailed).cause is Cause.SUPERSEDED
+    assert cseq_of(peer.request("REGISTER")) == cseq_of(first) + 1
+    second = peer.request("REGISTER")
+    peer.answer(first, 200)
+    assert peer.out == []
+    peer.answer(second, 200)
+    peer.one(o.CommandSucceeded)
+
+
+@pytest.mark.parametrize(("status", "again"), [(503, True), (480, True), (403, False)])
+def test_failed_refresh(status: int, again: bool) -> None:
+    peer = registered()
+    peer.wait(refresh_in(peer))
+    peer.answer(peer.request("REGISTER"), status, "Retry-After: 1000")
+    changed = peer.one(o.RegistrationChanged)
+    assert changed.state is o.RegistrationState.FAILED
+    if not again:
+        assert changed.retry_in is None
+        assert peer.agent.next_timeout() is None or peer.wait(5000) == []
+        return
+    assert changed.retry_in == 1000  # the server asks for it
+    peer.wait(999)
+    assert peer.requests("REGISTER") == []
+    peer.wait(1)
+    peer.answer(peer.request("REGISTER"), 200)
+    assert peer.one(o.RegistrationChanged).state is o.RegistrationState.REGISTERED
+
+
+def test_silent_server() -> None:
+    peer = registered()
+    peer.wait(refresh_in(peer))
+    peer.wait(33)
+    delays = [c.retry_in for c in peer.all(o.RegistrationChanged)]
+    assert len(delays) == 1
+    assert delays[0] is not None
+    assert 2.5 <= delays[0] <= 5
+    peer.wait(3600)
+    assert 8 < len(peer.requests("REGISTER")) < 30  # backs off, and never stops
+
+
+def test_first_registration_without_an_answer() -> None:
+    peer = Peer()
+    register(peer)
+    peer.wait(33)
+    assert peer.one(o.CommandFailed).cause is Cause.REQUEST_TIMEOUT
+    assert peer.agent.next_timeout() is None
+
+
+def test_flow_lost() -> None:
+    peer = registered()
+    peer.give(i.FlowClosed(flow=FLOW))
+    changed = peer.one(o.RegistrationChanged)
+    assert (changed.state, changed.cause) == (o.RegistrationState.UNREGISTERED, Cause.CONNECTION_ERROR)
+    assert not any(peer.agent.retained.values())
+    peer.refused(i.Register(command=0))
+    peer = Peer()
+    register(peer)
+    peer.give(i.FlowClosed(flow=FLOW))
+    assert peer.one(o.CommandFailed).cause is Cause.CONNECTION_ERROR
+    assert not any(peer.agent.retained.values())
+
+
+def test_shutdown_removes_the_binding() -> None:
+    peer = registered()
+    number = peer.command(i.Shutdown(command=0))
+    peer.answer(peer.request("REGISTER"), 200)
+    assert peer.one(o.CommandSucceeded).command == number
+    peer.one(o.CloseFlow)
+    peer = registered()
+    number = peer.command(i.Shutdown(command=0))
+    peer.wait(3.1)
+    assert [f.command for f in peer.all(o.CommandFailed)] == [number]
+    assert not any(peer.agent.retained.values())

@@ -1,0 +1,387 @@
+"""The command line as a user meets it: processes, their output, their exit codes, their end."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from sipproto_cli import main
+
+SIPPROTO = [sys.executable, "-m", "sipproto_cli"]
+DOMAIN = "test.invalid"
+RUNTIMES = ("anyio-asyncio", "anyio-trio", "trio")
+
+
+class Process:
+    """A running command. Lines of its output are taken as they come; nothing is waited for without a limit."""
+
+    def __init__(self, *arguments: str, password: str = "pw") -> None:
+        self.process = subprocess.Popen(
+            [*SIPPROTO, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "SIPPROTO_PASSWORD": password},
+            start_new_session=True,
+        )
+        self.lines: queue.Queue[str | None] = queue.Queue()
+        self._errors = b""
+        self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._read_errors)]
+        for thread in self._threads:
+            thread.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line.decode())
+        self.lines.put(None)
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self._errors = self.process.stderr.read()
+
+    def until(self, text: str, seconds: float = 15.0) -> str:
+        while True:
+            line = self.lines.get(timeout=seconds)
+            assert line is not None, f"ended without {text!r}: {self.end()}"
+            if text in line:
+                return line
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def interrupt(self) -> tuple[int, str]:
+        self.process.send_signal(signal.SIGINT)
+        return self.end()
+
+    def end(self, seconds: float = 10.0) -> tuple[int, str]:
+        """Exit code and standard error."""
+        try:
+            code = self.process.wait(seconds)
+        finally:
+            self.process.kill()
+            for stream in (self.process.stdin,):
+                if stream is not None:
+                    stream.close()
+            for thread in self._threads:
+                thread.join()
+            for output in (self.process.stdout, self.process.stderr):
+                assert output is not None
+                output.close()
+        return code, self._errors.decode()
+
+
+def run(*arguments: str, password: str = "pw") -> tuple[int, str, str]:
+    """A command in this process, which is quicker: its exit code and both its outputs."""
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.setattr(sys, "argv", ["sipproto", *arguments])
+        patch.setenv("SIPPROTO_PASSWORD", password)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return code or 0, out.getvalue(), errors.getvalue()
+
+
+def fails(*arguments: str, password: str = "pw") -> str:
+    """The one line of a command that cannot work; it ends by itself, with an exit code that says so."""
+    code, _, errors = run(*arguments, password=password)
+    assert code == 1 and errors.startswith("sipproto: ") and errors.count("\n") == 1, errors
+    return errors.removeprefix("sipproto: ").strip()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    with serving() as (_, number):
+        yield number
+
+
+@contextmanager
+def serving() -> Iterator[tuple[Process, str]]:
+    server = Process("serve", "--port", "0", "--realm", DOMAIN, "--user", "alice:pw", "--user", "bob:pw")
+    try:
+        line = server.until("listening at")
+        yield server, line.split("127.0.0.1:")[1].split("/")[0]
+    finally:
+        if server.process.poll() is None:
+            code, errors = server.interrupt()
+            assert (code, errors) == (130, "sipproto: interrupted\n")
+        else:
+            server.end()
+
+
+def at(port: str, user: str = "alice") -> list[str]:
+    return ["--ws", f"ws://127.0.0.1:{port}/", "--user", user, "--domain", DOMAIN]
+
+
+def test_help_teaches() -> None:
+    out = run("--help")[1]
+    commands = ("demo", "call", "answer", "register", "options", "serve", "agent", "version")
+    assert all(command in out for command in commands) and "sipproto demo" in out
+    for arguments, words in (
+        (["call", "--help"], ("--ws", "--record", "SIPPROTO_PASSWORD", "--duration")),
+        (["serve", "--help"], ("--realm", "name:password", "600")),
+        (["agent", "--help"], ("JSON", "docs/agent.md")),
+    ):
+        out = run(*arguments)[1]
+        assert all(word in out for word in words), out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["call"], "Missing argument"),
+        (["serve", "--port", "99999"], "--port"),
+        (["demo", "--runtime", "twisted"], "twisted"),
+        (["serve", "--bogus"], "No such option: --bogus"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], words: str) -> None:
+    code, out, errors = run(*arguments)
+    assert code == 2 and words in errors and "Traceback" not in errors and out == ""
+
+
+def test_arguments_that_cannot_work(tmp_path: Path) -> None:
+    account = ["--ws", "ws://127.0.0.1:1/", "--user", "alice"]
+    assert fails("register", *account) == "nothing listens at 127.0.0.1:1: connection refused"
+    assert fails("register", "--ws", "http://x/", "--user", "a").startswith("http://x/ is no server address")
+    assert "unknown" in fails("options", "--ws", "ws://nobody.invalid/")
+    assert "control character" in fails("call", "600", *account, "--name", "x\r\nEvil: y")
+    secure = ["--ws", "wss://127.0.0.1:1/", "--user", "alice", "--ca-file"]
+    assert "No such file" in fails("register", *secure, "/nonexistent.pem")
+    (tmp_path / "not.pem").write_text("no certificate")
+    assert "no certificates" in fails("register", *secure, str(tmp_path / "not.pem"))
+    assert fails("serve", "--user", "alice") == "--user takes name:password"
+    assert fails("serve", "--host", "nobody.invalid").startswith("cannot listen at nobody.invalid")
+    assert "needs --user" in fails("agent", "--ws", "ws://127.0.0.1:1/")
+    assert "connection refused" in fails("agent", *account)
+
+
+def test_what_a_server_refuses(port: str) -> None:
+    assert fails("register", *at(port), password="wrong") == "wrong user name or password"
+    assert "cannot record" in fails("call", "600", *at(port), "--record", "/nonexistent/x.wav")
+    assert "cannot read the file" in fails("call", "600", *at(port), "--file", "/nonexistent.wav")
+    assert "404" in fails("call", "nobody", *at(port))
+    assert fails("call", "600\r\nX: y", *at(port))
+    assert "already in use" in fails("serve", "--port", port)
+    assert fails("register", "--ws", f"wss://127.0.0.1:{port}/", "--user", "alice").startswith(
+        ("TLS with", "127.0.0.1")
+    )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_registering_and_options(port: str, runtime: str) -> None:
+    process = Process("register", *at(port), "--runtime", runtime)
+    process.until("registered for 600 s")
+    assert process.end() == (0, "")
+    process = Process("options", *at(port), "--runtime", runtime)
+    process.until(f"sip:{DOMAIN} answered 200")
+    assert process.end() == (0, "")
+
+
+def test_a_call_to_the_echo_in_json(port: str, tmp_path: Path) -> None:
+    record = tmp_path / "heard.wav"
+    process = Process("call", "600", *at(port), "--duration", "2", "--json", "--loopback", "--record", str(record))
+    stats = json.loads(process.until('"stats"'))
+    assert process.end() == (0, "")
+    assert abs(stats["audio"]["frequency"] - 440) < 20 and stats["audio"]["received"]["packets"] > 50
+    assert record.stat().st_size > 50_000
+
+
+def test_a_server_killed_in_a_call() -> None:
+    with serving() as (server, port):
+        call = Process("call", "600", *at(port), "--loopback")
+        answer = Process("answer", *at(port, "bob"))
+        server.until("bob: registered")
+        call.until("established")
+        server.process.kill()
+        assert call.end() == (1, "sipproto: the call was cut off: the connection to the server was lost\n")
+        code, errors = answer.end()
+        assert code == 1 and errors.startswith("sipproto: the connection") and errors.count("\n") == 1
+
+
+@contextmanager
+def silent_server() -> Iterator[tuple[socket.socket, str]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        yield listener, str(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("command", "runtime"),
+    [(["register"], "trio"), (["register"], "anyio-asyncio"), (["call", "600"], "anyio-trio"), (["agent"], "trio")],
+)
+def test_ctrl_c_while_connecting(command: list[str], runtime: str) -> None:
+    with silent_server() as (listener, port):
+        process = Process(*command, *at(port), "--runtime", runtime)
+        with listener.accept()[0] as peer:
+            assert peer.recv(100).startswith(b"GET")
+            assert process.interrupt() == (130, "sipproto: interrupted\n")
+
+
+@pytest.mark.parametrize("runtime", ["anyio-asyncio", "trio"])
+def test_ctrl_c_later_on(runtime: str) -> None:
+    """While registered, ringing, in a call: each is ended in order, which the server sees."""
+    with serving() as (server, port):
+        stay = Process("register", *at(port, "bob"), "--stay", "--runtime", runtime)
+        server.until("bob: registered")
+        assert stay.interrupt() == (130, "sipproto: interrupted\n")
+        server.until("bob: gone")
+        call = Process("call", "600", *at(port), "--loopback", "--runtime", runtime)
+        call.until("established")
+        assert call.interrupt() == (130, "sipproto: interrupted\n")
+        server.until("call ended: terminated")
+
+
+def test_ctrl_c_while_it_rings() -> None:
+    with serving() as (_, port):
+        bob = Process("agent", *at(port, "bob"), "--register")
+        bob.until('"registered"')
+        call = Process("call", "bob", *at(port), "--loopback")
+        bob.until('"incoming"')
+        assert call.interrupt() == (130, "sipproto: interrupted\n")
+        assert json.loads(bob.until('"ended"'))["cause"] == "canceled"
+        assert bob.interrupt() == (130, "sipproto: interrupted\n")
+
+
+def test_ctrl_c_in_the_demo() -> None:
+    process = Process("demo")
+    process.until("alice calls bob")
+    assert process.interrupt() == (130, "sipproto: interrupted\n")
+
+
+def test_nobody_reads_the_output() -> None:
+    process = subprocess.Popen([*SIPPROTO, "serve", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    try:
+        errors = process.stderr.read().decode()
+        assert process.wait(10) == 1
+    finally:
+        process.kill()
+        process.stderr.close()
+    assert errors in ("", "sipproto: nobody reads the output any more\n")  # rich ends silently
+
+
+# -- the JSON agent --------------------------------------------------------------------------------------------------
+
+
+class Agent(Process):
+    def ask(self, **fields: object) -> dict[str, object]:
+        self.write(json.dumps({"id": 1, **fields}).encode() + b"\n")
+        reply = json.loads(self.until('"reply"'))
+        assert isinstance(reply, dict)
+        return reply
+
+    def refused(self, **fields: object) -> str:
+        reply = self.ask(**fields)
+        assert reply["ok"] is False
+        error = reply["error"]
+        assert isinstance(error, dict)
+        return str(error["code"])
+
+    def complaint(self, line: bytes) -> str:
+        self.write(line + b"\n")
+        return str(json.loads(self.until('"error"'))["message"])
+
+
+@pytest.mark.parametrize("runtime", ["anyio-asyncio", "trio"])
+def test_an_agent_survives_whatever_it_is_told(port: str, runtime: str) -> None:
+    agent = Agent("agent", "--runtime", runtime)
+    needy = [
+        "register",
+        "unregister",
+        "call",
+        "answer",
+        "reject",
+        "hangup",
+        "hold",
+        "resume",
+        "dtmf",
+        "info",
+        "message",
+        "options",
+        "stats",
+        "sdp",
+    ]
+    assert {agent.refused(command=command, target="600") for command in needy} == {"invalid_state", "no_call"}
+    assert agent.refused(command="fly") == "unknown_command"
+    for line in (b"{", b"[]", b"7", b'{"command": 5}', b"\xff\xfe", b"[" * 100_000, b"{" + b"x" * 2_000_000 + b"}"):
+        assert "cannot read a command" in agent.complaint(line)
+    address = {"url": f"ws://127.0.0.1:{port}/", "user": "alice", "domain": DOMAIN, "password": "pw"}
+    assert agent.refused(command="open") == "bad_field"
+    wrong: Mapping[str, object]
+    for wrong in ({"url": 5}, {"user": None}, {"password": 7}, {"ca_file": []}, {"display_name": {}}):
+        assert agent.refused(command="open", **{**address, **wrong}) == "bad_field"
+    for wrong in ({"url": "x"}, {"domain": "a b"}, {"display_name": "x\r\ny"}):
+        assert agent.refused(command="open", **{**address, **wrong}) == "invalid_state"
+    assert agent.refused(command="open", **{**address, "url": "ws://127.0.0.1:1/"}) == "connection_error"
+    assert agent.refused(command="open", register=True, **{**address, "password": "no"}) == "authentication_error"
+    assert agent.ask(command="open", register=True, **address)["ok"] is True
+    assert agent.ask(command="options", target=f"sip:{DOMAIN}")["status"] == 200
+    assert agent.refused(command="options", target="600", timeout="soon") == "bad_field"
+    assert agent.refused(command="call") == "bad_field"
+    assert agent.refused(command="call", target="600\r\nX: y") in ("invalid_state", "bad_field")
+    assert agent.refused(command="call", target="nobody\ud800") in ("not_found", "invalid_state", "bad_field")
+    assert agent.refused(command="color", color=[1, 2]) == "bad_field"
+    agent.write(b'{"id": 1, "command": "color", "color": [Infinity, 1, 2]}\n')
+    assert "bad_field" in agent.until('"reply"')
+    assert agent.ask(command="tone", frequency=500)["ok"] is True
+    assert agent.refused(command="dtmf", digits="1", transport="RTP") in ("not_supported", "no_call")
+    assert agent.refused(command="hangup", call="in-9") == "no_call"
+    assert agent.ask(command="unregister")["ok"] is True
+    assert agent.ask(command="close")["ok"] is True
+    assert agent.refused(command="register") == "invalid_state"
+    assert agent.ask(command="quit")["ok"] is True
+    assert agent.end() == (0, "")
+
+
+def test_an_agent_in_a_call_whose_input_ends() -> None:
+    with serving() as (server, port):
+        agent = Agent("agent", *at(port), "--loopback", "--register")
+        reply = agent.ask(command="call", target="600", video=True)
+        assert reply["ok"] is True
+        stats = agent.ask(command="stats")
+        assert "audio" in stats and "video" in stats
+        assert "m=audio" in str(agent.ask(command="sdp")["local"])
+        for command in ("hold", "resume"):
+            assert agent.ask(command=command)["ok"] is True
+        assert agent.ask(command="info", content_type="text/plain", body="x")["ok"] in (True, False)
+        assert agent.process.stdin is not None
+        agent.process.stdin.close()
+        assert agent.end() == (0, "")
+        server.until("call ended: terminated")
+
+
+def test_ctrl_c_while_an_agent_reads() -> None:
+    agent = Agent("agent")
+    assert agent.refused(command="fly") == "unknown_command"
+    assert agent.interrupt() == (130, "sipproto: interrupted\n")
+
+
+# -- the demo --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runtime", ["trio"])
+def test_the_demo(runtime: str) -> None:
+    process = Process("demo", "--runtime", runtime)
+    process.until("alice hears 660 Hz", 25.0)
+    process.until("Measured (call set-up")
+    process.until("All good.")
+    assert process.end() == (0, "")
