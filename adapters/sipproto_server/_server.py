@@ -12,7 +12,7 @@ from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, OpenMedia
 from sipproto.transaction import FlowId
-from sipproto_client import WebSocketFlow, plain_task_group
+from sipproto_client import EngineTimer, WebSocketFlow, plain_task_group
 from sipproto_client.port import Runtime, Stream, TaskGroup
 from sipproto_server._core import PrepareMedia, ServerConfig, ServerCore, ServerOutput, Service
 from sipproto_wsproto import HandshakeGuard, WebSocketConnection, WebSocketLimits
@@ -47,8 +47,7 @@ class Server:
         self._from_thread = runtime.thread_caller()
         self._flows: dict[FlowId, WebSocketFlow] = {}
         self._next_flow = 0
-        self._timer_bell = runtime.event()
-        self._timer_at: float | None = None
+        self.timer = EngineTimer(runtime, self.core.next_timeout, lambda: self.step(i.TimeoutElapsed()))
         self._started = runtime.event()
         self._closed = False
         self.port = 0
@@ -60,9 +59,7 @@ class Server:
             self._carry_out(output)
             if self._watch is not None:
                 self._watch(output)
-        deadline = self.core.next_timeout()
-        if deadline is not None and (self._timer_at is None or deadline < self._timer_at):
-            self._timer_bell.set()
+        self.timer.look()
 
     def _carry_out(self, output: ServerOutput) -> None:
         match output:
@@ -86,16 +83,6 @@ class Server:
             self._from_thread(lambda: self.step(reply))
         except RuntimeError:
             pass  # the loop is gone
-
-    async def run_timer(self) -> None:
-        while True:
-            self._timer_at = self.core.next_timeout()
-            seconds = None if self._timer_at is None else max(0.0, self._timer_at - self._runtime.now())
-            if await self._runtime.wait(self._timer_bell, seconds):
-                self._timer_bell = self._runtime.event()
-            else:
-                self._timer_at = None
-                self.step(i.TimeoutElapsed())
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         transport = "WS" if tls is None else "WSS"
@@ -161,6 +148,6 @@ async def run_server(
 
 
 async def _start(server: Server, tasks: TaskGroup, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-    tasks.start_soon(server.run_timer)
+    tasks.start_soon(server.timer.run)
     tasks.start_soon(server.listen, host, port, tls)
     await server.wait_started()

@@ -10,6 +10,7 @@ from sipproto_client._flow import (
     parse_server_url,
 )
 from sipproto_client._tasks import plain_task_group
+from sipproto_client._timer import EngineTimer
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CommandError",
     "Endpoint",
     "EndpointClosed",
+    "EngineTimer",
     "EventsLost",
     "FlowSettings",
     "IncomingCalls",

@@ -17,6 +17,7 @@ from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 from sipproto_client._flow import FlowSettings, WebSocketFlow, open_flow, parse_server_url
 from sipproto_client._tasks import Background, plain_task_group
+from sipproto_client._timer import EngineTimer
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
 from sipproto_client.port import Event, Runtime, TaskGroup
 
@@ -128,7 +129,6 @@ class Call:
         self.held_by: set[o.Originator] = set()
         self.ended: o.CallEnded | None = None
         self._ended = endpoint.runtime.event()
-        self._events: list[Subscription] = []
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -224,8 +224,8 @@ class Endpoint:
         self._calls: dict[CallId, Call] = {}
         self._next_command = 0
         self._next_call = 0
-        self._timer_bell = runtime.event()
-        self._timer_at: float | None = None
+        self.timer = EngineTimer(runtime, self.agent.next_timeout, lambda: self.step(i.TimeoutElapsed()))
+        self._flow_gone = runtime.event()
         self._closed = False
 
     # -- the driver: inputs in, outputs carried out in order -----------------------------------------------------------
@@ -240,9 +240,7 @@ class Endpoint:
             if self._tap is not None:
                 self._tap("out", output)
             self._carry_out(output)
-        deadline = self.agent.next_timeout()
-        if deadline is not None and (self._timer_at is None or deadline < self._timer_at):
-            self._timer_bell.set()
+        self.timer.look()
 
     def _carry_out(self, output: o.Output) -> None:
         match output:
@@ -293,18 +291,7 @@ class Endpoint:
         finally:
             self._flows.pop(flow, None)
             self._connecting.pop(flow, None)
-
-    async def run_timer(self) -> None:
-        """Sleeps until the engine wants to be woken; a step that makes that earlier rings the bell."""
-        while True:
-            self._timer_at = self.agent.next_timeout()
-            seconds = None if self._timer_at is None else max(0.0, self._timer_at - self.runtime.now())
-            if await self.runtime.wait(self._timer_bell, seconds):
-                self._timer_bell = self.runtime.event()
-            else:
-                # A loop may wake a hair early; the engine is told the time that it asked for.
-                self._timer_at = None
-                self.step(i.TimeoutElapsed())
+            self._flow_gone.set()
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -451,7 +438,8 @@ class Endpoint:
 
     async def _flows_gone(self) -> None:
         while self._flows:
-            await self.runtime.wait(self.runtime.event(), 0.005)
+            self._flow_gone = self.runtime.event()
+            await self._flow_gone.wait()
 
     def close(self) -> None:
         """Nothing more goes in or out; everybody who waits is told."""
@@ -483,7 +471,7 @@ async def run_endpoint(
         tasks.start_soon(background.run)
         try:
             await background.wait_ready()
-            background.start_soon(endpoint.run_timer)
+            background.start_soon(endpoint.timer.run)
             yield endpoint
         finally:
             with runtime.shield(config.waits.shutdown + 2.0):

@@ -13,6 +13,7 @@ from attrs import field, frozen
 from sipproto.agent.inputs import DataReceived, FlowClosed, FlowOpened, Input, OpenFlowFailed
 from sipproto.errors import LocalProtocolError, excerpt
 from sipproto.transaction import FlowId
+from sipproto_client._timer import EngineTimer
 from sipproto_client.port import Event, Runtime, Stream
 from sipproto_wsproto import (
     Closed,
@@ -171,7 +172,8 @@ class WebSocketFlow:
         self._flow = flow
         self._transport = transport
         self._outbox = Outbox(runtime)
-        self._timer_bell: Event = runtime.event()
+        # The WebSocket's own deadlines: pings, pongs, the handshakes.
+        self._timer = EngineTimer(runtime, connection.next_timeout, self._time_passed)
         self._ended: Event = runtime.event()
         self._written: Event = runtime.event()
         self._opened = False
@@ -191,7 +193,7 @@ class WebSocketFlow:
         try:
             self._carry_out(self._ws.start(self._runtime.now()))
             async with self._runtime.task_group() as tasks:
-                for task in (self._read, self._watch, self._write):
+                for task in (self._read, self._write, self._timer.run):
                     tasks.start_soon(task)
                 await self._ended.wait()
                 # A peer that reads nothing would hold the writer, and with it the socket, for ever.
@@ -219,19 +221,10 @@ class WebSocketFlow:
             self._lost(error.strerror or str(error) or "the connection is broken")
         self._written.set()
 
-    async def _watch(self) -> None:
-        """The WebSocket's own timers: pings, pongs, the closing handshake."""
-        while not self._over:
-            deadline = self._ws.next_timeout()
-            bell = self._timer_bell
-            seconds = None if deadline is None else deadline - self._runtime.now()
-            if await self._runtime.wait(bell, seconds):
-                self._timer_bell = self._runtime.event()
-            else:
-                self._carry_out(self._ws.handle_timeout(self._runtime.now()))
+    def _time_passed(self) -> None:
+        self._carry_out(self._ws.handle_timeout(self._runtime.now()))
 
     def _carry_out(self, outputs: list[Output]) -> None:
-        before = self._ws.next_timeout()
         for output in outputs:
             match output:
                 case Transmit(data=data):
@@ -245,8 +238,7 @@ class WebSocketFlow:
                     self._lost(error)
         if self._outbox.overflows:
             self._lost("the peer does not read what is sent to it")
-        if before is not None or outputs:
-            self._timer_bell.set()
+        self._timer.look()
 
     def _lost(self, error: str | None) -> None:
         if self._over:
@@ -254,7 +246,6 @@ class WebSocketFlow:
         self._over = True
         self._ended.set()
         self._outbox.ring()
-        self._timer_bell.set()
         if self._opened:
             self._say(FlowClosed(flow=self._flow, error=error))
         else:
