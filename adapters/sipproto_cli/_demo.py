@@ -23,6 +23,7 @@ from sipproto_server import Relayed, ServerConfig, UserChanged, run_server
 DOMAIN = "demo.sipproto.invalid"
 ALICE_HZ, BOB_HZ = 440.0, 660.0
 ALICE_COLOR, BOB_COLOR = (200, 40, 40), (40, 60, 200)
+_TALK = 2.0  # seconds
 _PATIENCE = 15.0  # seconds for anything to happen
 Check = Callable[[MediaReport], bool]
 
@@ -63,6 +64,7 @@ class Demo:
             self._view.step(f"{side.name} is registered for {registration.expires} s (digest SHA-256)")
         await self._establish(alice, bob)
         await self._media_flows(alice, bob)
+        await self._talk(alice, bob)
         await self._messages(alice, bob)
         await self._hold(alice, bob)
         await self._end(alice, bob)
@@ -109,6 +111,21 @@ class Demo:
                 f"{side.name} hears {audio.audio_frequency:.0f} Hz ({audio.codec}) and sees "
                 f"{video.frame_width}x{video.frame_height} pictures ({video.codec})"
             )
+
+    async def _talk(self, alice: _Side, bob: _Side) -> None:
+        """A while to look at it, and to measure what flows in it."""
+        sides = (alice, bob)
+        start, before = self._runtime.now(), [_octets(await side.measure()) for side in sides]
+        while self._runtime.now() < start + _TALK:
+            await self._runtime.wait(self._runtime.event(), 0.25)
+            for side in sides:
+                await side.measure()
+        seconds = self._runtime.now() - start
+        rates = [
+            f"{side.name} gets {8 * (_octets(await side.measure()) - octets) / seconds / 1000:.0f} kbit/s"
+            for side, octets in zip(sides, before, strict=True)
+        ]
+        self._view.step(f"they talk for {seconds:.0f} s: {', '.join(rates)}")
 
     async def _messages(self, alice: _Side, bob: _Side) -> None:
         assert alice.call is not None and bob.call is not None
@@ -186,6 +203,10 @@ def sees(report: MediaReport, color: tuple[int, int, int]) -> bool:
     if line is None or line.color is None or not line.frames_decoded:
         return False
     return all(abs(got - sent) < 60 for got, sent in zip(line.color, color, strict=True))
+
+
+def _octets(report: MediaReport) -> int:
+    return sum(line.bytes_received for line in report.lines)
 
 
 def _received(report: MediaReport) -> int:
