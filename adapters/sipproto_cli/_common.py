@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -64,6 +65,7 @@ class CommandProblem(Exception):
 
 def run(name: RuntimeName, function: Callable[[Runtime], Coroutine[Any, Any, int]]) -> int:
     """Runs a command on an event loop. Whatever goes wrong becomes one line and an exit code."""
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         if name is RuntimeName.TRIO:
             import trio
@@ -80,6 +82,15 @@ def run(name: RuntimeName, function: Callable[[Runtime], Coroutine[Any, Any, int
         return anyio.run(function, AnyioRuntime(), backend=backend, backend_options=options)
     except BaseException as error:
         return _explain(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(*_: object) -> None:
+    """SIGTERM ends a command as Ctrl-C does: calls and registration are ended first."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background jobs of a shell
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _explain(error: BaseException) -> int:

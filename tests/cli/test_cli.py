@@ -24,6 +24,10 @@ DOMAIN = "test.invalid"
 RUNTIMES = ("anyio-asyncio", "anyio-trio", "trio")
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Process:
     """A running command. Lines of its output are taken as they come; nothing is waited for without a limit."""
 
@@ -35,6 +39,8 @@ class Process:
             stderr=subprocess.PIPE,
             env={**os.environ, "SIPPROTO_PASSWORD": password},
             start_new_session=True,
+            # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+            preexec_fn=_heed_interrupts,
         )
         self.lines: queue.Queue[str | None] = queue.Queue()
         self._errors = b""
@@ -64,8 +70,8 @@ class Process:
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
-    def interrupt(self) -> tuple[int, str]:
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self, with_signal: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        self.process.send_signal(with_signal)
         return self.end()
 
     def end(self, seconds: float = 10.0) -> tuple[int, str]:
@@ -258,6 +264,14 @@ def test_ctrl_c_while_it_rings() -> None:
         assert call.interrupt() == (130, "sipproto: interrupted\n")
         assert json.loads(bob.until('"ended"'))["cause"] == "canceled"
         assert bob.interrupt() == (130, "sipproto: interrupted\n")
+
+
+def test_sigterm_ends_a_call_in_order() -> None:
+    with serving() as (server, port):
+        call = Process("call", "600", *at(port), "--loopback", "--json")
+        call.until('"established"')
+        assert call.interrupt(signal.SIGTERM) == (130, "sipproto: interrupted\n")
+        assert "terminated" in server.until("call ended")
 
 
 def test_ctrl_c_in_the_demo() -> None:
