@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from sipproto.agent import outputs as o
@@ -436,7 +437,7 @@ class StdinLines:
     def _read(self) -> None:
         try:
             for line in _lines_of(0):
-                self._from_thread(lambda line=line: self._put(line))  # type: ignore[misc]
+                self._from_thread(partial(self._put, line))
             self._from_thread(self._finish)
         except RuntimeError:
             pass  # the loop is gone

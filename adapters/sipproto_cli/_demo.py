@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -103,8 +104,8 @@ class Demo:
 
     async def _media_flows(self, alice: _Side, bob: _Side) -> None:
         for side, hertz, color in ((alice, BOB_HZ, BOB_COLOR), (bob, ALICE_HZ, ALICE_COLOR)):
-            report = await self._until(side, f"hearing {hertz:g} Hz", lambda r, h=hertz: hears(r, h))  # type: ignore[misc]
-            report = await self._until(side, "seeing the test picture", lambda r, c=color: sees(r, c))  # type: ignore[misc]
+            report = await self._until(side, f"hearing {hertz:g} Hz", partial(hears, hertz=hertz))
+            report = await self._until(side, "seeing the test picture", partial(sees, color=color))
             audio, video = report.line("audio"), report.line("video")
             assert audio is not None and video is not None
             self._view.step(

@@ -14,29 +14,30 @@ from sipproto.message import _values as v
 from sipproto.message._abnf import Params
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 ALL_FIELDS: dict[str, Field[object]] = {}
 
 
 @frozen(eq=False)
-class Field(Generic[T]):
+class Field(Generic[T_co]):
     """A header field. `key` is the name in lower case; `listed` fields hold comma-separated values."""
 
     name: str
     key: str
-    parse: Callable[[str], T]
+    parse: Callable[[str], T_co]
     listed: bool
 
 
 def _one(name: str, parse: Callable[[str], T]) -> Field[T]:
     field = Field(name, name.lower(), parse, False)
-    ALL_FIELDS[field.key] = field  # type: ignore[assignment]  # Field is covariant in practice
+    ALL_FIELDS[field.key] = field
     return field
 
 
 def _many(name: str, parse: Callable[[str], T]) -> Field[T]:
     field = Field(name, name.lower(), parse, True)
-    ALL_FIELDS[field.key] = field  # type: ignore[assignment]  # as above
+    ALL_FIELDS[field.key] = field
     return field
 
 
