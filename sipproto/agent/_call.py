@@ -301,6 +301,8 @@ class Call:
     def _end_fork(self, response: Response) -> None:
         """A second party has answered too: confirm, then end what the application does not have (13.2.2.4)."""
         assert self._exchange is not None and self._exchange.request is not None
+        if len(self._acks) > self.hub.config.limits.early_dialogs:
+            return  # so many parties do not answer one call: somebody makes them up
         dialog = self._dialog_from(response)
         sent = self.hub.send_alone(ack_for(dialog, self._exchange.request), self.flow)
         if sent is not None:

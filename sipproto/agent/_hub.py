@@ -213,9 +213,13 @@ class Hub:
         """The flow to our server. Raises LocalProtocolError when there is none, or no room for one more request."""
         if self.server_flow is None:
             raise LocalProtocolError("not connected to a server: send Connect first")
+        self.require_room()
+        return self.server_flow
+
+    def require_room(self) -> None:
+        """Raises LocalProtocolError when there is no room for one more request."""
         if len(self.exchanges) >= self.config.limits.exchanges:
             raise LocalProtocolError(f"{len(self.exchanges)} requests are under way, which is the limit")
-        return self.server_flow
 
     def with_via(self, request: Request, flow_id: FlowId) -> Request:
         flow = self.flows[flow_id]
@@ -225,9 +229,13 @@ class Hub:
         return Request(request.method, request.target, headers, request.body)
 
     def start(self, exchange: Exchange) -> bool:
-        """Sends the request of an exchange. False when the flow is gone; nobody is called then."""
+        """Sends the request of an exchange. False when the flow is gone; nobody is called then.
+
+        The limit of exchanges is for the application (`require_room`): what the agent has to say itself, such as the BYE
+        of a call, always goes out.
+        """
         flow = self.flows.get(exchange.flow)
-        if flow is None or len(self.exchanges) >= self.config.limits.exchanges:
+        if flow is None:
             return False
         credentials = self.authenticator.credentials(exchange.method, exchange.target, exchange.body)
         request = self.with_via(exchange.build(credentials), exchange.flow)

@@ -41,6 +41,7 @@ class InCall:
 
     def send_info(self, command: SendInfo) -> None:
         self._call.require(CallState.ESTABLISHED)
+        self._hub.require_room()
         self._require_room()
         self._info(
             command.command,
@@ -135,6 +136,7 @@ class InCall:
 
     def send_dtmf(self, command: SendDtmf) -> None:
         self._call.require(CallState.ESTABLISHED)
+        self._hub.require_room()
         self._require_room()
         if not _DIGITS.fullmatch(command.digits.upper()):
             raise LocalProtocolError('digits are 0-9 A-D # * and ",", at most 64 of them')

@@ -156,6 +156,7 @@ class Session:
         if negotiator.hold == hold:
             self._hub.succeed(command)
             return
+        self._hub.require_room()
         self._command, self._wanted_hold = command, hold
         self._offer()
 

@@ -21,7 +21,7 @@ class AgentLimits:
 
     message: MessageLimits = MessageLimits()  # the message is dropped, a stream closed
     calls: int = 1000  # 486 to an INVITE; LocalProtocolError to the application
-    early_dialogs: int = 16  # per call; further forks are ignored until one of them answers
+    early_dialogs: int = 16  # per call; further forks are ignored, also those that answer after the first
     server_transactions: int = 10_000  # requests are ignored until one ends
     exchanges: int = 10_000  # LocalProtocolError to the application
 

@@ -421,6 +421,21 @@ def test_room_for_requests_is_limited() -> None:
     assert "limit" in peer.refused(i.Invite(command=0, call="c", target="sip:bob@example.com"))
 
 
+def test_no_room_for_requests_in_a_call_but_always_for_its_bye() -> None:
+    peer = Peer(limits=AgentLimits(exchanges=2))
+    peer.call_out()  # its INVITE still waits for answers of forks
+    peer.command(i.SendOptions(command=0, target="sip:bob@example.com"))
+    commands: list[i.Command] = [
+        i.SendInfo(command=0, call="out", content_type="text/plain", body=b""),
+        i.SendDtmf(command=0, call="out", digits="1"),
+        i.Hold(command=0, call="out"),
+    ]
+    for command in commands:
+        assert "limit" in peer.refused(command)
+    peer.command(i.HangUp(command=0, call="out"))
+    peer.answer(peer.request("BYE"), 200)
+
+
 # -- media -----------------------------------------------------------------------------------------------------------
 
 
