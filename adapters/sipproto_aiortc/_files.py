@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -41,7 +42,7 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
 
 
-class _Worker(Generic[_T]):
+class _Worker(ABC, Generic[_T]):
     """Runs `_items` in a thread and keeps at most `ahead` of its results waiting."""
 
     def __init__(self, source: FileSource, ahead: int) -> None:
@@ -72,8 +73,8 @@ class _Worker(Generic[_T]):
             return True
         return False
 
-    def _items(self) -> Iterator[_T]:
-        raise NotImplementedError
+    @abstractmethod
+    def _items(self) -> Iterator[_T]: ...
 
 
 def _length(container: InputContainer) -> float:

@@ -35,7 +35,7 @@ from sipproto.message import (
     validate,
 )
 from sipproto.tokens import token
-from sipproto.transaction import AckReceived, FlowId, RequestReceived, StrayResponse, TransactionFailed
+from sipproto.transaction import AckReceived, FlowId, RequestReceived, StrayResponse
 
 _KEEP_ALIVE = (b"\r\n\r\n", b"\r\n")
 
@@ -65,7 +65,6 @@ class UserAgent:
         hub.on_request = self._request
         hub.on_ack = self._ack
         hub.on_stray = self._stray
-        hub.on_server_failure = self._server_failure
 
     # -- the contract ------------------------------------------------------------------------------------------------
 
@@ -257,10 +256,7 @@ class UserAgent:
         if request.method == "ACK" or not enough or not fault.status_hint:
             return
         extra = [("Server", self._hub.config.user_agent)]
-        try:
-            response = build_response(request, fault.status_hint, to_tag=token(self._hub.tokens), extra=extra)
-        except LocalProtocolError:
-            return  # what has to be repeated in the answer cannot be written
+        response = build_response(request, fault.status_hint, to_tag=token(self._hub.tokens), extra=extra)
         self._hub.emit(SendData(flow=flow, data=response.to_bytes()))
 
     # -- requests of peers -------------------------------------------------------------------------------------------
@@ -352,9 +348,6 @@ class UserAgent:
         self._hub.violation(
             stray.flow, Fault.BAD_HEADER, f"a {stray.response.status} to {cseq} matches no request of ours"
         )
-
-    def _server_failure(self, failed: TransactionFailed) -> None:
-        """An INVITE that we refused got no ACK: it is over all the same. One that we accepted has its own timer."""
 
     def _over(self, call: Call) -> None:
         """The application has been told of the end: the name is free, messages may still have to be exchanged."""

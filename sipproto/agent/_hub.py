@@ -136,7 +136,6 @@ class Hub:
         self.on_request: Callable[[RequestReceived], None] = lambda _: None
         self.on_ack: Callable[[AckReceived], None] = lambda _: None
         self.on_stray: Callable[[StrayResponse], None] = lambda _: None
-        self.on_server_failure: Callable[[TransactionFailed], None] = lambda _: None
 
     # -- outputs -----------------------------------------------------------------------------------------------------
 
@@ -349,12 +348,11 @@ class Hub:
                 case TransactionResponse(transaction=ident, response=response):
                     self._response(ident, response)
                 case TransactionFailed(transaction=ident, timeout=timeout):
+                    # Of an INVITE that we refused, and that got no ACK, nobody has to hear: it is over all the same.
                     exchange = self.exchanges.get(ident)
                     if exchange is not None:
                         self.drop(exchange)
                         exchange.on_failure(timeout)
-                    else:
-                        self.on_server_failure(output)
                 case TransactionEnded(transaction=ident):
                     exchange = self.exchanges.get(ident)
                     if exchange is not None:

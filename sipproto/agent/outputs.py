@@ -32,7 +32,6 @@ class Cause(enum.Enum):
     CONNECTION_ERROR = "connection_error"
     MEDIA_ERROR = "media_error"
     DIALOG_ERROR = "dialog_error"  # the peer does not know the call any more
-    BAD_MESSAGE = "bad_message"  # the peer's answer cannot be used
     SUPERSEDED = "superseded"  # a later command took the place of this one
     SIP_FAILURE_CODE = "sip_failure_code"
 

@@ -252,10 +252,6 @@ class TransactionLayer:
         transaction = self._by_id[ident]
         return transaction.merge_key is not None and self._merge.get(transaction.merge_key) != ident
 
-    def request_of(self, ident: TransactionId) -> Request | None:
-        transaction = self._by_id.get(ident)
-        return None if transaction is None else transaction.request
-
     def state_of(self, ident: TransactionId) -> State | None:
         """The state of a transaction; None when it is gone."""
         transaction = self._by_id.get(ident)
