@@ -20,12 +20,13 @@ class FlowOpened:
     """A connection is ready for SIP: one asked for with `OpenFlow`, or one that a server has accepted.
 
     transport: the name for Via: UDP, TCP, TLS, WS or WSS. local: our (host, port), for Via and Contact of flows that are
-    not WebSocket (RFC 7118 5 hides the address of those).
+    not WebSocket (RFC 7118 5 hides the address of those). remote: the peer's, for `received` and `rport` (RFC 3581 4).
     """
 
     flow: FlowId
     transport: str
     local: tuple[str, int] | None = None
+    remote: tuple[str, int] | None = None
 
 
 @frozen(kw_only=True)

@@ -20,11 +20,18 @@ RequestId = int
 
 @frozen(kw_only=True)
 class OpenMedia:
-    """Open an ICE and DTLS transport for each slot and gather its candidates. Reply: MediaOpened."""
+    """Open an ICE and DTLS transport for each slot and gather its candidates. Reply: MediaOpened.
+
+    With `restart` the slots are open already and get new ICE credentials and candidates beside those in use, which go on
+    carrying media; certificate and DTLS association stay (RFC 8445 9, RFC 8842 5.5). The next ApplyMedia that names a slot
+    with other remote ICE credentials than before goes over to the new ones as soon as they are connected. One with the
+    same remote credentials, or another OpenMedia with `restart`, drops what was opened and not used.
+    """
 
     request: RequestId
     call: CallId
     slots: tuple[int, ...]
+    restart: bool = False
 
 
 @frozen(kw_only=True)

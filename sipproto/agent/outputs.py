@@ -77,10 +77,15 @@ class Originator(enum.Enum):
 
 @frozen(kw_only=True)
 class OpenFlow:
-    """Connect to `server` and say FlowOpened or OpenFlowFailed."""
+    """Connect to `server` and say FlowOpened or OpenFlowFailed.
+
+    `transport`: insist on this one (UDP, TCP, TLS) where `server` leaves a choice: a request that is too large for UDP has
+    to go by TCP (RFC 3261 18.1.1). None: as `server` says.
+    """
 
     flow: FlowId
     server: str
+    transport: str | None = None
 
 
 @frozen(kw_only=True)
