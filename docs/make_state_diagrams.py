@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sipproto.agent import CONNECTION_TABLE
 from sipproto.agent import TABLE as CALL
 from sipproto.negotiation import TRANSITIONS as SIGNALING
 from sipproto.transaction import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER
@@ -48,6 +49,8 @@ def render() -> str:
     parts.append(
         _diagram("Call", [(state.value, after.value, what.value) for (state, what), (after, _) in CALL.items()])
     )
+    connection = [(state.value, after.value, what.value) for (state, what), (after, _) in CONNECTION_TABLE.items()]
+    parts.append(_diagram("Connection to the server (RFC 5626)", connection))
     signaling = [(state.value, after.value, step.value) for (state, step), after in SIGNALING.items()]
     parts.append(_diagram("Offer and answer (RFC 3264, RFC 8829)", signaling))
     return "\n".join(parts)

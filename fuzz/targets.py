@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sipproto.agent import AgentConfig, UserAgent
+from sipproto.agent import AgentConfig, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, MediaApplied, MediaOpened, OpenMedia
@@ -173,7 +173,13 @@ def negotiation(data: bytes) -> None:
 def engine(data: bytes) -> None:
     """A peer that says anything at any time: messages are cut at NUL NUL, and time goes by between them."""
     agent = UserAgent(
-        AgentConfig(aor="sip:bob@example.com", any_user=True, capabilities=CAPABILITIES, tokens=SeededTokens(1))
+        AgentConfig(
+            aor="sip:bob@example.com",
+            any_user=True,
+            capabilities=CAPABILITIES,
+            recovery=Recovery(reconnect=False),
+            tokens=SeededTokens(1),
+        )
     )
     now = 0.0
     agent.handle(i.Connect(command=1, server="ws://x"), now)
@@ -189,6 +195,7 @@ def engine(data: bytes) -> None:
         agent.handle(i.TimeoutElapsed(), now)
     agent.handle(i.FlowClosed(flow=1), now)
     agent.handle(i.TimeoutElapsed(), now + 100)
+    agent.handle(i.TimeoutElapsed(), now + 200)
     assert not any(agent.retained.values()), agent.retained
 
 

@@ -33,6 +33,9 @@ Runtime = Annotated[RuntimeName, typer.Option("--runtime", help="The event loop 
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines")]
 Loopback = Annotated[bool, typer.Option("--loopback", help="Offer 127.0.0.1 for media too (peers on this machine)")]
 Duration = Annotated[float | None, typer.Option(min=0.1, help="Hang up after so many seconds")]
+Grace = Annotated[
+    float, typer.Option(min=0, max=3600, help="Let a call outlive a lost connection for so many seconds; 0: do not reconnect")
+]
 Record = Annotated[str | None, typer.Option(help="Record what is heard and seen to this file (.mkv .mp4 .wav)")]
 Tone = Annotated[float, typer.Option(min=20, max=20000, help="Send a tone of so many Hz")]
 File = Annotated[str | None, typer.Option("--file", help="Send the audio (and video) of this file instead")]
@@ -98,6 +101,7 @@ def call(
     record: Record = None,
     duration: Duration = None,
     register: Annotated[bool, typer.Option("--register", help="Register before calling")] = False,
+    grace: Grace = 30.0,
     loopback: Loopback = False,
     as_json: Json = False,
     runtime: Runtime = RuntimeName.ASYNCIO,
@@ -112,6 +116,7 @@ def call(
         file=file,
         record=record,
         duration=duration,
+        grace=grace,
         json=as_json,
         register=register,
         include_loopback=loopback,
@@ -133,6 +138,7 @@ def answer(
     record: Record = None,
     duration: Duration = None,
     once: Annotated[bool, typer.Option("--once", help="End after the first call")] = False,
+    grace: Grace = 30.0,
     loopback: Loopback = False,
     as_json: Json = False,
     runtime: Runtime = RuntimeName.ASYNCIO,
@@ -147,6 +153,7 @@ def answer(
         file=file,
         record=record,
         duration=duration,
+        grace=grace,
         json=as_json,
         register=True,
         include_loopback=loopback,

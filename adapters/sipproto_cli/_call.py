@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from attrs import frozen
 from rich.console import Console
 
+from sipproto.agent import Recovery
 from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaReport
 from sipproto_aiortc import AiortcEngine, FileSource, MediaSetup, TestPattern, Tone
@@ -21,7 +22,10 @@ from sipproto_client.port import Runtime
 
 @frozen(kw_only=True)
 class CallOptions:
-    """What a call of the command line sends and keeps. `duration`: seconds from its establishment, None without limit."""
+    """What a call of the command line sends and keeps.
+
+    duration: seconds from its establishment, None without limit. grace: seconds for which it outlives a lost connection.
+    """
 
     audio: bool = True
     video: bool = False
@@ -31,6 +35,7 @@ class CallOptions:
     duration: float | None = None
     json: bool = False
     register: bool = False
+    grace: float = 30.0
     include_loopback: bool = False
 
     @property
@@ -149,7 +154,8 @@ async def _with_endpoint(
 ) -> int:
     reporter = Reporter(options.json)
     media = AiortcEngine(include_loopback=options.include_loopback)
-    config = account.config(capabilities=media.capabilities)
+    recovery = Recovery(reconnect=options.grace > 0, grace=options.grace)
+    config = account.config(capabilities=media.capabilities, recovery=recovery)
     try:
         async with run_endpoint(runtime, config, media=media, flow=account.flow()) as endpoint:
             with endpoint.events() as events:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from attrs import define, field, frozen
 
 from sipproto._entropy import SystemTokens
-from sipproto.agent import AgentConfig, UserAgent
+from sipproto.agent import AgentConfig, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import CallId, MediaInput
@@ -129,6 +129,7 @@ class ServerCore:
                 tokens=config.tokens,
                 user_agent="sipproto-server",
                 accept_messages=False,
+                recovery=Recovery(reconnect=False, grace=30.0),
             )
         )
         self._focus_dialogs: set[_DialogKey] = set()

@@ -3,12 +3,14 @@
 from sipproto.agent import inputs, media, outputs
 from sipproto.agent._agent import UserAgent
 from sipproto.agent._call_table import TABLE, CallAction, CallInput, CallState
-from sipproto.agent.config import AgentConfig, AgentLimits, Waits
+from sipproto.agent._connection_table import CONNECTION_TABLE, LinkAction, LinkInput, LinkState
+from sipproto.agent.config import AgentConfig, AgentLimits, Recovery, SessionTimers, Waits
 from sipproto.agent.inputs import Command, Input
 from sipproto.agent.media import MediaEngine, MediaInput, MediaOperation, MediaReport, MediaState
 from sipproto.agent.outputs import Cause, Effect, Event, Originator, Outcome, Output
 
 __all__ = [
+    "CONNECTION_TABLE",
     "TABLE",
     "AgentConfig",
     "AgentLimits",
@@ -20,6 +22,9 @@ __all__ = [
     "Effect",
     "Event",
     "Input",
+    "LinkAction",
+    "LinkInput",
+    "LinkState",
     "MediaEngine",
     "MediaInput",
     "MediaOperation",
@@ -28,6 +33,8 @@ __all__ = [
     "Originator",
     "Outcome",
     "Output",
+    "Recovery",
+    "SessionTimers",
     "UserAgent",
     "Waits",
     "inputs",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from sipproto.agent._hub import Exchange, Hub, outcome_of_auth
-from sipproto.agent.inputs import CommandId
-from sipproto.agent.outputs import Cause, cause_of
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sipproto.agent._hub import ALLOW, SUPPORTED, Exchange, Hub, outcome_of_auth
+from sipproto.agent._incoming import ACCEPTED_BODIES
+from sipproto.agent._part import Part
+from sipproto.agent.inputs import CommandId, SendMessage, SendOptions
+from sipproto.agent.outputs import Cause, MessageReceived, cause_of
 from sipproto.dialog import Pairs, build_request
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
-from sipproto.message import Headers, Request, Response, parse_uri
+from sipproto.message import Headers, Request, Response, fields, parse_uri
+from sipproto.transaction import RequestReceived
 
 
 def check_target(target: str) -> None:
@@ -51,6 +57,7 @@ def send_alone(
             to=f"<{target}>",
             call_id=call_id,
             cseq=next(numbers) + 1,
+            routes=hub.service_route,
             extra=extra,
             body=body,
         )
@@ -82,3 +89,49 @@ def send_alone(
     )
     if not hub.start(exchange):
         failure(False)
+
+
+class Alone(Part):
+    """OPTIONS and MESSAGE, both ways."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def commands(self) -> Mapping[type, Callable[[Any], None]]:
+        return {SendMessage: self._send_message, SendOptions: self._send_options}
+
+    def requests(self) -> Mapping[str, Callable[[RequestReceived], None]]:
+        return {"OPTIONS": self._options, "MESSAGE": self._message}
+
+    def _send_message(self, command: SendMessage) -> None:
+        check_headers((*command.headers, ("Content-Type", command.content_type)))
+        content: list[tuple[str, object]] = [("Content-Type", command.content_type), *command.headers]
+        send_alone(self._hub, "MESSAGE", command.command, command.target, content, command.body, None, any_final=False)
+
+    def _send_options(self, command: SendOptions) -> None:
+        content = capabilities()
+        send_alone(self._hub, "OPTIONS", command.command, command.target, content, b"", command.timeout, any_final=True)
+
+    def _options(self, received: RequestReceived) -> None:
+        self._hub.respond(received, 200, extra=capabilities())
+
+    def _message(self, received: RequestReceived) -> None:
+        request, hub = received.request, self._hub
+        if not hub.config.accept_messages:
+            hub.respond(received, 405, extra=[("Allow", ALLOW)])
+            return
+        sender = request.headers.require(fields.FROM)
+        hub.respond(received, 200)
+        hub.emit(
+            MessageReceived(
+                from_uri=str(sender.uri),
+                display_name=sender.display_name,
+                content_type=request.headers.first("Content-Type") or "",
+                body=request.body,
+            )
+        )
+
+
+def capabilities() -> list[tuple[str, object]]:
+    """What OPTIONS says of us, in either direction (11.2)."""
+    return [("Accept", ", ".join(ACCEPTED_BODIES)), ("Allow", ALLOW), ("Supported", SUPPORTED)]

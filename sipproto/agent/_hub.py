@@ -14,7 +14,7 @@ from sipproto.agent.outputs import Cause, CommandFailed, CommandSucceeded, Outpu
 from sipproto.auth import Authenticator, AuthOutcome
 from sipproto.dialog import DialogKey, Pairs, build_response
 from sipproto.errors import Fault, LocalProtocolError
-from sipproto.message import NameAddr, Params, Request, Response, SipUri, StreamParser, fields
+from sipproto.message import NameAddr, Params, Request, Response, SipUri, StreamParser, fields, parse_uri
 from sipproto.timers import TimerTable
 from sipproto.tokens import token, uuid4
 from sipproto.transaction import (
@@ -33,8 +33,9 @@ from sipproto.transaction import (
 )
 from sipproto.transaction import ResponseReceived as TransactionResponse
 
-# What we understand, and say so. Other methods are answered 405 (known) or 501 (unknown).
-ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, OPTIONS"
+# What we understand, and say so. Other methods are answered 405 (known) or 501 (unknown), other option tags 420.
+ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, OPTIONS, PRACK, UPDATE"
+SUPPORTED = "100rel, gruu, outbound, replaces, timer"
 _MAX_ATTEMPTS = 4  # credentials for two realms, and one stale nonce each
 
 
@@ -45,6 +46,8 @@ class Flow:
     ident: FlowId
     transport: str
     local: tuple[str, int] | None
+    remote: tuple[str, int] | None = None
+    server: str = ""  # what it was opened to; empty when the peer opened it
     stream: StreamParser | None = None  # of TCP and TLS, where messages come in pieces
 
     @property
@@ -112,7 +115,7 @@ class Hub:
     def __init__(self, config: AgentConfig) -> None:
         self.config = config
         self.tokens = config.tokens
-        self.now = float("-inf")
+        self.now = self.end_of_time = float("-inf")  # the second: up to when timers may fire
         self.out: list[Output] = []
         self.timers = TimerTable()
         self.transactions = TransactionLayer(
@@ -130,6 +133,10 @@ class Hub:
         self.via_host = f"{token(config.tokens, 12)}.invalid"
         self.contact_user = token(config.tokens, 8)
         self.instance_id = config.instance_id or f"urn:uuid:{uuid4(config.tokens)}"
+        # What the registrar told us: the way for requests outside of dialogs (RFC 3608), and our address that is good
+        # on every flow (RFC 5627). They live as long as the registration.
+        self.service_route: tuple[NameAddr, ...] = ()
+        self.public_gruu: str | None = None
         self._timer_handlers: dict[Hashable, Callable[[str], None]] = {}
         self._next_request = 0
         # Set by the agent: where messages that belong to no exchange go.
@@ -190,6 +197,13 @@ class Hub:
         return self.via_host if flow.is_websocket or flow.local is None else f"{_host(flow.local)}:{flow.local[1]}"
 
     def contact(self, flow_id: FlowId) -> NameAddr:
+        """The Contact of what makes or refreshes a dialog on this flow."""
+        if self.public_gruu is not None and flow_id == self.server_flow:
+            return NameAddr(parse_uri(self.public_gruu))  # RFC 5627 4.4: it finds us after the flow is gone, too
+        return self.flow_contact(flow_id)
+
+    def flow_contact(self, flow_id: FlowId) -> NameAddr:
+        """The Contact that is bound by a registration: where this very flow leads."""
         flow = self.flows.get(flow_id)
         host, port, params = self.via_host, None, Params((("transport", "ws"),))
         if flow is not None and not flow.is_websocket and flow.local is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from sipproto.agent._hub import ALLOW, Hub
+from sipproto.agent._hub import ALLOW, SUPPORTED, Hub
 from sipproto.message import KNOWN_METHODS, MediaType, Request, SipUri, fields
 from sipproto.transaction import RequestReceived
 
 ACCEPTED_BODIES = ("application/sdp",)
 _HANDLED = frozenset(ALLOW.split(", "))
 # Which Content-Types a method takes; None: any. Others are answered 415.
-_BODIES: dict[str, tuple[str, ...] | None] = {"INVITE": ACCEPTED_BODIES, "INFO": None, "MESSAGE": None}
+_BODIES: dict[str, tuple[str, ...] | None] = {
+    "INVITE": ACCEPTED_BODIES,
+    "UPDATE": ACCEPTED_BODIES,
+    "PRACK": ACCEPTED_BODIES,
+}
+_OPTIONS = frozenset(SUPPORTED.split(", "))
 
 
 def refusal(hub: Hub, received: RequestReceived) -> tuple[int, list[tuple[str, object]]] | None:
@@ -29,7 +34,7 @@ def refusal(hub: Hub, received: RequestReceived) -> tuple[int, list[tuple[str, o
     if hub.transactions.is_merged(received.transaction):
         return 482, []
     if request.method not in ("CANCEL", "ACK"):  # 8.2.2.3
-        unknown = request.headers.all(fields.REQUIRE)
+        unknown = [tag for tag in request.headers.all(fields.REQUIRE) if tag.lower() not in _OPTIONS]
         if unknown:
             return 420, [("Unsupported", ", ".join(unknown))]
     return _body_refusal(request)

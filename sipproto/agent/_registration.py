@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from sipproto.agent._hub import ALLOW, Exchange, Hub, outcome_of_auth
-from sipproto.agent.inputs import CommandId
+from sipproto.agent._part import Part
+from sipproto.agent.inputs import CommandId, Register, Unregister
 from sipproto.agent.outputs import (
     Cause,
     Registration,
@@ -12,23 +16,34 @@ from sipproto.agent.outputs import (
     cause_of,
 )
 from sipproto.dialog import Pairs, build_request
-from sipproto.message import NameAddr, QuotedStr, Request, Response, Wildcard, fields
+from sipproto.errors import LocalProtocolError, MessageSyntaxError
+from sipproto.message import NameAddr, QuotedStr, Request, Response, Wildcard, fields, parse_uri
 from sipproto.tokens import uniform
+from sipproto.transaction import FlowId
 
 _OWNER = ("registration",)
 _MAX_RAISES = 2  # how often a 423 may raise the lifetime before the server counts as broken
 _RETRY_FIRST, _RETRY_MAX = 5.0, 300.0  # seconds
 _LIFETIME_MAX = 86_400 * 7
+_LOST = "the connection to the server was lost"
 
 
-class Registrar:
-    """Our side of a registration: one Call-ID for its whole life, a refresh in good time, an end when asked for."""
+class Registrar(Part):
+    """Our side of a registration: one Call-ID for its whole life, a refresh in good time, an end when asked for.
 
-    def __init__(self, hub: Hub) -> None:
+    It survives the connection: `renew` is called for each new one. `settled` is called when the renewal has been
+    accepted or is not going to be; `flow_timer` gets what the server says about keep-alives.
+    """
+
+    def __init__(self, hub: Hub, settled: Callable[[], None], flow_timer: Callable[[int | None], None]) -> None:
         self._hub = hub
+        self._tell_settled = settled
+        self._tell_flow_timer = flow_timer
         self._call_id = hub.new_call_id()
         self._cseq = 0
+        self._flow: FlowId | None = None  # that the binding leads to
         self._wanted = False
+        self._renewing = False  # the connection is new, and somebody waits for us
         self._expires = hub.config.register_expires
         self._raises = 0
         self._failures = 0
@@ -36,39 +51,76 @@ class Registrar:
         self._exchange: Exchange | None = None
         self._granted: Registration | None = None
 
+    def commands(self) -> Mapping[type, Callable[[Any], None]]:
+        return {Register: self._register, Unregister: self._unregister}
+
     @property
     def is_busy(self) -> bool:
         return self._exchange is not None
 
-    def register(self, command: CommandId, expires: int | None) -> None:
+    def _register(self, command: Register) -> None:
+        if command.expires is not None and not 1 <= command.expires <= _LIFETIME_MAX:
+            raise LocalProtocolError("a registration lasts 1 s to 7 days; use Unregister to end it")
         self._hub.require_server_flow()
         self._supersede()
         self._wanted = True
-        self._expires = self._hub.config.register_expires if expires is None else expires
+        self._expires = self._hub.config.register_expires if command.expires is None else command.expires
         self._raises = self._failures = 0
-        self._command = command
+        self._command = command.command
         self._send(self._expires)
 
-    def unregister(self, command: CommandId | None) -> None:
+    def _unregister(self, command: Unregister) -> None:
+        self._remove(command.command, everything=command.everything)
+
+    def shut_down(self) -> None:
+        self._remove(None)
+
+    def _remove(self, command: CommandId | None, *, everything: bool = False) -> None:
         self._supersede()
         was_wanted, self._wanted = self._wanted or self._granted is not None, False
         self._hub.stop_timer(_OWNER, "refresh")
-        if not was_wanted or self._hub.server_flow is None:
+        if everything:
+            self._hub.require_server_flow()
+        elif not was_wanted or self._hub.server_flow is None:
             self._hub.succeed(command)
             self._end(None, "")
             return
         self._command = command
-        self._send(0)
+        self._send(0, everything=everything)
 
-    def flow_lost(self) -> None:
-        """The binding lived on the flow; it is gone with it."""
-        self._hub.forget_owner(_OWNER, "refresh")
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def renew(self) -> bool:
+        """The connection is new: binds the address to it, if it was bound before. Whether that takes time."""
+        if not self._wanted or self._exchange is not None:
+            return False
+        self._renewing = True
+        self._raises = 0
+        self._send(self._expires)
+        return True
+
+    def flow_lost(self, flow: FlowId, hope: bool) -> None:
+        if flow != self._flow:
+            return
+        self._hub.stop_timer(_OWNER, "refresh")
         command, self._command = self._command, None
         self._hub.drop(self._exchange)
         self._exchange = None
-        self._hub.fail(command, Cause.CONNECTION_ERROR, "the connection to the server was lost")
+        self._renewing = False
+        self._hub.fail(command, Cause.CONNECTION_ERROR, _LOST)
+        # A first registration that did not succeed is for its caller to repeat.
+        self._wanted = hope and self._wanted and command is None
+        self._end(Cause.CONNECTION_ERROR, _LOST)
+
+    def flow_gone(self) -> None:
         self._wanted = False
-        self._end(Cause.CONNECTION_ERROR, "the connection to the server was lost")
+
+    def _settled(self) -> None:
+        if self._renewing:
+            self._renewing = False
+            self._tell_settled()
+
+    # -- requests and answers ----------------------------------------------------------------------------------------
 
     def _supersede(self) -> None:
         if self._exchange is not None:
@@ -77,16 +129,19 @@ class Registrar:
         command, self._command = self._command, None
         self._hub.fail(command, Cause.SUPERSEDED, "a later command took its place")
 
-    def _send(self, expires: int) -> None:
+    def _send(self, expires: int, *, everything: bool = False) -> None:
         hub, flow = self._hub, self._hub.server_flow
         address = hub.from_address()
         assert flow is not None
+        self._flow = flow
 
         def build(credentials: Pairs) -> Request:
             self._cseq += 1
-            contact = hub.contact(flow)
-            contact = contact.with_param("+sip.instance", QuotedStr(f"<{hub.instance_id}>"))
-            contact = contact.with_param("reg-id", "1").with_param("expires", str(expires))
+            contact: NameAddr | Wildcard = Wildcard()  # 10.2.2: every binding of the address, not only ours
+            if not everything:
+                contact = hub.flow_contact(flow)
+                contact = contact.with_param("+sip.instance", QuotedStr(f"<{hub.instance_id}>"))
+                contact = contact.with_param("reg-id", "1").with_param("expires", str(expires))
             return build_request(
                 "REGISTER",
                 hub.config.registrar,
@@ -99,7 +154,7 @@ class Registrar:
                     ("Contact", contact),
                     ("Expires", expires),
                     ("Allow", ALLOW),
-                    ("Supported", "path, outbound"),
+                    ("Supported", "path, outbound, gruu"),
                     *hub.common_headers(),
                 ],
             )
@@ -146,31 +201,54 @@ class Registrar:
         return least
 
     def _registered(self, response: Response, asked: int) -> None:
-        granted = min(self._granted_lifetime(response, asked), _LIFETIME_MAX)
-        assert self._hub.server_flow is not None  # the answer came on it
-        contact = str(self._hub.contact(self._hub.server_flow).uri)
+        hub = self._hub
+        assert hub.server_flow is not None  # the answer came on it
+        ours = self._own_binding(response)
+        granted = min(self._granted_lifetime(ours, response, asked), _LIFETIME_MAX)
+        hub.public_gruu = _gruu(ours, "pub-gruu")
+        # RFC 3608 6.1: the answer's routes stand for those of the one before, also when it has none.
+        hub.service_route = response.headers.all(fields.SERVICE_ROUTE)
+        self._tell_flow_timer(response.headers.get(fields.FLOW_TIMER))
         changed = self._granted is None
-        self._granted = Registration(expires=granted, contact=contact)
+        self._granted = Registration(
+            expires=granted,
+            contact=str(hub.flow_contact(hub.server_flow).uri),
+            public_gruu=hub.public_gruu,
+            temporary_gruu=_gruu(ours, "temp-gruu"),
+            service_route=tuple(str(route.uri) for route in hub.service_route),
+            bindings=tuple(str(c.uri) for c in response.headers.all(fields.CONTACT) if not isinstance(c, Wildcard)),
+        )
         # In good time, and spread, so that clients that registered together do not refresh together.
-        share = 0.5 + 0.3 * uniform(self._hub.tokens)
-        self._hub.start_timer(_OWNER, "refresh", max(1.0, granted * share), self._refresh)
+        share = 0.5 + 0.3 * uniform(hub.tokens)
+        hub.start_timer(_OWNER, "refresh", max(1.0, granted * share), self._refresh)
         command = self._take_command()
-        self._hub.succeed(command, self._granted)
+        hub.succeed(command, self._granted)
         if changed or command is not None:
-            self._hub.emit(RegistrationChanged(state=RegistrationState.REGISTERED, registration=self._granted))
+            hub.emit(RegistrationChanged(state=RegistrationState.REGISTERED, registration=self._granted))
+        self._settled()
 
-    def _granted_lifetime(self, response: Response, asked: int) -> int:
-        """The expires of our own binding among all that are listed (10.2.4), else of the response, else what we asked."""
-        for contact in response.headers.all(fields.CONTACT):
-            if isinstance(contact, Wildcard):
-                continue
+    def _own_binding(self, response: Response) -> NameAddr | None:
+        """Ours among all bindings of the address: by instance and flow (RFC 5626 4.2), else by the URI (10.2.4)."""
+        bindings = [c for c in response.headers.all(fields.CONTACT) if not isinstance(c, Wildcard)]
+        instance = f"<{self._hub.instance_id}>"
+        same = [c for c in bindings if c.params.get("+sip.instance") == instance]
+        for contact in same:
+            if contact.params.get("reg-id") == "1":
+                return contact
+        assert self._hub.server_flow is not None
+        sent = self._hub.flow_contact(self._hub.server_flow).sip_uri
+        for contact in bindings:
             uri = contact.sip_uri
-            ours = (contact.params.get("+sip.instance") == f"<{self._hub.instance_id}>") or (
-                uri is not None and uri.user == self._hub.contact_user and uri.host == self._hub.via_host
-            )
-            text = contact.params.get("expires") or ""
-            if ours and text.isascii() and text.isdecimal() and len(text) <= 10:
-                return int(text)
+            # Some servers rewrite the host; the user part is ours, and of chance.
+            if uri is not None and sent is not None and uri.user == sent.user:
+                return contact
+        return same[0] if same else None
+
+    def _granted_lifetime(self, ours: NameAddr | None, response: Response, asked: int) -> int:
+        """The expires of our own binding (10.2.4), else of the response, else what we asked for."""
+        text = (ours.params.get("expires") if ours is not None else None) or ""
+        if text.isascii() and text.isdecimal() and len(text) <= 10:
+            return int(text)
         stated = response.headers.get(fields.EXPIRES)
         return asked if stated is None else stated
 
@@ -186,13 +264,15 @@ class Registrar:
     def _failed(self, cause: Cause, detail: str, status: int | None, retry_after: float | None) -> None:
         command = self._take_command()
         self._granted = None
+        self._hub.public_gruu, self._hub.service_route = None, ()
         if not self._wanted:  # un-REGISTER failed: the binding will expire by itself
             self._hub.fail(command, cause, detail, status)
             self._end(cause, detail, status)
             return
         self._hub.fail(command, cause, detail, status)
         # A first registration that fails is for its caller to repeat; a refresh that fails is ours, where that can help.
-        can_help = command is None and (status is None or status >= 500 or status in (408, 480))
+        # 403 and the like would be the same the next time; a server that starts says 480, 5xx, or nothing.
+        can_help = command is None and (status is None or 500 <= status < 600 or status in (408, 480))
         delay = None
         if can_help:
             delay = min(_RETRY_MAX, _RETRY_FIRST * 2**self._failures) * (0.5 + 0.5 * uniform(self._hub.tokens))
@@ -207,9 +287,12 @@ class Registrar:
                 state=RegistrationState.FAILED, cause=cause, detail=detail, status=status, retry_in=delay
             )
         )
+        if delay is None:
+            self._settled()  # calls may do without
 
     def _end(self, cause: Cause | None, detail: str, status: int | None = None) -> None:
         was_registered, self._granted = self._granted is not None, None
+        self._hub.public_gruu, self._hub.service_route = None, ()
         if was_registered or status is not None:
             self._hub.emit(
                 RegistrationChanged(state=RegistrationState.UNREGISTERED, cause=cause, detail=detail, status=status)
@@ -218,3 +301,12 @@ class Registrar:
     def _take_command(self) -> CommandId | None:
         command, self._command = self._command, None
         return command
+
+
+def _gruu(binding: NameAddr | None, name: str) -> str | None:
+    """A GRUU of a binding (RFC 5627 4.2), if it is a URI that can stand as a Contact."""
+    text = binding.params.get(name) if binding is not None else None
+    try:
+        return None if text is None else str(parse_uri(text))
+    except MessageSyntaxError:
+        return None

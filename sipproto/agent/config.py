@@ -39,6 +39,33 @@ class Waits:
     shutdown: float = 3.0  # for BYE and un-REGISTER when the agent ends
 
 
+@frozen(kw_only=True)
+class Recovery:
+    """What happens when the connection to the server is lost, or the media of a call are. Delays in seconds.
+
+    reconnect: try again, for as long as the agent lives or until Disconnect: each time after a delay of chance between 0
+    and a limit, which doubles with each round that failed from `first_delay` up to `max_delay`; then register again.
+    grace: how long an established call waits for a connection and for its peer to agree to go on; 0 ends calls at once.
+    """
+
+    reconnect: bool = True
+    first_delay: float = 1.0
+    max_delay: float = 30.0
+    grace: float = 60.0
+
+
+@frozen(kw_only=True)
+class SessionTimers:
+    """Session timers (RFC 4028), in seconds: a call whose peer is silently gone is found out.
+
+    expires: what we ask for; 0: we ask for none, but agree to those of peers. minimum: less is answered 422; never
+    under 90 (RFC 4028 5).
+    """
+
+    expires: int = 1800
+    minimum: int = 90
+
+
 def _no_credentials_in_aor(_: object, __: object, value: str) -> None:
     try:
         uri = parse_sip_uri(value)
@@ -60,6 +87,7 @@ class AgentConfig:
     register_expires: wanted lifetime of a registration in seconds (60 to 86400 are sensible).
     capabilities: what the media engine can do; None for an agent whose application brings session descriptions itself.
     any_user: accept calls to every user part, as a server does, and not only to our own.
+    keep_alive: seconds between two pings (CRLF, RFC 5626 3.5.1) on TCP, TLS and UDP; 0: none. A WebSocket has its own.
     tokens: the source of randomness; give SeededTokens to make an agent repeat itself.
     """
 
@@ -73,6 +101,9 @@ class AgentConfig:
     capabilities: MediaCapabilities | None = None
     any_user: bool = False
     accept_messages: bool = True
+    recovery: Recovery = Recovery()
+    session_timers: SessionTimers = SessionTimers()
+    keep_alive: float = 25.0
     timers: TimerValues = TimerValues()
     waits: Waits = Waits()
     limits: AgentLimits = AgentLimits()

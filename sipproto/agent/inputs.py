@@ -13,6 +13,7 @@ from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 
 CommandId = int
+Media = tuple[tuple[str, Direction], ...]  # pairs of kind and direction
 
 
 @frozen(kw_only=True)
@@ -59,11 +60,30 @@ class TimeoutElapsed:
 
 
 @frozen(kw_only=True)
+class Server:
+    """One of several servers. Those of the greatest weight are tried first, equal ones in an order of chance."""
+
+    url: str
+    weight: int = 1
+
+
+@frozen(kw_only=True)
 class Connect:
-    """Open the flow to a server, e.g. `wss://sip.example.com:443/ws`. All requests go there."""
+    """Open the flow to a server, e.g. `wss://sip.example.com:443/ws`, or to the first of several that takes it.
+
+    All requests go there. When the connection is lost later it is tried for again (`AgentConfig.recovery`). While that
+    goes on another Connect tries at once, with the servers that it names.
+    """
 
     command: CommandId
-    server: str
+    server: str | tuple[Server, ...]
+
+
+@frozen(kw_only=True)
+class Disconnect:
+    """Close the flow and do not try for another. Calls end without a BYE: to end in order, use Shutdown."""
+
+    command: CommandId
 
 
 @frozen(kw_only=True)
@@ -76,23 +96,61 @@ class Register:
 
 @frozen(kw_only=True)
 class Unregister:
-    """Remove our binding. Succeeds at once when there is none."""
+    """Remove our binding. Succeeds at once when there is none.
+
+    everything: remove all bindings of the address, those of other devices too (`Contact: *`, RFC 3261 10.2.2).
+    """
 
     command: CommandId
+    everything: bool = False
 
 
 @frozen(kw_only=True)
 class Invite:
     """Call `target`. `call` is a name of the caller's choice that is not in use.
 
-    With `media` (pairs of kind and direction) the agent negotiates; else `body` is sent as it is, or no offer at all when
-    it is empty too. The command ends when the call is established or has failed. `headers` are added to the INVITE.
+    With `media` (pairs of kind and direction) the agent negotiates; else `body` is sent as it is. The command ends when
+    the call is established or has failed. `headers` are added to the INVITE.
+
+    late_offer: leave the offer to the peer; the answer is in our ACK (RFC 3261 13.2.1). Without media and body the
+    application gets CallOffered, and has to Answer. choose_redirect: a 3xx does not end the call, but is reported as
+    CallRedirected, and waits for Redirect or HangUp.
     """
 
     command: CommandId
     call: CallId
     target: str
-    media: tuple[tuple[str, Direction], ...] = ()
+    media: Media = ()
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "application/sdp"
+    headers: tuple[tuple[str, str], ...] = ()
+    late_offer: bool = False
+    choose_redirect: bool = False
+
+
+@frozen(kw_only=True)
+class Redirect:
+    """Go on with a redirected call at `target`, one of its contacts or any other. Ends at once."""
+
+    command: CommandId
+    call: CallId
+    target: str
+
+
+@frozen(kw_only=True)
+class Progress:
+    """Tell the caller of an incoming call how it goes: a provisional answer of 101 to 199, e.g. 183 with early media.
+
+    With `media` or `body` it carries our answer already (or our offer, where the INVITE has none), and media may flow; the
+    Answer later needs none. It is sent reliably (RFC 3262) when it carries a description and the caller can do that, or
+    when the caller insists. Ends when it is on its way.
+    """
+
+    command: CommandId
+    call: CallId
+    status: int = 183
+    reason: str | None = None
+    media: Media = ()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
     headers: tuple[tuple[str, str], ...] = ()
@@ -100,11 +158,14 @@ class Invite:
 
 @frozen(kw_only=True)
 class Answer:
-    """Answer an incoming call. With `media`, kinds that are not named are refused; else `body` is the answer as it is."""
+    """Answer an incoming call, or the offer that a CallOffered has brought.
+
+    With `media`, kinds that are not named are refused; else `body` is the answer as it is.
+    """
 
     command: CommandId
     call: CallId
-    media: tuple[tuple[str, Direction], ...] = ()
+    media: Media = ()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
     headers: tuple[tuple[str, str], ...] = ()
@@ -137,6 +198,16 @@ class Resume:
 
     command: CommandId
     call: CallId
+
+
+@frozen(kw_only=True)
+class RestartIce:
+    """Have both sides look for a new way for the media (RFC 8445 9), by re-INVITE or UPDATE. A refusal leaves all as it was."""
+
+    command: CommandId
+    call: CallId
+    use_update: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(kw_only=True)
@@ -201,13 +272,17 @@ class Shutdown:
 
 Command = (
     Connect
+    | Disconnect
     | Register
     | Unregister
     | Invite
+    | Redirect
+    | Progress
     | Answer
     | HangUp
     | Hold
     | Resume
+    | RestartIce
     | SendInfo
     | SendDtmf
     | SendMessage

@@ -32,6 +32,7 @@ class Cause(enum.Enum):
     CONNECTION_ERROR = "connection_error"
     MEDIA_ERROR = "media_error"
     DIALOG_ERROR = "dialog_error"  # the peer does not know the call any more
+    EXPIRED = "expired"  # the session was not refreshed in time
     SUPERSEDED = "superseded"  # a later command took the place of this one
     SIP_FAILURE_CODE = "sip_failure_code"
 
@@ -130,15 +131,20 @@ class CommandFailed:
 class ConnectionState(enum.Enum):
     CONNECTING = "connecting"
     CONNECTED = "connected"
+    RECONNECTING = "reconnecting"  # lost, and tried for again
     DISCONNECTED = "disconnected"
 
 
 @frozen(kw_only=True)
 class ConnectionChanged:
-    """The flow to our server. `error` says why it was lost or not had; None when it was ended by us."""
+    """The flow to our server. `error` says why it was lost or not had; None when it was ended by us.
+
+    `retry_in`: seconds until the next attempt, while reconnecting.
+    """
 
     state: ConnectionState
     error: str | None = None
+    retry_in: float | None = None
 
 
 class RegistrationState(enum.Enum):
@@ -149,10 +155,18 @@ class RegistrationState(enum.Enum):
 
 @frozen(kw_only=True)
 class Registration:
-    """A registration as the server granted it; `expires` in seconds."""
+    """A registration as the server granted it; `expires` in seconds.
+
+    public_gruu and temporary_gruu: addresses of this very device (RFC 5627), the second without our name in it.
+    service_route: what requests go through (RFC 3608). bindings: every contact of the address, ours among them.
+    """
 
     expires: int
     contact: str
+    public_gruu: str | None = None
+    temporary_gruu: str | None = None
+    service_route: tuple[str, ...] = ()
+    bindings: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -195,11 +209,35 @@ class CallStarted:
 
 @frozen(kw_only=True)
 class CallProgressed:
-    """A provisional answer of 101 to 199."""
+    """A provisional answer of 101 to 199, with something new in it.
+
+    dialog: which of the parties that the call reaches says so (its To tag). early_media: what that party sends is heard
+    already. `body` is its description in calls whose application negotiates itself.
+    """
 
     call: CallId
     status: int
     reason: str
+    dialog: str = ""
+    early_media: bool = False
+    body: bytes = field(default=b"", repr=False)
+
+
+@frozen(kw_only=True)
+class CallOffered:
+    """Our INVITE left the offer to the peer, and here it is. Answer with a body; after `waits.answer` the call ends."""
+
+    call: CallId
+    body: bytes = field(repr=False)
+
+
+@frozen(kw_only=True)
+class CallRedirected:
+    """A 3xx: `contacts` are where to go on, the best first. Redirect or HangUp; after `waits.answer` the call ends."""
+
+    call: CallId
+    status: int
+    contacts: tuple[str, ...]
 
 
 @frozen(kw_only=True)
@@ -225,6 +263,23 @@ class CallResumed:
 
     call: CallId
     originator: Originator
+
+
+@frozen(kw_only=True)
+class CallReconnecting:
+    """The connection to the server, or that of the media, is lost: the call waits for it, `waits` seconds at most."""
+
+    call: CallId
+    reason: str
+    waits: float
+
+
+@frozen(kw_only=True)
+class CallRecovered:
+    """The peer has agreed to go on: the call is what it was. `gap`: seconds since CallReconnecting."""
+
+    call: CallId
+    gap: float
 
 
 @frozen(kw_only=True)
@@ -291,9 +346,13 @@ Event = (
     | IncomingCall
     | CallStarted
     | CallProgressed
+    | CallOffered
+    | CallRedirected
     | CallEstablished
     | CallHeld
     | CallResumed
+    | CallReconnecting
+    | CallRecovered
     | CallEnded
     | MediaChanged
     | InfoReceived

@@ -6,6 +6,7 @@ header extension ids, SSRCs, DTLS roles and the session id of the `o=` line, who
 
 from __future__ import annotations
 
+import copy
 import enum
 
 from attrs import evolve
@@ -27,7 +28,6 @@ from sipproto.sdp import (
     Codec,
     Direction,
     MediaDescription,
-    RemoteTransport,
     SessionDescription,
     bundle_groups,
     codecs_of,
@@ -150,6 +150,10 @@ class Negotiator:
             renewed = dict(self._next.renewed) | {slot: transport}
             self._next = evolve(self._next, renewed=tuple(renewed.items()))
 
+    def copy(self) -> Negotiator:
+        """An independent one in the same state: another fork may answer the same offer otherwise (RFC 3261 13.2.2.4)."""
+        return copy.copy(self)  # what it holds is immutable
+
     # -- the four steps and the way back -----------------------------------------------------------------------------
 
     def create_offer(self) -> SessionDescription:
@@ -267,6 +271,14 @@ class Negotiator:
         """Forgets the offer under way, ours or the peer's (RFC 8829 4.1.10.2)."""
         self._step(Step.ROLLBACK)
         self._offer = None
+
+    def withdraw(self) -> None:
+        """Takes back what was asked for since the last agreement and is not offered: hold, restart, new lines.
+
+        Raises LocalProtocolError outside `stable`.
+        """
+        self._need(SignalingState.STABLE)
+        self._next = self._stable
 
     # -- parts -------------------------------------------------------------------------------------------------------
 

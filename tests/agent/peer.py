@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from sipproto.agent import AgentConfig, Input, Output, UserAgent
+from sipproto.agent import AgentConfig, Input, Output, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
@@ -21,13 +21,20 @@ T = TypeVar("T")
 AUDIO = (("audio", Direction.SENDRECV),)
 RAW = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 FLOW = 1
+NO_RECOVERY = Recovery(reconnect=False, grace=0.0)
 
 
 class Peer:
     """The server at the other end of the flow, and the user of the agent. `out` has what the last step gave."""
 
     def __init__(self, *, transport: str = "WS", connect: bool = True, auto_media: bool = True, **config: Any) -> None:
-        settings: dict[str, Any] = {"capabilities": CAPABILITIES, "tokens": SeededTokens(1), **config}
+        settings: dict[str, Any] = {
+            "capabilities": CAPABILITIES,
+            "tokens": SeededTokens(1),
+            "recovery": NO_RECOVERY,
+            "keep_alive": 0.0,
+            **config,
+        }
         self.agent = UserAgent(AgentConfig(aor="sip:alice@example.com", **settings))
         self.now = 100.0
         self.out: list[Output] = []

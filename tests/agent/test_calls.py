@@ -223,6 +223,10 @@ def test_late_offer_of_ours() -> None:
     assert invite.body == b""
     assert "Content-Type" not in invite.headers
     peer.answer(invite, 200, CONTACT, SDP, body=RAW)
+    assert peer.one(o.CallOffered).body == RAW
+    assert not peer.sent()
+    peer.command(i.Answer(command=0, call="out", body=b"v=0\r\n"))
+    assert peer.request("ACK").body == b"v=0\r\n"
     assert peer.one(o.CallEstablished).body == RAW
 
 

@@ -327,6 +327,10 @@ def test_calls_whose_application_negotiates() -> None:
     peer.answer(invite, 200, CONTACT, SDP, body=b"v=0\r\n")
     peer.refused(HOLD)
     peer.refused(i.GetStats(command=0, call="out"))
-    peer.in_dialog(invite, "INVITE", SDP, body=b"v=0\r\n")
+    peer.in_dialog(invite, "INVITE", SDP, body=b"v=0\r\ns=other\r\n")
     assert peer.statuses() == [100, 488]
+    # the same once more is no change, but a sign of life
+    peer.in_dialog(invite, "INVITE", SDP, body=b"v=0\r\n", cseq=12)
+    assert peer.statuses() == [100, 200]
+    assert peer.response(200).body == b"v=0\r\n"
     assert AUDIO

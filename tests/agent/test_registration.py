@@ -92,7 +92,9 @@ def test_own_binding_among_several() -> None:
         "Expires: 9",
     )
     assert peer.one(o.CommandSucceeded).result == o.Registration(
-        expires=77, contact=(ours.partition("<")[2]).partition(">")[0]
+        expires=77,
+        contact=(ours.partition("<")[2]).partition(">")[0],
+        bindings=("sip:alice@192.0.2.9", "sip:x@y", (ours.partition("<")[2]).partition(">")[0]),
     )
 
 

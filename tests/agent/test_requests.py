@@ -19,7 +19,7 @@ EXPECTED = {
     "method that we do not take": ("SUBSCRIBE", (CONTACT, "Event: x"), {}, 405),
     "no SIP URI": ("OPTIONS", (), {"target": "tel:+123"}, 416),
     "somebody else": ("OPTIONS", (), {"target": "sip:carol@example.com"}, 404),
-    "extension": ("OPTIONS", ("Require: 100rel",), {}, 420),
+    "extension": ("OPTIONS", ("Require: 100rel, precondition",), {}, 420),
     "body of another kind": ("INVITE", ("Content-Type: text/plain",), {"body": b"x"}, 415),
     "body without a kind": ("INVITE", (), {"body": b"x"}, 415),
     "encoded body": ("INVITE", (SDP, "Content-Encoding: gzip"), {"body": b"x"}, 415),
@@ -45,7 +45,7 @@ def test_answers(name: str) -> None:
     if status in (405, 501):
         assert "INVITE" in (answer.headers.first("Allow") or "")
     if status == 420:
-        assert answer.headers.first("Unsupported") == "100rel"
+        assert answer.headers.first("Unsupported") == "precondition"
     assert peer.all(o.IncomingCall) == []
     peer.wait(200)
     assert not any(peer.agent.retained.values())

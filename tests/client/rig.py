@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 import trio
 
-from sipproto.agent import AgentConfig, Waits
+from sipproto.agent import AgentConfig, Recovery, Waits
 from sipproto.auth import Secret
 from sipproto_anyio import AnyioRuntime
 from sipproto_client import Endpoint, FlowSettings, run_endpoint
@@ -48,11 +48,14 @@ def play(name: str, scenario: Callable[[Runtime], Awaitable[None]]) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def config(user: str, password: str | None = None, **more: float) -> AgentConfig:
+def config(
+    user: str, password: str | None = None, *, recovery: Recovery | None = None, **more: float
+) -> AgentConfig:
     return AgentConfig(
         aor=f"sip:{user}@{REALM}",
         secrets=(Secret(username=user, password=password or USERS.get(user, "?")),),
         waits=Waits(**more),
+        recovery=recovery or Recovery(),
     )
 
 

@@ -128,7 +128,8 @@ def test_cancel_while_it_rings(name: str, by_task: bool) -> None:
 @runtimes
 def test_the_server_goes_away_in_a_call(name: str) -> None:
     async def scenario(runtime: Runtime) -> None:
-        a, b = (run_endpoint(runtime, config(user)) for user in ("alice", "bob"))
+        without = Recovery(reconnect=False)
+        a, b = (run_endpoint(runtime, config(user, recovery=without)) for user in ("alice", "bob"))
         async with a as alice, b as bob:
             async with run_server(runtime, ServerConfig(realm=REALM, users=USERS)) as server:
                 for endpoint in (alice, bob):

@@ -154,7 +154,7 @@ def test_an_open_connection_goes_wrong(name: str, octets: bytes, expected: str) 
             with alice.events() as events:
                 await alice.connect(url(port))
                 async for event in events:
-                    if isinstance(event, o.ConnectionChanged) and event.state is o.ConnectionState.DISCONNECTED:
+                    if isinstance(event, o.ConnectionChanged) and event.state is o.ConnectionState.RECONNECTING:
                         assert event.error is not None and expected in event.error
                         break
 

@@ -6,7 +6,7 @@ import random
 
 from attrs import define, field
 
-from sipproto.agent import AgentConfig, Output, UserAgent
+from sipproto.agent import AgentConfig, Output, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.message import parse_message
@@ -14,13 +14,20 @@ from sipproto.sdp import Direction
 from sipproto.tokens import SeededTokens
 from tests.sim.network import CAPABILITIES, Link, MediaPeer, Network, Node
 
+NO_RECOVERY = Recovery(reconnect=False, grace=0.0)
 AUDIO = ("audio", Direction.SENDRECV)
 VIDEO = ("video", Direction.SENDRECV)
 RAW = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
 
-def config(name: str, seed: int) -> AgentConfig:
-    return AgentConfig(aor=f"sip:{name}@example.com", capabilities=CAPABILITIES, tokens=SeededTokens(seed))
+def config(name: str, seed: int, recovery: Recovery) -> AgentConfig:
+    return AgentConfig(
+        aor=f"sip:{name}@example.com",
+        capabilities=CAPABILITIES,
+        tokens=SeededTokens(seed),
+        recovery=recovery,
+        keep_alive=0.0,
+    )
 
 
 @define(kw_only=True)
@@ -35,14 +42,22 @@ class Story:
 class Pair(Network):
     """`a` and `b`, each connected to the other."""
 
-    def __init__(self, seed: int, link: Link, media: MediaPeer | None = None, *, base: float = 0.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        link: Link,
+        media: MediaPeer | None = None,
+        *,
+        base: float = 0.0,
+        recovery: Recovery = NO_RECOVERY,
+    ) -> None:
         super().__init__(seed, base=base)
         self.stories: dict[str, Story] = {}
         self._names: dict[tuple[str, str], str] = {}  # (node, call there) to the call's name
         self.auto = False
         spare = media or MediaPeer()
-        self.a = self.add("a", UserAgent(config("a", 2 * seed)), self._peer(spare))
-        self.b = self.add("b", UserAgent(config("b", 2 * seed + 1)), self._peer(spare))
+        self.a = self.add("a", UserAgent(config("a", 2 * seed, recovery)), self._peer(spare))
+        self.b = self.add("b", UserAgent(config("b", 2 * seed + 1, recovery)), self._peer(spare))
         self.links = {"a": link, "b": link}
         self.reconnect = True
         for node in (self.a, self.b):
@@ -64,6 +79,9 @@ class Pair(Network):
                 self._names[(node.name, call)] = name
                 if self.auto:
                     self._receive_call(node, output)
+            case o.CallOffered(call=call) if self.auto:
+                if self.rng.random() < 0.9:
+                    self.do(2 * self.rng.random(), node, i.Answer(command=0, call=call, body=RAW))
             case o.CallEstablished() if name is not None:
                 self.stories[name].established.add(node.name)
                 if self.auto:
