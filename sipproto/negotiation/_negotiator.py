@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import enum
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import is_token
+from sipproto.negotiation._agreement import Agreement, Bundle, Line, answered_bundle, remotes, restarted_slots
 from sipproto.negotiation._match import match_codecs
 from sipproto.negotiation._values import (
     LocalTransport,
@@ -72,47 +73,12 @@ TRANSITIONS: dict[tuple[SignalingState, Step], SignalingState] = {
 }
 
 
-@frozen(kw_only=True)
-class _Line:
-    """A line (a transceiver, in W3C's words). `wanted` is what the application asked for, without hold."""
-
-    kind: str
-    wanted: Direction
-    mid: str
-    slot: int
-    ssrc: int
-    rtx_ssrc: int
-    track_id: str
-    codecs: tuple[Codec, ...] = ()  # ours: what we receive
-    send_codecs: tuple[Codec, ...] = ()
-    extensions: tuple[tuple[str, int], ...] = ()
-    current: Direction = Direction.INACTIVE
-    rejected: bool = False
-    remote: RemoteTransport | None = None
-    remote_direction: Direction = Direction.INACTIVE
-    remote_ssrcs: tuple[int, ...] = ()
-    protocol: str = "UDP/TLS/RTP/SAVPF"
-    formats: tuple[str, ...] = ("0",)  # of a rejected line, echoed
-
-
-@frozen(kw_only=True)
-class _Agreement:
-    """Everything that a rollback has to restore, in one immutable value."""
-
-    lines: tuple[_Line, ...] = ()
-    version: int = 0
-    bundled: bool = True
-    with_mids: bool = True
-    dtls_client: tuple[tuple[int, bool], ...] = ()  # by slot, once decided
-    ice_controlling: bool | None = None
-    hold: bool = False
-
-
 class Negotiator:
     """One session's offers and answers.
 
-    The caller asks `missing_slots` before an offer or answer, has the media engine open these transports, gives them with
-    `add_transport`, and then creates the description. After a NegotiationError nothing has changed.
+    The caller asks `missing_slots` and `restart_slots` before an offer or answer, has the media engine open these
+    transports, or open them anew, gives them with `add_transport`, and then creates the description. After a
+    NegotiationError nothing has changed.
     """
 
     def __init__(self, capabilities: MediaCapabilities, tokens: TokenSource) -> None:
@@ -121,8 +87,7 @@ class Negotiator:
         self._session_id = tokens.bits(62)
         self._cname = token(tokens, 16)
         self._stream_id = uuid4(tokens)
-        self._transports: dict[int, LocalTransport] = {}
-        self._stable = self._next = _Agreement()
+        self._stable = self._next = Agreement()
         self._offer: SessionDescription | None = None
         self.state = SignalingState.STABLE
 
@@ -149,13 +114,41 @@ class Negotiator:
         self._need(SignalingState.STABLE)
         self._next = evolve(self._next, hold=value)
 
+    def restart_ice(self) -> None:
+        """The next offer asks for an ICE restart of every open slot; a rollback takes the wish back, too.
+
+        Raises LocalProtocolError outside `stable`. An offer of the peer that is answered before goes first: if it
+        restarts ICE itself the wish is fulfilled, otherwise it stands, and what was opened for it is forgotten.
+        """
+        self._need(SignalingState.STABLE)
+        wanted = frozenset(remotes(self._stable.lines)) & self._next.slots
+        self._next = evolve(self._next, restart=wanted, restart_wanted=wanted)
+
     def missing_slots(self) -> tuple[int, ...]:
         """The transports to open before the next description can be created."""
-        slots = {line.slot for line in self._next.lines if not line.rejected}
-        return tuple(sorted(slots - set(self._transports)))
+        return tuple(sorted(self._next.slots - {slot for slot, _ in self._next.transports}))
+
+    def restart_slots(self) -> tuple[int, ...]:
+        """The open transports that need new ICE credentials before the next description can be created.
+
+        In an offer of ours they ask for an ICE restart, in an answer they belong to that of the peer.
+        """
+        return tuple(sorted(self._next.restart & self._next.slots - {slot for slot, _ in self._next.renewed}))
 
     def add_transport(self, slot: int, transport: LocalTransport) -> None:
-        self._transports[slot] = transport
+        """Gives what was opened for a slot, or opened anew: then the next description has its credentials.
+
+        The values agreed on before stay until the new ones are, and are what a rollback returns to. Values that the
+        next description has no use for are dropped. Raises LocalProtocolError when a restart changes the certificate.
+        """
+        agreed = dict(self._next.transports)
+        if slot not in agreed:
+            self._next = evolve(self._next, transports=(*self._next.transports, (slot, transport)))
+        elif slot in self._next.restart and self.state is not SignalingState.HAVE_LOCAL_OFFER:
+            if transport.fingerprint != agreed[slot].fingerprint:  # RFC 8842 3.1: it would ask for a new association
+                raise LocalProtocolError("an ICE restart has to keep the certificate of the transport")
+            renewed = dict(self._next.renewed) | {slot: transport}
+            self._next = evolve(self._next, renewed=tuple(renewed.items()))
 
     # -- the four steps and the way back -----------------------------------------------------------------------------
 
@@ -164,11 +157,10 @@ class Negotiator:
         self._step(Step.CREATE_OFFER, dry=True)
         if not self._next.lines:
             raise LocalProtocolError("there is no media line to offer")
-        if self.missing_slots():
-            raise LocalProtocolError(f"transports {self.missing_slots()} are not open")
+        self._require_transports()
+        local = self._next.local
         written = [
-            WrittenLine(line, self._held(line.wanted), "actpass", self._transports.get(line.slot))
-            for line in self._next.lines
+            WrittenLine(line, self._held(line.wanted), "actpass", local.get(line.slot)) for line in self._next.lines
         ]
         self._next = evolve(self._next, version=self._stable.version + 1)
         offer = self._write(written, self._next.bundled)
@@ -182,16 +174,13 @@ class Negotiator:
         lines = self._next.lines
         if len(sdp.media) != len(lines):
             raise NegotiationError(f"the answer has {len(sdp.media)} media lines, the offer {len(lines)}")
-        bundle = _answered_bundle(sdp, lines)
+        bundle = answered_bundle(sdp, lines)
         new = [self._answered_line(sdp, media, line, bundle) for media, line in zip(sdp.media, lines, strict=True)]
         if all(line.rejected for line in new):
             raise NegotiationError("every media line was rejected")
-        roles = dict(self._next.dtls_client)
-        for line in new:
-            if not line.rejected and line.remote is not None:
-                # RFC 8842 5.3: the answerer's choice; an "actpass" in an answer is a fault, read as active.
-                roles.setdefault(line.slot, line.remote.setup == "passive")
-        self._agree(tuple(new), bundle is not None, roles, controlling=True)
+        # Unchanged credentials in the answer: the peer ignored our restart, and everything stays as it was.
+        restarted = restarted_slots(self._stable.lines, tuple(new))
+        self._agree(tuple(new), bundle is not None, restarted, offered=True)
         self._step(Step.RECEIVE_ANSWER)
         return self._session()
 
@@ -210,7 +199,7 @@ class Negotiator:
             allowed.pop(line.kind, None)  # a kind's permission is for its first line
         groups = bundle_groups(sdp)
         bundle = groups[0] if groups else []
-        lines: list[_Line] = []
+        lines: list[Line] = []
         for index, media in enumerate(sdp.media):
             old = known[index] if index < len(known) else None
             mid = media.attribute("mid")
@@ -234,34 +223,39 @@ class Negotiator:
         if any(not line.rejected and line.remote is None for line in lines):
             raise NegotiationError("a media line has no ICE credentials or no certificate fingerprint")
         with_mids = any(media.attribute("mid") is not None for media in sdp.media)
-        self._next = evolve(self._next, lines=tuple(lines), bundled=bool(bundle), with_mids=with_mids)
+        # Compared with the latest description of the peer: with an older one a second restart would go unnoticed.
+        restart = restarted_slots(self._stable.lines, tuple(lines))
+        self._next = evolve(
+            self._next,
+            lines=tuple(lines),
+            bundled=bool(bundle),
+            with_mids=with_mids,
+            restart=restart,
+            renewed=tuple((slot, transport) for slot, transport in self._next.renewed if slot in restart),
+        )
         self._offer = sdp
         self._step(Step.RECEIVE_OFFER)
 
     def create_answer(self) -> tuple[SessionDescription, NegotiatedSession]:
         """The answer to the peer's offer, and what both now agree on."""
         self._step(Step.CREATE_ANSWER, dry=True)
-        if self.missing_slots():
-            raise LocalProtocolError(f"transports {self.missing_slots()} are not open")
+        self._require_transports()
         assert self._offer is not None
-        roles = dict(self._next.dtls_client)
-        lines: list[_Line] = []
+        lines: list[Line] = []
         for line in self._next.lines:
-            if not line.rejected and line.remote is not None:
-                # RFC 8842 5.2: once decided the role stays; at first we are active where we may be.
-                roles.setdefault(line.slot, line.remote.setup != "active")
             offered = line.remote_direction
             held = self._held(line.wanted)
             current = direction(held.sends and offered.receives, held.receives and offered.sends)
             lines.append(evolve(line, current=current))
-        self._agree(tuple(lines), self._next.bundled, roles, controlling=False)
+        self._agree(tuple(lines), self._next.bundled, self._next.restart, offered=False)
         self._next = evolve(self._next, version=self._stable.version + 1)
+        roles, local = dict(self._next.dtls_client), self._next.local
         written = [
             WrittenLine(
                 line,
                 line.current,
                 "active" if roles.get(line.slot, True) else "passive",
-                self._transports.get(line.slot),
+                local.get(line.slot),
             )
             for line in self._next.lines
         ]
@@ -290,10 +284,17 @@ class Negotiator:
         if step is Step.ROLLBACK:
             self._next = self._stable
         elif following is SignalingState.STABLE:
-            self._stable = self._next
+            # A wish to restart that is still open is no part of what a rollback returns to.
+            self._stable = evolve(self._next, restart=frozenset(), restart_wanted=frozenset())
 
-    def _new_line(self, kind: str, wanted: Direction, mid: str, slot: int) -> _Line:
-        return _Line(
+    def _require_transports(self) -> None:
+        if self.missing_slots():
+            raise LocalProtocolError(f"transports {self.missing_slots()} are not open")
+        if self.restart_slots():
+            raise LocalProtocolError(f"transports {self.restart_slots()} need new ICE credentials")
+
+    def _new_line(self, kind: str, wanted: Direction, mid: str, slot: int) -> Line:
+        return Line(
             kind=kind,
             wanted=wanted,
             mid=mid,
@@ -326,8 +327,8 @@ class Negotiator:
         return tuple(out)
 
     def _answered_line(
-        self, sdp: SessionDescription, media: MediaDescription, line: _Line, bundle: _Bundle | None
-    ) -> _Line:
+        self, sdp: SessionDescription, media: MediaDescription, line: Line, bundle: Bundle | None
+    ) -> Line:
         if media.kind != line.kind:
             raise NegotiationError(f"the answer turns {line.kind} into {media.kind}")
         if media.port == 0 or line.rejected:
@@ -353,7 +354,7 @@ class Negotiator:
             remote_ssrcs=ssrcs_of(media),
         )
 
-    def _offered_line(self, sdp: SessionDescription, media: MediaDescription, line: _Line, *, is_new: bool) -> _Line:
+    def _offered_line(self, sdp: SessionDescription, media: MediaDescription, line: Line, *, is_new: bool) -> Line:
         if not is_new and media.kind != line.kind:
             raise NegotiationError(f"the offer turns {line.kind} into {media.kind}")
         line = evolve(line, protocol=media.protocol, formats=media.formats or ("0",))
@@ -389,17 +390,42 @@ class Negotiator:
             remote_ssrcs=ssrcs_of(media),
         )
 
-    def _agree(self, lines: tuple[_Line, ...], bundled: bool, roles: dict[int, bool], *, controlling: bool) -> None:
-        lite = any(line.remote.ice_lite for line in lines if line.remote is not None and not line.rejected)
-        decided = self._next.ice_controlling
+    def _agree(self, lines: tuple[Line, ...], bundled: bool, restarted: frozenset[int], *, offered: bool) -> None:
+        """Both sides agree on these lines; `offered` by us or by the peer. `restarted`: slots with a new ICE session."""
+        before, new = self._next, evolve(self._next, lines=lines)
+        controlling = before.ice_controlling
+        # RFC 8445 6.1.1: the first offerer controls, a lite peer never does, and an ICE restart does not change the
+        # roles unless an agent turns lite or full. Older browsers gave the offerer of a restart control (RFC 5245
+        # 5.2); what this leads to is a role conflict, which the checks settle (7.3.1.1).
+        if controlling is None or new.ice_lite != self._stable.ice_lite:
+            controlling = offered or new.ice_lite
+        renewed = {slot: transport for slot, transport in before.renewed if slot in restarted}
+        local = dict(before.transports) | renewed
+        wanted = (before.restart_wanted - restarted) & new.slots if not offered else frozenset()
         self._next = evolve(
-            self._next,
-            lines=lines,
+            new,
             bundled=bundled,
-            dtls_client=tuple(sorted(roles.items())),
-            # RFC 8445 6.1.1: the first offerer controls; a lite peer is never the controlling one.
-            ice_controlling=(controlling or lite) if decided is None else decided,
+            # Those that nobody uses any more are closed by the engine.
+            transports=tuple((slot, transport) for slot, transport in local.items() if slot in new.slots),
+            renewed=(),
+            restart=wanted,
+            restart_wanted=wanted,
+            dtls_client=self._dtls_roles(lines, offered=offered),
+            ice_controlling=controlling,
         )
+
+    def _dtls_roles(self, lines: tuple[Line, ...], *, offered: bool) -> tuple[tuple[int, bool], ...]:
+        """Whether we are the DTLS client, by slot: decided once for each association (RFC 8842 5.2, 5.3)."""
+        decided, known = dict(self._next.dtls_client), remotes(self._stable.lines)
+        roles: dict[int, bool] = {}
+        for slot, remote in remotes(lines).items():
+            if slot in decided and slot in known and remote.same_dtls(known[slot]):
+                roles[slot] = decided[slot]
+            elif offered:  # the answerer's choice; an "actpass" in an answer is a fault, read as active
+                roles[slot] = remote.setup == "passive"
+            else:  # ours: we are active where we may be
+                roles[slot] = remote.setup != "active"
+        return tuple(sorted(roles.items()))
 
     def _write(self, written: list[WrittenLine], bundled: bool) -> SessionDescription:
         return write_sdp(
@@ -467,21 +493,3 @@ def _parse(data: bytes | str) -> SessionDescription:
 def _muxed(media: MediaDescription) -> bool:
     """RTP and RTCP on one port: the only way we have (RFC 8834 4.5 allows to insist on it)."""
     return media.attribute("rtcp-mux") is not None or media.attribute("rtcp-mux-only") is not None
-
-
-@frozen(kw_only=True)
-class _Bundle:
-    mids: tuple[str, ...]
-    slot: int
-    remote: RemoteTransport | None
-
-
-def _answered_bundle(sdp: SessionDescription, lines: tuple[_Line, ...]) -> _Bundle | None:
-    """What carries every bundled line of an answer: the group's first line that is accepted. None without BUNDLE."""
-    groups = bundle_groups(sdp)
-    if not groups:
-        return None
-    for media, line in zip(sdp.media, lines, strict=True):
-        if media.port != 0 and (media.attribute("mid") or line.mid) in groups[0]:
-            return _Bundle(mids=tuple(groups[0]), slot=line.slot, remote=transport_of(sdp, media))
-    return None

@@ -95,6 +95,21 @@ class RemoteTransport:
     ice_lite: bool = False
     fingerprints: tuple[tuple[str, str], ...] = ()
     setup: str = "actpass"
+    tls_id: str | None = None
+
+    def same_ice(self, other: RemoteTransport) -> bool:
+        """Whether both have the same ICE credentials; with others the peer restarted ICE (RFC 8839 4.4.1.1.1)."""
+        return (self.ice_ufrag, self.ice_pwd) == (other.ice_ufrag, other.ice_pwd)
+
+    def same_dtls(self, other: RemoteTransport) -> bool:
+        """Whether both mean the same DTLS association: no other certificate and no other tls-id (RFC 8842 3.1).
+
+        A peer may name more or fewer hashes of one certificate than before; those that both name have to agree.
+        """
+        common = {algorithm for algorithm, _ in self.fingerprints} & {algorithm for algorithm, _ in other.fingerprints}
+        mine, theirs = ({f for f in each.fingerprints if f[0] in common} for each in (self, other))
+        changed_id = self.tls_id is not None and other.tls_id is not None and self.tls_id != other.tls_id
+        return bool(common) and mine == theirs and not changed_id
 
 
 def codecs_of(media: MediaDescription) -> tuple[Codec, ...]:
@@ -181,6 +196,7 @@ def transport_of(sdp: SessionDescription, media: MediaDescription) -> RemoteTran
         ice_lite=sdp.session.attribute("ice-lite") is not None,
         fingerprints=tuple(fingerprints),
         setup=(sdp.inherited(media, "setup") or "actpass").lower(),
+        tls_id=sdp.inherited(media, "tls-id"),
     )
 
 
