@@ -47,10 +47,14 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 # Attributes of instances: the class, then names that some method of it has to mention.
 ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("aioice", "Connection", ("_queue",)),
-    ("aiortc", "RTCIceGatherer", ("_connection",)),
-    ("aiortc", "RTCIceTransport", ("_connection", "_recv", "_send")),
-    ("aiortc", "RTCDtlsTransport", ("_rtp_router",)),
+    (
+        "aioice",
+        "Connection",
+        ("_local_candidates", "_local_candidates_end", "_local_candidates_start", "_protocols"),
+    ),
+    ("aioice.ice", "StunProtocol", ("receiver",)),
+    # `_recv`, `_send` and `role` are what it asks of an ICE transport.
+    ("aiortc", "RTCDtlsTransport", ("_recv", "_rtp_router", "_send", "role")),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     ("aiortc", "RTCRtpSender", ("_RTCRtpSender__encoder", "_RTCRtpSender__rtx_payload_type")),

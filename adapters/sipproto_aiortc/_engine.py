@@ -14,8 +14,9 @@ from sipproto.agent.media import CloseMedia, MediaFailed, MediaInput, MediaOpera
 from sipproto.negotiation import MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
+from sipproto_aiortc._ice import IceOptions, IceServer
 from sipproto_aiortc._setup import MediaSetup
-from sipproto_aiortc._transport import Certificate, IceOptions, IceServer
+from sipproto_aiortc._transport import Certificate
 
 _log = logging.getLogger("sipproto.media")
 _CLOSE_TIMEOUT = 8.0  # seconds for closing: a recording may take up to five to be written out

@@ -27,7 +27,6 @@ from sipproto.sdp import (
     Codec,
     Direction,
     MediaDescription,
-    RemoteTransport,
     SessionDescription,
     bundle_groups,
     codecs_of,
