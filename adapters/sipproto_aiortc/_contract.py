@@ -15,6 +15,7 @@ TESTED = "aiortc 1.16.x with aioice 0.13.x"
 # Functions, classes and methods: module, then dotted names in it.
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice", ("Connection.get_component_candidates", "Connection.data_received")),
+    ("aioice.ice", ("CandidatePair.remote_addr", "StunProtocol.datagram_received")),
     ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp")),
     ("aiortc.codecs", ("get_encoder",)),
     ("aiortc.codecs.base", ("Encoder.encode", "Encoder.pack")),
@@ -50,7 +51,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "aioice",
         "Connection",
-        ("_local_candidates", "_local_candidates_end", "_local_candidates_start", "_protocols"),
+        ("_check_list", "_local_candidates", "_local_candidates_end", "_local_candidates_start", "_protocols"),
     ),
     ("aioice.ice", "StunProtocol", ("receiver",)),
     # `_recv`, `_send` and `role` are what it asks of an ICE transport.

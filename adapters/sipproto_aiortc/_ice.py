@@ -76,8 +76,20 @@ class _Connection(aioice.Connection):
         self._protocols, other._protocols = other._protocols, []
         for protocol in self._protocols:
             protocol.receiver = self
+            self._hear_only_the_peer(protocol)
         self._local_candidates = other.local_candidates
         self._local_candidates_start = self._local_candidates_end = True
+
+    def _hear_only_the_peer(self, protocol: Any) -> None:
+        """The peer before goes on sending here, and its DTLS messages would spoil the handshake with the new one."""
+        receive = type(protocol).datagram_received
+
+        def received(data: bytes, address: tuple[Any, ...]) -> None:
+            is_stun = data[:1] < b"\x04"  # RFC 7983 7
+            if is_stun or any(pair.remote_addr == tuple(address[:2]) for pair in self._check_list):
+                receive(protocol, data, address)
+
+        protocol.datagram_received = received
 
 
 class Generation:
