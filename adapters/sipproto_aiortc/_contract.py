@@ -38,10 +38,12 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "RTCRtpReceiver._handle_rtcp_packet",
             "RTCRtpReceiver._handle_rtp_packet",
+            "RTCRtpReceiver._send_rtcp_pli",
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
     ),
-    ("aiortc.jitterbuffer", ("JitterFrame",)),
+    ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
+    ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
     ("aiortc.rtcrtpsender", ("RTCEncodedFrame", "RTCRtpSender._next_encoded_frame", "RTCRtpSender._send_keyframe")),
     ("aiortc.rtp", ("RtcpByePacket", "RtpPacket", "is_rtcp")),
 )
@@ -66,6 +68,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "_track",
             "_RTCRtpReceiver__decoder_queue",
             "_RTCRtpReceiver__jitter_buffer",
+            "_RTCRtpReceiver__nack_generator",
             "_RTCRtpReceiver__rtx_ssrc",
         ),
     ),

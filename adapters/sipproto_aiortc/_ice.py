@@ -51,9 +51,12 @@ class IceOptions:
 
 
 class _Connection(aioice.Connection):
-    def __init__(self, options: IceOptions, ufrag: str | None, password: str | None) -> None:
+    def __init__(self, options: IceOptions, controlling: bool, ufrag: str | None, password: str | None) -> None:
         super().__init__(
-            ice_controlling=False, local_username=ufrag, local_password=password, **options.connection_arguments()
+            ice_controlling=controlling,
+            local_username=ufrag,
+            local_password=password,
+            **options.connection_arguments(),
         )
         self._options = options
         self.deliver: Callable[[bytes], None] = lambda data: None
@@ -93,11 +96,18 @@ class _Connection(aioice.Connection):
 
 
 class Generation:
-    """One ICE session: credentials of ours and, once agreed on, of the peer; sockets; the pair that was found."""
+    """One ICE session: credentials of ours and, once agreed on, of the peer; sockets; the pair that was found.
 
-    def __init__(self, options: IceOptions, ufrag: str | None = None, password: str | None = None) -> None:
+    `controlling` is the role that we shall have if the peer answers an offer of ours: its checks arrive before its
+    answer does, and must not find us in another one.
+    """
+
+    def __init__(
+        self, options: IceOptions, *, controlling: bool, ufrag: str | None = None, password: str | None = None
+    ) -> None:
         self._options = options
-        self._connection = _Connection(options, ufrag, password)
+        self._expected = controlling
+        self._connection = _Connection(options, controlling, ufrag, password)
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self.alive = False  # whether a pair was found and consent to send to the peer is not lost (RFC 7675)
@@ -129,7 +139,7 @@ class Generation:
         """
         if self._ending is not None:
             raise ValueError("the peer has new ICE credentials, but the transport that it was told of is closed")
-        other = Generation(self._options, self.ufrag, self.password)
+        other = Generation(self._options, controlling=self._expected, ufrag=self.ufrag, password=self.password)
         other._connection.take_sockets_of(self._connection)
         other.candidates = self.candidates
         self.alive = False
@@ -141,7 +151,8 @@ class Generation:
     async def connect(self, pair: TransportPair, ended: Callable[[Generation], None]) -> None:
         """Finds a path to the peer, or raises ConnectionError. `ended` is called when it is lost, not by `close`."""
         remote, connection = pair.remote, self._connection
-        connection.ice_controlling = pair.ice_controlling
+        if pair.ice_controlling is not self._expected:  # else a role conflict may have been settled already
+            connection.ice_controlling = pair.ice_controlling
         connection.remote_is_lite = remote.ice_lite
         connection.remote_username, connection.remote_password = remote.ice_ufrag, remote.ice_pwd
         candidates = _parse_candidates(remote.candidates)

@@ -134,7 +134,7 @@ class Slot:
         self._connect_timeout = connect_timeout
         self._changed = changed
         self._loop = asyncio.get_running_loop()
-        self._ice = IceTransport(Generation(options), self._tell)
+        self._ice = IceTransport(Generation(options, controlling=True), self._tell)
         self.dtls = self._new_dtls()
         self._left: tuple[IceTransport, DtlsTransport] | None = None
         self._due: Generation | None = None  # to be connected
@@ -179,7 +179,7 @@ class Slot:
         """Makes ready for an ICE restart: gathers a second time, with new credentials, beside what is in use."""
         if self._pair is None:
             raise ValueError("a media transport that is not in use yet cannot be restarted")
-        generation = Generation(self._options)
+        generation = Generation(self._options, controlling=self._pair.ice_controlling)
         try:
             await generation.gather()
         except BaseException:
