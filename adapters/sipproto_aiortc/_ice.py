@@ -292,7 +292,7 @@ class IceTransport:
         self._changed()
 
     def give_up(self) -> None:
-        """The session agreed on found no path. The one in use goes on."""
+        """The session agreed on found no path. One that is in use goes on."""
         if self.agreed is not self.current:
             self._retire(self.agreed)
 

@@ -266,15 +266,19 @@ class Slot:
 
     async def _connect(self, generation: Generation, pair: TransportPair) -> None:
         ice, deadline = self._ice, self._loop.time() + self._connect_timeout
+        error = ""
         try:
             async with asyncio.timeout_at(deadline):
                 await generation.connect(pair, ice.lost)
-        except Exception as error:
+        except Exception as reason:
+            error = self._described_error(reason)
+            _log.warning("a media transport found no path: %s", error)
+        if generation is not self._ice.agreed:
+            return  # overtaken by another one, whose turn comes when this task is cancelled
+        if error:
             ice.give_up()
-            text = self._described_error(error)
-            _log.warning("a media transport found no path: %s", text)
             if not ice.alive:
-                self._fail(text)
+                self._fail(error)
             return
         ice.go_over()
         if self._handshake is None:

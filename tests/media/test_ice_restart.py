@@ -378,6 +378,25 @@ def test_nothing_leaks_over_many_restarts(ends: tuple[End, End]) -> None:
     until(lambda: not a.engine._calls)
 
 
+def test_session_that_is_overtaken(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds its path just when the next one was agreed on, which has none yet: nobody goes over to that one."""
+    a, b = ends
+    connect(a, b)
+    close_left = Slot.close_left
+
+    async def slow(self: Slot) -> None:
+        await asyncio.sleep(0.15)
+        await close_left(self)
+
+    monkeypatch.setattr(Slot, "close_left", slow)
+    restart(a, b)
+    restart(a, b)
+    monkeypatch.undo()
+    until(lambda: settled(a, b))
+    assert flows(a)
+    assert a.states == b.states == [MediaState.CONNECTING, MediaState.CONNECTED]
+
+
 def test_opened_and_never_used(ends: tuple[End, End]) -> None:
     a, b = ends
     connect(a, b)
