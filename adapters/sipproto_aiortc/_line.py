@@ -179,6 +179,8 @@ class Line:
 
     async def close(self) -> None:
         self.flow(False)
+        if self._recovering is not None:
+            self._recovering.cancel()
         if self._sender is not None:
             await _bounded(self._sender.stop())
         await self._stop_receiving()
