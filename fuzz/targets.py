@@ -145,19 +145,28 @@ def _read(data: bytes, size: int) -> list[object]:
 
 
 def negotiation(data: bytes) -> None:
-    """A peer's offer and, for ours, its answer."""
+    """A peer's offer, a second one that restarts ICE and, for offers of ours, its answer."""
     local = LocalTransport(ice_ufrag="u", ice_pwd="p" * 22, candidates=(), fingerprint=("sha-256", "AA:BB"))
+    other = LocalTransport(ice_ufrag="v", ice_pwd="q" * 22, candidates=(), fingerprint=("sha-256", "AA:BB"))
     wanted = {"audio": Direction.SENDRECV, "video": Direction.SENDRECV}
     callee = Negotiator(CAPABILITIES, SeededTokens(1))
-    try:
-        callee.receive_offer(data, wanted)
-    except NegotiationError:
-        pass
-    else:
-        for slot in callee.missing_slots():
-            callee.add_transport(slot, local)
+    for offer, transport in ((data, local), (data.replace(b"ice-ufrag:", b"ice-ufrag:x"), other)):
+        try:
+            callee.receive_offer(offer, wanted)
+        except NegotiationError:
+            continue
+        for slot in (*callee.missing_slots(), *callee.restart_slots()):
+            callee.add_transport(slot, transport)
         answer, _ = callee.create_answer()
         parse_sdp(answer.to_bytes())
+        callee.restart_ice()
+        for slot in callee.restart_slots():
+            callee.add_transport(slot, other)
+        callee.create_offer()
+        try:
+            callee.receive_answer(data)
+        except NegotiationError:
+            callee.rollback()
     caller = Negotiator(CAPABILITIES, SeededTokens(2))
     for kind in wanted:
         caller.add_line(kind)

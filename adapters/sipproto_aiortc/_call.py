@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
@@ -22,11 +22,12 @@ from sipproto.agent.media import (
     StatsCollected,
 )
 from sipproto.negotiation import MediaLine, NegotiatedSession
+from sipproto_aiortc._ice import IceOptions
 from sipproto_aiortc._line import Line
 from sipproto_aiortc._mixer import MixerMember
 from sipproto_aiortc._setup import MediaSetup
 from sipproto_aiortc._sinks import Recorder
-from sipproto_aiortc._transport import Certificate, IceOptions, Slot, SlotState
+from sipproto_aiortc._transport import Certificate, Slot, SlotState
 
 _log = logging.getLogger("sipproto.media")
 _WATCH_INTERVAL = 0.25
@@ -136,6 +137,8 @@ class Call:
         if not self._prepared:
             await asyncio.get_running_loop().run_in_executor(None, setup.check)
             self._prepared = True
+        if request.restart:
+            return await self._reopen(request)
         new = {
             number: Slot(
                 self._options.ice,
@@ -156,14 +159,32 @@ class Call:
         self._slots.update(new)
         return MediaOpened(request=request.request, transports=transports)
 
+    async def _reopen(self, request: OpenMedia) -> MediaOpened:
+        self._require_open(request.slots)
+        slots = [self._slots[number] for number in request.slots]
+        results = await asyncio.gather(*(slot.reopen() for slot in slots), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                for slot in slots:
+                    slot.drop_reopened()
+                raise result
+        opened = [result for result in results if not isinstance(result, BaseException)]
+        return MediaOpened(request=request.request, transports=tuple(zip(request.slots, opened, strict=True)))
+
+    def _require_open(self, numbers: Iterable[int]) -> None:
+        if missing := sorted(set(numbers) - set(self._slots)):
+            raise ValueError(f"the media transports {missing} are not open")
+
     async def _apply(self, session: NegotiatedSession, setup: MediaSetup) -> None:
         pairs = {pair.slot: pair for pair in session.transports}
-        missing = sorted(set(pairs) - set(self._slots))
-        if missing:
-            raise ValueError(f"the media transports {missing} are not open")
+        self._require_open(pairs)
         if stray := sorted({line.slot for line in session.lines} - set(pairs)):
             raise ValueError(f"media lines use the transports {stray}, which were not agreed on")
+        for number, pair in pairs.items():
+            self._slots[number].check(pair)
         self._start_shared(session, setup)
+        for number, pair in pairs.items():
+            self._slots[number].take(pair)
         agreed = {line.index: line for line in session.lines}
         for index, line in list(self._lines.items()):
             if index not in agreed or line.transport is not self._slots[agreed[index].slot].dtls:
@@ -173,8 +194,9 @@ class Call:
         for number in set(self._slots) - set(pairs):
             await asyncio.shield(self._slots[number].close())
             del self._slots[number]
-        for number, pair in pairs.items():
-            self._slots[number].connect(pair)
+        for number in pairs:
+            await asyncio.shield(self._slots[number].close_left())
+            self._slots[number].connect()
         for index, facts in agreed.items():
             await self._apply_line(index, facts, session, setup)
         if self._watch_task is None:
@@ -233,7 +255,7 @@ class Call:
             return MediaState.FAILED
         if SlotState.CONNECTING in states or not states:
             return MediaState.CONNECTING
-        if SlotState.ENDED in states or any(self._silent(slot) for slot in used):
+        if states & {SlotState.ENDED, SlotState.LOST} or any(self._silent(slot) for slot in used):
             return MediaState.DISCONNECTED
         return MediaState.CONNECTED
 

@@ -15,6 +15,7 @@ TESTED = "aiortc 1.16.x with aioice 0.13.x"
 # Functions, classes and methods: module, then dotted names in it.
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice", ("Connection.get_component_candidates", "Connection.data_received")),
+    ("aioice.ice", ("CandidatePair.remote_addr", "StunProtocol.datagram_received")),
     ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp")),
     ("aiortc.codecs", ("get_encoder",)),
     ("aiortc.codecs.base", ("Encoder.encode", "Encoder.pack")),
@@ -37,20 +38,26 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "RTCRtpReceiver._handle_rtcp_packet",
             "RTCRtpReceiver._handle_rtp_packet",
+            "RTCRtpReceiver._send_rtcp_pli",
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
     ),
-    ("aiortc.jitterbuffer", ("JitterFrame",)),
+    ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
+    ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
     ("aiortc.rtcrtpsender", ("RTCEncodedFrame", "RTCRtpSender._next_encoded_frame", "RTCRtpSender._send_keyframe")),
     ("aiortc.rtp", ("RtcpByePacket", "RtpPacket", "is_rtcp")),
 )
 
 # Attributes of instances: the class, then names that some method of it has to mention.
 ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("aioice", "Connection", ("_queue",)),
-    ("aiortc", "RTCIceGatherer", ("_connection",)),
-    ("aiortc", "RTCIceTransport", ("_connection", "_recv", "_send")),
-    ("aiortc", "RTCDtlsTransport", ("_rtp_router",)),
+    (
+        "aioice",
+        "Connection",
+        ("_check_list", "_local_candidates", "_local_candidates_end", "_local_candidates_start", "_protocols"),
+    ),
+    ("aioice.ice", "StunProtocol", ("receiver",)),
+    # `_recv`, `_send` and `role` are what it asks of an ICE transport.
+    ("aiortc", "RTCDtlsTransport", ("_recv", "_rtp_router", "_send", "role")),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     ("aiortc", "RTCRtpSender", ("_RTCRtpSender__encoder", "_RTCRtpSender__rtx_payload_type")),
@@ -61,6 +68,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "_track",
             "_RTCRtpReceiver__decoder_queue",
             "_RTCRtpReceiver__jitter_buffer",
+            "_RTCRtpReceiver__nack_generator",
             "_RTCRtpReceiver__rtx_ssrc",
         ),
     ),

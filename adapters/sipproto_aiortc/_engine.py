@@ -14,8 +14,9 @@ from sipproto.agent.media import CloseMedia, MediaFailed, MediaInput, MediaOpera
 from sipproto.negotiation import MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
+from sipproto_aiortc._ice import IceOptions, IceServer
 from sipproto_aiortc._setup import MediaSetup
-from sipproto_aiortc._transport import Certificate, IceOptions, IceServer
+from sipproto_aiortc._transport import Certificate
 
 _log = logging.getLogger("sipproto.media")
 _CLOSE_TIMEOUT = 8.0  # seconds for closing: a recording may take up to five to be written out
@@ -62,7 +63,8 @@ class AiortcEngine:
 
     `ice_servers`: none is asked unless given. `include_loopback` adds 127.0.0.1 to the candidates; it is added anyway
     where there is no other address. Times in seconds: `gather_timeout` bounds the gathering of candidates,
-    `connect_timeout` ICE and DTLS together, and after `silence_timeout` without any packet a call is DISCONNECTED.
+    `connect_timeout` ICE and DTLS together. A call is DISCONNECTED after `silence_timeout` without any packet or when no path
+    to the peer is left, and FAILED when that lasts for `connect_timeout`.
     `default_setup` serves the calls that nobody prepared. Raises ValueError for an ICE server URL that is none.
     """
 

@@ -50,6 +50,8 @@ class Line:
         self._sender: Sender | None = None
         self._track: AudioTrack | VideoTrack = AudioTrack() if agreed.kind == "audio" else VideoTrack()
         self._receiver: Receiver | None = None
+        self._connected = False
+        self._recovering: asyncio.Task[None] | None = None
         self._drain: asyncio.Task[None] | None = None
         self._reception = Reception()
         self._echo_audio = FrameBuffer()
@@ -90,6 +92,9 @@ class Line:
 
     def flow(self, connected: bool) -> None:
         """Lets RTP out, or not: only over a connected transport, and only when the line sends."""
+        if connected and not self._connected and self._receiver is not None:
+            self._recovering = asyncio.create_task(self._receiver.recover())
+        self._connected = connected
         open_now = connected and self.agreed.direction.sends
         if open_now and not self._flow.open and self._sender is not None:
             self._sender.key_frame()
@@ -174,6 +179,8 @@ class Line:
 
     async def close(self) -> None:
         self.flow(False)
+        if self._recovering is not None:
+            self._recovering.cancel()
         if self._sender is not None:
             await _bounded(self._sender.stop())
         await self._stop_receiving()

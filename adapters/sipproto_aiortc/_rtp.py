@@ -17,14 +17,14 @@ from aiortc import (
 )
 from aiortc.codecs import get_encoder
 from aiortc.codecs.base import Encoder
-from aiortc.jitterbuffer import JitterFrame
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import (
     RTCRtcpFeedback,
     RTCRtpDecodingParameters,
     RTCRtpReceiveParameters,
     RTCRtpSendParameters,
 )
-from aiortc.rtcrtpreceiver import RemoteStreamTrack, StreamStatistics
+from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, StreamStatistics
 from aiortc.rtcrtpsender import RTCEncodedFrame
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
 from av import AudioFrame
@@ -297,6 +297,16 @@ class Receiver(RTCRtpReceiver):
                 encodings=[RTCRtpDecodingParameters(ssrc=ssrc, payloadType=0) for ssrc in line.remote_ssrcs],
             )
         )
+
+    async def recover(self) -> None:
+        """After a time without a path: goes on with the next picture that can be decoded alone, and asks for one.
+
+        aiortc asks once for what is missing; when that goes astray, it waits for it until its buffer is full.
+        """
+        if self._line.kind == "video" and self._media_ssrc is not None:
+            vars(self)["_RTCRtpReceiver__jitter_buffer"] = JitterBuffer(capacity=512, is_video=True)
+            vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
+            await self._send_rtcp_pli(self._media_ssrc)
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         codec = self._codecs.get(packet.payload_type)

@@ -1,32 +1,27 @@
-"""One ICE and DTLS transport: aiortc's objects, made to outlive hostile packets and lost paths."""
+"""One ICE and DTLS transport: aiortc's objects, made to outlive hostile packets, lost paths and restarts."""
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import ipaddress
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
-import aioice
 import pylibsrtp
 from aiortc import (
     RTCCertificate,
     RTCDtlsFingerprint,
     RTCDtlsParameters,
     RTCDtlsTransport,
-    RTCIceGatherer,
-    RTCIceParameters,
-    RTCIceServer,
     RTCIceTransport,
 )
 from aiortc.rtcdtlstransport import RtpReceiver, RtpRouter
-from aiortc.rtcicetransport import connection_kwargs
 from aiortc.rtp import RtpPacket, is_rtcp
-from attrs import define, field, frozen
+from attrs import define
 
 from sipproto.negotiation import LocalTransport, TransportPair
+from sipproto_aiortc._ice import Generation, IceOptions, IceTransport, default_rank
 
 _log = logging.getLogger("sipproto.media")
 
@@ -37,35 +32,7 @@ _CIPHERS = b":".join(
     for suite in (b"AES128-GCM-SHA256", b"CHACHA20-POLY1305", b"AES128-SHA", b"AES256-SHA")
 )
 _DIGESTS = frozenset({"sha-256", "sha-384", "sha-512"})
-_LOOPBACK = "127.0.0.1"
-_RECEIVE_LIMIT = 2048  # datagrams waiting for DTLS: more is a flood, aioice would keep them all
-_CANDIDATE_LIMIT = 64  # each costs 20 ms and more of checks
 _STOP_TIMEOUT = 2.0
-# Seconds before ICE may fail for want of candidates: the peer may reach us although we cannot reach what it named, a
-# browser's mDNS names for example (RFC 8863).
-_PATIENCE = 5.0
-
-
-@frozen
-class IceServer:
-    """A STUN or TURN server (W3C RTCIceServer); aiortc uses the first of each kind."""
-
-    urls: tuple[str, ...]
-    username: str | None = None
-    credential: str | None = field(default=None, repr=False)
-
-
-@frozen(kw_only=True)
-class IceOptions:
-    servers: tuple[IceServer, ...] = ()
-    include_loopback: bool = False
-    gather_timeout: float = 2.0
-
-    def connection_arguments(self) -> dict[str, Any]:
-        """Raises ValueError for a URL that is none."""
-        return connection_kwargs(
-            [RTCIceServer(list(s.urls), username=s.username, credential=s.credential) for s in self.servers]
-        )
 
 
 class Certificate(RTCCertificate):
@@ -75,56 +42,6 @@ class Certificate(RTCCertificate):
         context = super()._create_ssl_context(srtp_profiles)
         context.set_cipher_list(_CIPHERS)
         return context
-
-
-class _Connection(aioice.Connection):
-    def __init__(self, options: IceOptions) -> None:
-        super().__init__(ice_controlling=False, **options.connection_arguments())
-        self._options = options
-
-    async def get_component_candidates(
-        self, component: int, addresses: list[str], timeout: float = 5
-    ) -> list[aioice.Candidate]:
-        # aioice leaves loopback out; a machine without any other address could not even call itself.
-        if self._options.include_loopback or not addresses:
-            addresses = [*addresses, _LOOPBACK]
-        bound: Any = min(timeout, self._options.gather_timeout)  # annotated int, passed on to asyncio.wait
-        return await super().get_component_candidates(component, addresses, timeout=bound)
-
-    def data_received(self, data: bytes, component: int) -> None:
-        # An empty datagram, which anybody can send, would end aiortc's DTLS reader with an IndexError.
-        if data and self._queue.qsize() < _RECEIVE_LIMIT:
-            super().data_received(data, component)
-
-
-class _Gatherer(RTCIceGatherer):
-    _connection: _Connection
-
-    def __init__(self, options: IceOptions) -> None:
-        super().__init__(iceServers=[])
-        self._connection = _Connection(options)
-
-
-class _IceTransport(RTCIceTransport):
-    """Drops what cannot be sent, instead of raising: that would end an RTP sender for good."""
-
-    def __init__(self, gatherer: _Gatherer) -> None:
-        super().__init__(gatherer)
-        self.last_received = 0.0  # loop time of the last DTLS, RTP or RTCP packet
-        self.dropped = 0
-        self._recv = self._noted_recv
-        self._send = self._steady_send
-
-    async def _noted_recv(self) -> bytes:
-        data = await self._connection.recv()
-        self.last_received = asyncio.get_running_loop().time()
-        return data
-
-    async def _steady_send(self, data: bytes) -> None:
-        try:
-            await self._connection.send(data)
-        except (ConnectionError, OSError):
-            self.dropped += 1
 
 
 @define
@@ -150,8 +67,8 @@ class _Router(RtpRouter):
 class DtlsTransport(RTCDtlsTransport):
     """Counts and gates what is sent, and survives whatever is received."""
 
-    def __init__(self, transport: _IceTransport, certificate: Certificate) -> None:
-        super().__init__(transport, [certificate])
+    def __init__(self, transport: IceTransport, certificate: Certificate) -> None:
+        super().__init__(cast(RTCIceTransport, transport), [certificate])  # it has what is used of one
         self._rtp_router = _Router()
         self.flows: dict[int, Flow] = {}
         self._told = False
@@ -197,158 +114,213 @@ class SlotState(enum.Enum):
     OPEN = "open"
     CONNECTING = "connecting"
     CONNECTED = "connected"
+    LOST = "lost"  # no path since a short while; an ICE restart may bring a new one
     ENDED = "ended"  # by the peer, properly
     FAILED = "failed"
 
 
 class Slot:
-    """A transport of a call. `changed` is called on the media thread whenever `state` may have changed."""
+    """A transport of a call. `changed` is called on the media thread whenever `state` may have changed.
+
+    For each session `take` and then `connect` are called; between the two the caller has to give up what uses another
+    DTLS transport than `dtls`, which is a new one when the peer has another certificate, and calls `close_left`.
+    """
 
     def __init__(
         self, options: IceOptions, certificate: Certificate, connect_timeout: float, changed: Callable[[], None]
     ) -> None:
-        self._gatherer = _Gatherer(options)
-        self._ice = _IceTransport(self._gatherer)
-        self.dtls = DtlsTransport(self._ice, certificate)
+        self._options = options
         self._certificate = certificate
         self._connect_timeout = connect_timeout
         self._changed = changed
-        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ice = IceTransport(Generation(options, controlling=True), self._tell)
+        self.dtls = self._new_dtls()
+        self._left: tuple[IceTransport, DtlsTransport] | None = None
+        self._due: Generation | None = None  # to be connected
+        self._connecting: asyncio.Task[None] | None = None
+        self._handshake: asyncio.Task[None] | None = None
         self._pair: TransportPair | None = None
-        self.state = SlotState.OPEN
         self.error = ""
+
+    def _new_dtls(self) -> DtlsTransport:
+        dtls = DtlsTransport(self._ice, self._certificate)
+        dtls.on("statechange", self._tell)
+        return dtls
+
+    def _tell(self) -> None:
+        self._changed()
+
+    @property
+    def state(self) -> SlotState:
+        if self._pair is None:
+            return SlotState.OPEN
+        if self.error:
+            return SlotState.FAILED
+        if self.dtls.state == "closed":
+            return SlotState.ENDED
+        if self.dtls.state != "connected":
+            return SlotState.CONNECTING
+        if self._ice.alive:
+            return SlotState.CONNECTED
+        return SlotState.LOST if self._loop.time() < self._ice.lost_at + self._connect_timeout else SlotState.FAILED
 
     @property
     def last_received(self) -> float:
-        """Loop time of the last packet of any kind but STUN; 0 before the first."""
+        """Loop time of the last packet of any kind but STUN."""
         return self._ice.last_received
 
     async def open(self) -> LocalTransport:
         """Gathers, within the bound of the options."""
-        await self._gatherer.gather()
+        await self._ice.current.gather()
         return self.local()
 
+    async def reopen(self) -> LocalTransport:
+        """Makes ready for an ICE restart: gathers a second time, with new credentials, beside what is in use."""
+        if self._pair is None:
+            raise ValueError("a media transport that is not in use yet cannot be restarted")
+        generation = Generation(self._options, controlling=self._pair.ice_controlling)
+        try:
+            await generation.gather()
+        except BaseException:
+            await generation.close()
+            raise
+        self._ice.open(generation)
+        return self._described(generation)
+
+    def drop_reopened(self) -> None:
+        self._ice.drop_opened()
+
     def local(self) -> LocalTransport:
-        connection = self._gatherer._connection
-        candidates = connection.local_candidates
-        if not candidates:
-            raise ConnectionError("no network address could be bound for media")
-        default = min(candidates, key=_default_rank)
+        """What the peer knows, or is to know first."""
+        return self._described(self._ice.agreed)
+
+    def _described(self, generation: Generation) -> LocalTransport:
+        default = min(generation.candidates, key=default_rank)
         fingerprint = next(f for f in self._certificate.getFingerprints() if f.algorithm == "sha-256")
         return LocalTransport(
-            ice_ufrag=connection.local_username,
-            ice_pwd=connection.local_password,
-            candidates=tuple(candidate.to_sdp() for candidate in candidates),
+            ice_ufrag=generation.ufrag,
+            ice_pwd=generation.password,
+            candidates=tuple(candidate.to_sdp() for candidate in generation.candidates),
             fingerprint=("sha-256", fingerprint.value.upper()),
             address=default.host,
             port=default.port,
         )
 
-    def connect(self, pair: TransportPair) -> None:
-        """Starts connecting in the background, the first time. Raises ValueError for what cannot be done."""
-        usable = [f for f in pair.remote.fingerprints if f[0] in _DIGESTS]
-        if not usable:
+    # -- a session ---------------------------------------------------------------------------------------------------
+
+    def check(self, pair: TransportPair) -> None:
+        """Raises ValueError for what cannot be done."""
+        if not any(algorithm in _DIGESTS for algorithm, _ in pair.remote.fingerprints):
             raise ValueError("the peer has no certificate fingerprint of a known hash (sha-256, sha-384, sha-512)")
-        if self._pair is None:
-            self._pair = pair
-            self._set(SlotState.CONNECTING)
-            self._task = asyncio.create_task(self._connect(pair))
-            return
-        before = [f for f in self._pair.remote.fingerprints if f[0] in _DIGESTS]
-        if sorted(before) != sorted(usable):
-            raise ValueError("the peer changed its certificate: a transport cannot change it while it is in use")
-        if (before_ufrag := self._pair.remote.ice_ufrag) != pair.remote.ice_ufrag:
-            _log.warning("the peer restarted ICE (%s to %s), not supported", before_ufrag, pair.remote.ice_ufrag)
+        before = self._pair
+        if before is not None and pair.remote.same_ice(before.remote) and not pair.remote.same_dtls(before.remote):
+            raise ValueError("the peer changed its certificate without an ICE restart")
 
-    async def _connect(self, pair: TransportPair) -> None:
+    def take(self, pair: TransportPair) -> None:
+        """Takes over what was agreed on: goes on, restarts ICE, or begins anew. Raises ValueError like `check`."""
+        self.check(pair)
+        before = self._pair
+        if before is None:
+            self._due = self._ice.current
+        elif pair.remote.same_ice(before.remote):
+            self._ice.drop_opened()  # nobody asked for a restart, or the peer ignored it
+        elif self._usable and pair.remote.same_dtls(before.remote) and pair.dtls_client == before.dtls_client:
+            self._due = self._ice.agree()
+        else:
+            generation = self._ice.give_away()
+            self._left = self._ice, self.dtls
+            self.dtls.remove_all_listeners()
+            if self._handshake is not None:
+                self._handshake.cancel()
+                self._handshake = None
+            self._ice = IceTransport(generation, self._tell)
+            self.dtls = self._new_dtls()
+            self._due = generation
+        self._pair = pair
+
+    @property
+    def _usable(self) -> bool:
+        """Whether the DTLS association is there, or may still come about."""
+        if self.dtls.state == "connected":
+            return True
+        return self.dtls.state != "closed" and (self._handshake is None or not self._handshake.done())
+
+    async def close_left(self) -> None:
+        """Closes what `take` replaced."""
+        left, self._left = self._left, None
+        if left is not None:
+            await _bounded(left[1].stop())
+            await left[0].close()
+
+    def connect(self) -> None:
+        """Starts connecting in the background, if there is anything new to connect with."""
+        generation, self._due = self._due, None
+        if generation is None or self._pair is None:
+            return
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self.error = ""
+        self._connecting = asyncio.create_task(self._connect(generation, self._pair))
+        self._changed()
+
+    async def _connect(self, generation: Generation, pair: TransportPair) -> None:
+        ice, deadline = self._ice, self._loop.time() + self._connect_timeout
+        error = ""
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                await self._start(pair)
-        except TimeoutError:
-            self.error = f"no connection within {self._connect_timeout:g} s"
+            async with asyncio.timeout_at(deadline):
+                await generation.connect(pair, ice.lost)
+        except Exception as reason:
+            error = self._described_error(reason)
+            _log.warning("a media transport found no path: %s", error)
+        if generation is not self._ice.agreed:
+            return  # overtaken by another one, whose turn comes when this task is cancelled
+        if error:
+            ice.give_up()
+            if not ice.alive:
+                self._fail(error)
+            return
+        ice.go_over()
+        if self._handshake is None:
+            self._handshake = asyncio.create_task(self._shake_hands(pair, deadline))
+
+    async def _shake_hands(self, pair: TransportPair, deadline: float) -> None:
+        dtls = self.dtls
+        dtls._set_role("client" if pair.dtls_client else "server")
+        try:
+            async with asyncio.timeout_at(deadline):
+                await dtls.start(RTCDtlsParameters([RTCDtlsFingerprint(*f) for f in pair.remote.fingerprints]))
+            if dtls.state != "connected":
+                raise ConnectionError(
+                    "the DTLS handshake failed, or the peer's certificate is not the one it announced"
+                )
         except Exception as error:
-            self.error = str(error) or type(error).__name__
-        if self.dtls.state == "connected" and not self.error:
-            self._set(SlotState.CONNECTED)
-            return
-        _log.warning("a media transport failed: %s", self.error)
-        self._set(SlotState.FAILED)
+            self._fail(self._described_error(error))
+            _log.warning("a media transport failed: %s", self.error)
 
-    async def _start(self, pair: TransportPair) -> None:
-        remote, connection = pair.remote, self._gatherer._connection
-        connection.ice_controlling = pair.ice_controlling
-        self._ice.on("statechange", self._ice_changed)
-        self.dtls.on("statechange", self._dtls_changed)
-        candidates = _parse_candidates(remote.candidates)
-        named = [c for c in candidates if c.host.endswith(".local")]
-        for candidate in candidates:
-            if candidate not in named:
-                await connection.add_remote_candidate(candidate)
-        resolving = asyncio.create_task(_add_named(connection, named))
-        try:
-            parameters = RTCIceParameters(remote.ice_ufrag, remote.ice_pwd, remote.ice_lite)
-            await self._ice.start(parameters)
-        finally:
-            resolving.cancel()
-        if self._ice.state != "completed":
-            raise ConnectionError("ICE found no path to the peer")
-        self.dtls._set_role("client" if pair.dtls_client else "server")
-        fingerprints = [RTCDtlsFingerprint(*f) for f in remote.fingerprints]
-        await self.dtls.start(RTCDtlsParameters(fingerprints))
-        if self.dtls.state != "connected":
-            raise ConnectionError("the DTLS handshake failed, or the peer's certificate is not the one it announced")
+    def _described_error(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no connection within {self._connect_timeout:g} s"
+        return str(error) or type(error).__name__
 
-    def _ice_changed(self) -> None:
-        if self._ice.state == "failed" and self.state in (SlotState.CONNECTED, SlotState.ENDED):
-            self.error = "the peer is not reachable any more"
-            self._set(SlotState.FAILED)
-
-    def _dtls_changed(self) -> None:
-        if self.dtls.state == "closed" and self.state is SlotState.CONNECTED:
-            self._set(SlotState.ENDED)
-
-    def _set(self, state: SlotState) -> None:
-        if state is not self.state:
-            self.state = state
-            self._changed()
+    def _fail(self, error: str) -> None:
+        self.error = error
+        self._changed()
 
     async def close(self) -> None:
         self._changed = lambda: None
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        for stop in (self.dtls.stop, self._ice.stop):
-            try:
-                await asyncio.wait_for(stop(), _STOP_TIMEOUT)
-            except Exception as error:
-                _log.warning("closing a media transport: %r", error)
+        tasks = [task for task in (self._connecting, self._handshake) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self.dtls.remove_all_listeners()
+        await self.close_left()
+        await _bounded(self.dtls.stop())
+        await self._ice.close()
 
 
-def _default_rank(candidate: aioice.Candidate) -> tuple[bool, bool, bool, int]:
-    """Lowest is the best default candidate: host, IPv4, not loopback, then by priority."""
-    address = ipaddress.ip_address(candidate.host)
-    return candidate.type != "host", address.version != 4, address.is_loopback, -candidate.priority
-
-
-def _parse_candidates(values: tuple[str, ...]) -> list[aioice.Candidate]:
-    """Those that can be used: UDP, for RTP (which RTCP shares), understood."""
-    out: list[aioice.Candidate] = []
-    for value in values[:_CANDIDATE_LIMIT]:
-        try:
-            candidate = aioice.Candidate.from_sdp(value.removeprefix("candidate:"))
-        except ValueError:
-            _log.info("a remote candidate was not understood: %r", value)
-            continue
-        if candidate.transport.lower() == "udp" and candidate.component == 1 and 0 < candidate.port < 65536:
-            out.append(candidate)
-    return out
-
-
-async def _add_named(connection: _Connection, named: list[aioice.Candidate]) -> None:
-    """Resolves mDNS names side by side, then says that there are no more candidates (or ICE would never fail)."""
-    start = asyncio.get_running_loop().time()
-    if named:
-        await asyncio.gather(*(connection.add_remote_candidate(c) for c in named), return_exceptions=True)
-    await asyncio.sleep(_PATIENCE - (asyncio.get_running_loop().time() - start))
-    await connection.add_remote_candidate(None)
+async def _bounded(stopping: Coroutine[Any, Any, None]) -> None:
+    try:
+        await asyncio.wait_for(stopping, _STOP_TIMEOUT)
+    except Exception as error:
+        _log.warning("closing a media transport: %r", error)

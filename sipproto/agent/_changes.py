@@ -44,12 +44,18 @@ class Changes:
         self._hub = call.hub
         self._change: Change | None = None
         self._attempts = 0
+        self._preparing = False
         self._exchange: Exchange | None = None
         self._acks: dict[int, Request] = {}  # of our re-INVITEs by sequence number; only the last one is kept
 
     @property
     def is_active(self) -> bool:
         return self._change is not None or self._exchange is not None
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether media are being opened for an offer of ours: one of the peer would take them for its own."""
+        return self._preparing
 
     # -- what is asked for -------------------------------------------------------------------------------------------
 
@@ -142,15 +148,15 @@ class Changes:
             negotiator.hold = change.hold
         if change.restart:
             negotiator.restart_ice()
+        self._preparing = True
         session.open_transports(lambda error: self._opened(change, error))
 
     def _opened(self, change: Change, error: str | None) -> None:
         if self._change is not change:
             return  # the call has ended, or the flow was lost
+        self._preparing = False
         if error is not None:
             self._finish(False, Cause.MEDIA_ERROR, None, error)
-        elif self._call.offers.is_active:
-            self._call.start_timer("glare", 1.0)  # the peer was faster
         else:
             self._send(self._call.session.local_offer())
 
@@ -268,10 +274,13 @@ class Changes:
 
     def _finish(self, changed: bool, cause: Cause, status: int | None, detail: str) -> None:
         change, self._change = self._change, None
+        self._preparing = False
         negotiator = self._call.session.negotiator
         if change is not None:
             if negotiator is not None and self._call.session.is_stable and not changed:
                 negotiator.withdraw()
+                if change.restart:
+                    self._call.session.reapply()  # what was opened for it is not needed
             change.done(changed, cause, status, detail)
 
     # -- ends --------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Offers:
     def _begin(self, received: RequestReceived, dialog: Dialog) -> bool:
         """Takes the offer, or answers why not; nothing of the call has changed then."""
         hub, session, request = self._hub, self._call.session, received.request
-        if not session.is_stable:
+        if not session.is_stable or self._call.changes.is_preparing:
             hub.respond(received, 491)  # 14.2: nothing of it is applied
             return False
         if self._timer_too_small(received):

@@ -196,6 +196,11 @@ class Session:
             event = CallHeld if session.remote_hold else CallResumed
             self._hub.emit(event(call=call.ident, originator=Originator.REMOTE))
 
+    def reapply(self) -> None:
+        """Has the engine drop what was opened for an offer that did not come to be."""
+        if self.negotiator is not None and not self._call.is_over and (agreed := self.negotiator.agreed) is not None:
+            self._apply(agreed)
+
     # -- the end ---------------------------------------------------------------------------------------------------------
 
     def call_ended(self) -> None:

@@ -40,6 +40,9 @@ class ApplyMedia:
 
     The reply means that the engine has taken the session over, not that ICE and DTLS are through: that is said by
     `MediaStateChanged`. Transports that the session does not name are closed.
+
+    Other ICE credentials of the peer than before, when nothing was opened for a restart, mean another peer that answered
+    the same offer of ours (a fork of the call): the engine goes over to it with the credentials it was told, or fails.
     """
 
     request: RequestId
@@ -66,7 +69,10 @@ MediaOperation = OpenMedia | ApplyMedia | CollectStats | CloseMedia
 
 
 class MediaState(enum.Enum):
-    """The state of all transports of a call taken together (W3C RTCPeerConnectionState)."""
+    """The state of all transports of a call taken together (W3C RTCPeerConnectionState).
+
+    An ICE restart may lead from DISCONNECTED and from FAILED back to CONNECTED.
+    """
 
     CONNECTING = "connecting"
     CONNECTED = "connected"

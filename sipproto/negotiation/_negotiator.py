@@ -150,6 +150,11 @@ class Negotiator:
             renewed = dict(self._next.renewed) | {slot: transport}
             self._next = evolve(self._next, renewed=tuple(renewed.items()))
 
+    @property
+    def agreed(self) -> NegotiatedSession | None:
+        """What both sides agreed on last; None before they have."""
+        return self._session() if any(line.remote is not None for line in self._stable.lines) else None
+
     def copy(self) -> Negotiator:
         """An independent one in the same state: another fork may answer the same offer otherwise (RFC 3261 13.2.2.4)."""
         return copy.copy(self)  # what it holds is immutable

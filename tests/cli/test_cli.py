@@ -212,8 +212,8 @@ def test_a_call_to_the_echo_in_json(port: str, tmp_path: Path) -> None:
 
 def test_a_server_killed_in_a_call() -> None:
     with serving() as (server, port):
-        call = Process("call", "600", *at(port), "--loopback")
-        answer = Process("answer", *at(port, "bob"))
+        call = Process("call", "600", *at(port), "--loopback", "--grace", "0")
+        answer = Process("answer", *at(port, "bob"), "--grace", "0")
         server.until("bob: registered")
         call.until("established")
         server.process.kill()

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from sipproto.agent import Recovery
 from sipproto.agent import outputs as o
 from sipproto.errors import LocalProtocolError
 from sipproto_client import Call, CommandError, Endpoint, EndpointClosed, EventsLost, run_endpoint

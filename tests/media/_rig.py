@@ -61,14 +61,15 @@ class End:
         return self._replies.get(timeout=5)
 
     def open(self) -> None:
-        slots = self.negotiator.missing_slots()
-        if not slots:
-            return
-        self.engine.perform(OpenMedia(request=next(_numbers), call=self.call, slots=slots), self.report)
-        reply = self.reply()
-        assert isinstance(reply, MediaOpened), reply
-        for slot, transport in reply.transports:
-            self.negotiator.add_transport(slot, transport)
+        for slots, restart in ((self.negotiator.missing_slots(), False), (self.negotiator.restart_slots(), True)):
+            if not slots:
+                continue
+            request = OpenMedia(request=next(_numbers), call=self.call, slots=slots, restart=restart)
+            self.engine.perform(request, self.report)
+            reply = self.reply()
+            assert isinstance(reply, MediaOpened), reply
+            for slot, transport in reply.transports:
+                self.negotiator.add_transport(slot, transport)
 
     def apply(self, session: NegotiatedSession) -> MediaInput:
         self.session = session

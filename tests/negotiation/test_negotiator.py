@@ -112,6 +112,8 @@ def test_transitions(state: SignalingState, step: Step) -> None:
             a.hold = True
         with pytest.raises(LocalProtocolError):
             a.add_line("audio")
+        with pytest.raises(LocalProtocolError):
+            a.restart_ice()
 
 
 # -- first offers and answers ----------------------------------------------------------------------------------------
