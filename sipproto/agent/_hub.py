@@ -11,9 +11,9 @@ from sipproto.agent.config import AgentConfig
 from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaOperation, RequestId
 from sipproto.agent.outputs import Cause, CommandFailed, CommandSucceeded, Output, ProtocolViolated, SendData
-from sipproto.auth import Authenticator, AuthOutcome
+from sipproto.auth import AnswerOutcome, Authenticator, AuthOutcome, Challenged
 from sipproto.dialog import DialogKey, Pairs, build_response
-from sipproto.errors import Fault, LocalProtocolError
+from sipproto.errors import Fault, LocalProtocolError, excerpt
 from sipproto.message import NameAddr, Params, Request, Response, SipUri, StreamParser, fields
 from sipproto.timers import TimerTable
 from sipproto.tokens import token, uuid4
@@ -48,6 +48,10 @@ class Flow:
     stream: StreamParser | None = None  # of TCP and TLS, where messages come in pieces
 
     @property
+    def secure(self) -> bool:
+        return self.transport in ("TLS", "WSS")
+
+    @property
     def reliable(self) -> bool:
         return self.transport != "UDP"
 
@@ -79,18 +83,26 @@ class Exchange:
     attempts: int = 0
     transaction: TransactionId | None = None
     request: Request | None = None
-    auth_failure: AuthOutcome | None = None
+    auth_failure: Challenged | None = None
 
 
 def outcome_of_auth(exchange: Exchange) -> tuple[Cause, str]:
     """Cause and text for a request that failed with 401 or 407."""
-    match exchange.auth_failure:
+    failure = exchange.auth_failure
+    match failure and failure.outcome:
+        case AuthOutcome.NO_SECRET if failure and failure.bearer:
+            return Cause.NO_PASSWORD, f"the server asks for a token: {excerpt(str(failure.bearer[0]), 200)}"
         case AuthOutcome.NO_SECRET:
             return Cause.NO_PASSWORD, "the server asks for a password and none is set for its realm"
+        case AuthOutcome.DOWNGRADE:
+            return Cause.AUTHENTICATION_ERROR, "the server asks for a weaker algorithm than it did before"
+        case AuthOutcome.WEAK:
+            return Cause.AUTHENTICATION_ERROR, "the server asks for an algorithm that the policy does not allow"
         case AuthOutcome.UNSUPPORTED:
             return Cause.AUTHENTICATION_ERROR, "the server asks for a kind of authentication that is not supported"
         case _:
-            return Cause.AUTHENTICATION_ERROR, "wrong user name or password"
+            what = "the token was not accepted" if failure and failure.bearer else "wrong user name or password"
+            return Cause.AUTHENTICATION_ERROR, what
 
 
 def _host(address: tuple[str, int]) -> str:
@@ -236,7 +248,9 @@ class Hub:
         flow = self.flows.get(exchange.flow)
         if flow is None:
             return False
-        credentials = self.authenticator.credentials(exchange.method, exchange.target, exchange.body)
+        credentials = self.authenticator.credentials(
+            exchange.method, exchange.target, exchange.body, secure=flow.secure
+        )
         request = self.with_via(exchange.build(credentials), exchange.flow)
         exchange.request = request
         ident, out = self.transactions.send_request(request, exchange.flow, flow.reliable, self.now)
@@ -369,6 +383,7 @@ class Hub:
         exchange = self.exchanges.get(ident)
         if exchange is None:
             return
+        self._check_answer(exchange, response)
         if response.status < 200:
             exchange.on_provisional(response)
             return
@@ -381,12 +396,22 @@ class Hub:
             self.drop(exchange)
         exchange.on_final(response)
 
+    def _check_answer(self, exchange: Exchange, response: Response) -> None:
+        """The next nonce, and the server's proof. A wrong proof is told, and the response counts all the same."""
+        if (
+            exchange.request is not None
+            and self.authenticator.answered(exchange.request, response) is AnswerOutcome.WRONG_PROOF
+        ):
+            self.violation(exchange.flow, Fault.SERVER_PROOF, f"{response.status} to {exchange.method}")
+
     def _try_again(self, exchange: Exchange, response: Response) -> bool:
         assert exchange.request is not None
-        outcome = self.authenticator.challenged(exchange.request, response)
+        flow = self.flows.get(exchange.flow)
+        secure = flow is not None and flow.secure
+        challenged = self.authenticator.challenged(exchange.request, response, secure=secure)
         exchange.attempts += 1
-        if outcome is not AuthOutcome.RETRY or exchange.attempts >= _MAX_ATTEMPTS:
-            exchange.auth_failure = outcome
+        if challenged.outcome is not AuthOutcome.RETRY or exchange.attempts >= _MAX_ATTEMPTS:
+            exchange.auth_failure = challenged
             return False
         self.drop(exchange)
         if not self.start(exchange):
