@@ -455,8 +455,6 @@ def parse_date(text: str) -> str:
 def parse_auth_info(text: str) -> AuthInfo:
     """Authentication-Info, Proxy-Authentication-Info: `name=value, ...` (RFC 7615 3). Repetitions are refused."""
     params = _auth_params(text, 0, "authentication info")
-    if not params:
-        raise bad("authentication info without a parameter")
     nc = params.get("nc")
     if nc is not None and not _NC.fullmatch(nc):
         raise bad(f"not a nonce count: {excerpt(nc)!r}")
