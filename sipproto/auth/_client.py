@@ -24,6 +24,7 @@ from sipproto.tokens import TokenSource, token
 
 _MAX_REALMS = 16  # a server that names a new realm each time must not make us remember them all
 _MAX_NONCES = 8  # of one realm: as many requests may be under way with nonces that were replaced meanwhile
+_MAX_TARGETS = 16  # Request-URIs at which a token was asked for
 _MAX_GUARDED = 64  # realms whose algorithm must not become weaker; those that came first are kept
 
 _Key = tuple[str, str]  # header and realm: the protection space
@@ -127,7 +128,21 @@ class _DigestSession:
         return True
 
 
-_Session = _DigestSession | BearerToken
+class _BearerSession:
+    """A token that a server has asked for, and the Request-URIs at which one did.
+
+    Unlike a digest it is worth something to whoever gets it: without being asked it goes to no callee, only where it
+    was wanted before. Proxies, which are the same for all requests, get it with each.
+    """
+
+    __slots__ = ("secret", "targets")
+
+    def __init__(self, secret: BearerToken, targets: tuple[str, ...]) -> None:
+        self.secret = secret
+        self.targets = targets
+
+
+_Session = _DigestSession | _BearerSession
 
 
 class Authenticator:
@@ -174,9 +189,9 @@ class Authenticator:
         """(header name, value) for each realm known so far. `secure`: the request goes over TLS, tokens may go along."""
         out: list[tuple[str, str]] = []
         for (header, _), session in self._sessions.items():
-            if isinstance(session, BearerToken):
-                if secure or session.plain_allowed:
-                    out.append((header, f"Bearer {session.token}"))
+            if isinstance(session, _BearerSession):
+                if (secure or session.secret.plain_allowed) and (header != "Authorization" or uri in session.targets):
+                    out.append((header, f"Bearer {session.secret.token}"))
                 continue
             challenge = session.challenge
             session.nc += 1
@@ -246,7 +261,9 @@ class Authenticator:
         if any(value.token68 == mine.token for value in _credentials_in(request, key[0], "bearer")):
             self._drop_bearer(key)
             return AuthOutcome.REFUSED
-        self._remember(key, mine)
+        session = self._sessions.get(key)
+        known = session.targets if isinstance(session, _BearerSession) and session.secret == mine else ()
+        self._remember(key, _BearerSession(mine, (*known, request.target)[-_MAX_TARGETS:]))
         return AuthOutcome.RETRY
 
     def _judge_digest(self, key: _Key, offers: list[DigestChallenge], request: Request) -> AuthOutcome:
@@ -348,7 +365,7 @@ class Authenticator:
         self._sessions[key] = session
 
     def _drop_bearer(self, key: _Key) -> None:
-        if isinstance(self._sessions.get(key), BearerToken):
+        if isinstance(self._sessions.get(key), _BearerSession):
             del self._sessions[key]
 
     def _retire(self, key: _Key, nonces: tuple[str, ...]) -> None:

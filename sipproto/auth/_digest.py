@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote as percent_encode
 from urllib.parse import unquote as percent_decode
 
@@ -141,14 +142,13 @@ def parse_challenge(value: AuthValue) -> DigestChallenge:
     )
 
 
-def _writable(_: object, attribute: object, value: str | None) -> None:
-    text: str = value or ""
+def _writable(_: object, __: object, value: Any) -> None:
     try:
-        octets_of(text)
+        octets = octets_of(value or "")
     except UnicodeEncodeError:
-        text = "\n"
-    if "\r" in text or "\n" in text:  # not even a quoted-pair can hold them (RFC 3261 25.1)
-        raise LocalProtocolError("a user name, realm or password holds a line end or cannot be encoded")
+        raise LocalProtocolError("a user name, realm or password cannot be encoded") from None
+    if b"\r" in octets or b"\n" in octets:  # not even a quoted-pair can hold them (RFC 3261 25.1)
+        raise LocalProtocolError("a user name, realm or password holds a line end")
 
 
 @frozen(kw_only=True)

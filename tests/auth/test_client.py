@@ -377,6 +377,21 @@ def test_a_token_does_not_go_over_a_plain_connection() -> None:
     assert c.send().headers.count("Authorization") == 1
 
 
+def test_a_token_goes_to_no_callee_who_did_not_ask() -> None:
+    c = Client(TOKEN)
+    assert c.asked(BEARER, request=c.send(uri="sip:registrar")) is AuthOutcome.RETRY
+    assert c.send(uri="sip:registrar").headers.count("Authorization") == 1
+    assert c.send(uri="sip:bob@registrar").headers.count("Authorization") == 0
+    assert c.asked(BEARER, request=c.send(uri="sip:service")) is AuthOutcome.RETRY
+    assert [c.send(uri=uri).headers.count("Authorization") for uri in ("sip:registrar", "sip:service")] == [1, 1]
+    for n in range(50):
+        c.asked(BEARER, request=c.send(uri=f"sip:{n}"))
+    assert c.send(uri="sip:registrar").headers.count("Authorization") == 0
+    # a proxy is on the way of every request
+    assert c.asked(BEARER, status=407, request=c.send(uri="sip:a")) is AuthOutcome.RETRY
+    assert c.send(uri="sip:b").headers.count("Proxy-Authorization") == 1
+
+
 @pytest.mark.parametrize("text", ["", "se cret", "secret=b", "=", "secret\r\nX: y", "secreté", 'secret"'])
 def test_what_is_no_token(text: str) -> None:
     with pytest.raises(LocalProtocolError) as caught:
