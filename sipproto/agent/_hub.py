@@ -94,6 +94,8 @@ def outcome_of_auth(exchange: Exchange) -> tuple[Cause, str]:
             return Cause.NO_PASSWORD, f"the server asks for a token: {excerpt(str(failure.bearer[0]), 200)}"
         case AuthOutcome.NO_SECRET:
             return Cause.NO_PASSWORD, "the server asks for a password and none is set for its realm"
+        case AuthOutcome.TOKEN_REFUSED:
+            return Cause.AUTHENTICATION_ERROR, "the token was not accepted"
         case AuthOutcome.DOWNGRADE:
             return Cause.AUTHENTICATION_ERROR, "the server asks for a weaker algorithm than it did before"
         case AuthOutcome.WEAK:
@@ -101,8 +103,7 @@ def outcome_of_auth(exchange: Exchange) -> tuple[Cause, str]:
         case AuthOutcome.UNSUPPORTED:
             return Cause.AUTHENTICATION_ERROR, "the server asks for a kind of authentication that is not supported"
         case _:
-            what = "the token was not accepted" if failure and failure.bearer else "wrong user name or password"
-            return Cause.AUTHENTICATION_ERROR, what
+            return Cause.AUTHENTICATION_ERROR, "wrong user name or password"
 
 
 def _host(address: tuple[str, int]) -> str:

@@ -45,7 +45,8 @@ class AuthOutcome(enum.Enum):
     """What a 401 or 407 means for the request that got it."""
 
     RETRY = "send the request again with credentials"
-    REFUSED = "the credentials were sent and not accepted: wrong user or password, or a token that is not valid"
+    REFUSED = "the credentials were sent and not accepted: wrong user or password"
+    TOKEN_REFUSED = "the token was sent and not accepted: it has expired, or is for something else"
     DOWNGRADE = "the realm was answered with a stronger algorithm before, and offers only weaker ones now"
     WEAK = "only algorithms are offered that the policy does not allow"
     NO_SECRET = "there is no password or token for this realm"
@@ -55,6 +56,7 @@ class AuthOutcome(enum.Enum):
 # Of several realms the first of these counts: one refusal is one too many, one answer is worth a try.
 _PRECEDENCE = (
     AuthOutcome.REFUSED,
+    AuthOutcome.TOKEN_REFUSED,
     AuthOutcome.RETRY,
     AuthOutcome.DOWNGRADE,
     AuthOutcome.WEAK,
@@ -260,7 +262,7 @@ class Authenticator:
             return AuthOutcome.NO_SECRET
         if any(value.token68 == mine.token for value in _credentials_in(request, key[0], "bearer")):
             self._drop_bearer(key)
-            return AuthOutcome.REFUSED
+            return AuthOutcome.TOKEN_REFUSED
         session = self._sessions.get(key)
         known = session.targets if isinstance(session, _BearerSession) and session.secret == mine else ()
         self._remember(key, _BearerSession(mine, (*known, request.target)[-_MAX_TARGETS:]))

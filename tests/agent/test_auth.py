@@ -189,3 +189,14 @@ def test_a_name_that_is_not_ascii() -> None:
     request = peer.request("MESSAGE")
     assert "username*" in credentials(request)[0]
     assert home.check(request, peer.now).username == name.username
+
+
+def test_a_wrong_password_is_called_so_where_a_token_would_do_too() -> None:
+    peer = Peer(secrets=(SECRET,))
+    request = message(peer)
+    for _ in range(2):
+        lines = [f"WWW-Authenticate: {c}" for c in server("home").challenges(peer.now)]
+        peer.now += 1
+        peer.answer(request, 401, BEARER.format("home"), *lines)
+        request = peer.request("MESSAGE") if peer.requests("MESSAGE") else request
+    assert failed(peer) == (Cause.AUTHENTICATION_ERROR, "wrong user name or password")

@@ -344,7 +344,7 @@ def test_a_token_that_is_refused() -> None:
     request = c.send()
     found = c.auth.challenged(request, refusal(error, challenge_()), secure=True)
     # no fallback to the password: whoever can make the token fail could choose the weaker way
-    assert (found.outcome, found.bearer) == (AuthOutcome.REFUSED, (error,))
+    assert (found.outcome, found.bearer) == (AuthOutcome.TOKEN_REFUSED, (error,))
     assert c.send().headers.count("Authorization") == 0
     # renewed while the request was under way
     c.auth.set_secrets((BearerToken(token="new"),))
@@ -405,7 +405,7 @@ def test_tokens_survive_the_header(text: str) -> None:
     c.asked(BEARER)
     value = c.send().headers.get(fields.AUTHORIZATION)
     assert value is not None and (value.scheme, value.token68) == ("Bearer", text)
-    assert c.asked(BEARER) is AuthOutcome.REFUSED
+    assert c.asked(BEARER) is AuthOutcome.TOKEN_REFUSED
 
 
 # -- other secrets, and none in sight ----------------------------------------------------------------------------------
