@@ -11,10 +11,20 @@ from sipproto.agent import AgentConfig, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, MediaApplied, MediaOpened, OpenMedia
-from sipproto.auth import Authenticator, Secret, parse_challenge
+from sipproto.auth import (
+    AnswerOutcome,
+    Authenticator,
+    BearerToken,
+    DigestServer,
+    Secret,
+    Verdict,
+    parse_bearer_challenge,
+    parse_challenge,
+)
 from sipproto.errors import FramingError, LocalProtocolError, MessageSyntaxError
 from sipproto.message import (
     AuthValue,
+    Headers,
     Request,
     Response,
     StreamParser,
@@ -24,10 +34,12 @@ from sipproto.message import (
     validate,
 )
 from sipproto.message._fields import ALL_FIELDS
+from sipproto.message._values import parse_auth_info
 from sipproto.negotiation import LocalTransport, MediaCapabilities, NegotiationError, Negotiator
 from sipproto.sdp import Codec, Direction, codecs_of, direction_of, extensions_of, parse_sdp, ssrcs_of, transport_of
 from sipproto.tokens import SeededTokens
 
+PASSWORD = Secret(username="alice", password="secret")
 Target = Callable[[bytes], None]
 CAPABILITIES = MediaCapabilities(
     audio=(
@@ -105,24 +117,67 @@ def sdp(data: bytes) -> None:
 
 
 def digest(data: bytes) -> None:
-    """A challenge, answered: the credentials must be readable again."""
+    """A challenge, answered, or what a server says after an answer: by what the text is readable as."""
+    text = _text(data)
+    _challenge(text)
+    _authentication_info(text)
     try:
-        challenge = parse_challenge(parse_auth(_text(data)))
+        value = parse_auth(text)
     except MessageSyntaxError:
         return
-    secrets = (Secret(username="alice", password="secret"),)
-    authenticator = Authenticator(secrets, SeededTokens(1))
-    request = parse_message(b"OPTIONS sip:a SIP/2.0\r\n\r\n")
-    assert isinstance(request, Request)
+    request = Request("REGISTER", "sip:example.com", Headers(), b"body")
     try:
-        head = b"SIP/2.0 401 Unauthorized\r\nWWW-Authenticate: " + str(challenge).encode("utf-8", "surrogateescape")
+        headers = Headers([("Authorization", text)])
     except LocalProtocolError:
-        return  # a control character in the realm or nonce
-    response = parse_message(head + b"\r\n\r\n")
-    assert isinstance(response, Response)
-    authenticator.challenged(request, response)
-    for _, value in authenticator.credentials("OPTIONS", "sip:a", b""):
-        assert parse_auth(value).params.get("realm") == challenge.realm
+        return
+    server = DigestServer(
+        value.params.get("realm") or "", lambda _: PASSWORD, SeededTokens(1), lookup_hash=lambda _: None
+    )
+    check = server.check(Request(request.method, request.target, headers, request.body), 1.0)
+    assert check.verdict is not Verdict.OK  # nobody can know a nonce of this server
+
+
+def _challenge(text: str) -> None:
+    """The credentials for a challenge must be readable again."""
+    try:
+        value = parse_auth(text)
+        challenge = parse_bearer_challenge(value) if value.scheme.lower() == "bearer" else parse_challenge(value)
+    except MessageSyntaxError:
+        return
+    authenticator = Authenticator((PASSWORD, BearerToken(token="t0ken=")), SeededTokens(1))
+    request = Request("OPTIONS", "sip:a")
+    try:
+        response = Response(401, "", Headers([("WWW-Authenticate", challenge)]))
+    except LocalProtocolError:
+        return  # a line end in the realm or nonce
+    again = parse_auth(response.headers.raw("WWW-Authenticate")[0])
+    assert (parse_bearer_challenge(again) if value.scheme.lower() == "bearer" else parse_challenge(again)) == challenge
+    authenticator.challenged(request, response, secure=True)
+    for _, credentials in authenticator.credentials("OPTIONS", "sip:a", b"", secure=True):
+        assert parse_auth(credentials).params.get("realm") in (challenge.realm, None)
+
+
+def _authentication_info(text: str) -> None:
+    """It is read as it was written, and no text that a fuzzer finds is a proof."""
+    try:
+        info = parse_auth_info(text)
+        written = str(info)
+    except (MessageSyntaxError, LocalProtocolError):
+        return
+    assert parse_auth_info(written) == info
+    authenticator = Authenticator((PASSWORD,), SeededTokens(1))
+    challenge = Headers([("WWW-Authenticate", 'Digest realm="r", nonce="n", qop="auth"')])
+    authenticator.challenged(Request("OPTIONS", "sip:a"), Response(401, "", challenge))
+    request = Request("OPTIONS", "sip:a", Headers(authenticator.credentials("OPTIONS", "sip:a", b"")))
+    try:
+        response = Response(200, "", Headers([("Authentication-Info", info)]))
+    except LocalProtocolError:
+        return
+    outcome = authenticator.answered(request, response)
+    assert outcome is not AnswerOutcome.PROVEN
+    if info.rspauth is not None:
+        assert outcome is AnswerOutcome.WRONG_PROOF
+    authenticator.credentials("OPTIONS", "sip:a", b"")
 
 
 def stream(data: bytes) -> None:

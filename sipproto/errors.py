@@ -38,6 +38,7 @@ class Fault(enum.Enum):
     TOO_MANY_HEADERS = ("too-many-headers", 400, "the message has more header lines than the limit")
     BAD_SDP = ("bad-sdp", 400, "the session description is malformed")
     BAD_CHALLENGE = ("bad-challenge", 0, "the authentication challenge cannot be answered")
+    SERVER_PROOF = ("server-proof", 0, "the server does not prove that it knows the password")
 
     def __init__(self, code: str, status: int, text: str) -> None:
         self.code = code

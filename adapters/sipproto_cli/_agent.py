@@ -111,6 +111,10 @@ def event_fields(event: o.Event) -> Fields | None:
                 detail=event.detail,
                 **more,
             )
+        case o.CallReconnecting():
+            return _call(event.call, "reconnecting", reason=event.reason, waits=event.waits)
+        case o.CallRecovered():
+            return _call(event.call, "recovered", gap=event.gap)
         case o.MediaChanged():
             return {"event": "media", "call": event.call, "state": event.state.value}
         case o.InfoReceived():
@@ -133,8 +137,10 @@ def event_fields(event: o.Event) -> Fields | None:
             return _registration(event)
         case o.ConnectionChanged():
             return {"event": event.state.value, "detail": event.error}
-        case _:
+        case o.ProtocolViolated():
             return {"event": "violation", "fault": event.fault.code, "detail": event.detail}
+        case _:
+            return None
 
 
 def _call(call: str, state: str, **more: object) -> Fields:

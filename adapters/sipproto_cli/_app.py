@@ -34,7 +34,8 @@ Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines")]
 Loopback = Annotated[bool, typer.Option("--loopback", help="Offer 127.0.0.1 for media too (peers on this machine)")]
 Duration = Annotated[float | None, typer.Option(min=0.1, help="Hang up after so many seconds")]
 Grace = Annotated[
-    float, typer.Option(min=0, max=3600, help="Let a call outlive a lost connection for so many seconds; 0: do not reconnect")
+    float,
+    typer.Option(min=0, max=3600, help="Let a call outlive a lost connection for so many seconds; 0: do not reconnect"),
 ]
 Record = Annotated[str | None, typer.Option(help="Record what is heard and seen to this file (.mkv .mp4 .wav)")]
 Tone = Annotated[float, typer.Option(min=20, max=20000, help="Send a tone of so many Hz")]

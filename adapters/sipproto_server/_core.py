@@ -251,18 +251,21 @@ class ServerCore:
         self._forward(request, uri, flow)
 
     def _is_authorized(self, request: Request, flow: FlowId, now: float) -> bool:
-        verdict, user = self._digest.check(request, now, proxy=True)
+        check = self._digest.check(request, now, proxy=True)
         sender = request.headers.require(fields.FROM).sip_uri
-        if verdict is Verdict.OK:
+        if check.verdict is Verdict.OK:
             self._flows[flow].proven = True
-            if sender is not None and sender.username == user and sender.host in self._names:
+            if sender is not None and sender.username == check.username and sender.host in self._names:
                 return True
             self._reply(request, flow, 403)
             return False
         if request.method in ("ACK", "CANCEL"):  # these cannot be sent again with credentials (22.1)
             self._reply(request, flow, 403)
             return False
-        challenges = self._digest.challenges(now, stale=verdict is Verdict.STALE)
+        if check.verdict is Verdict.OTHER_TARGET:
+            self._reply(request, flow, 400)
+            return False
+        challenges = self._digest.challenges(now, stale=check.verdict is Verdict.STALE)
         self._reply(request, flow, 407, extra=[("Proxy-Authenticate", str(c)) for c in challenges])
         return False
 
@@ -346,9 +349,13 @@ class ServerCore:
     # -- registrar (10.3) --------------------------------------------------------------------------------------------
 
     def _register(self, request: Request, flow: FlowId, now: float) -> None:
-        verdict, user = self._digest.check(request, now)
-        if verdict is not Verdict.OK or user is None:
-            challenges = self._digest.challenges(now, stale=verdict is Verdict.STALE)
+        check = self._digest.check(request, now)
+        user = check.username
+        if check.verdict is Verdict.OTHER_TARGET:
+            self._reply(request, flow, 400)
+            return
+        if user is None:
+            challenges = self._digest.challenges(now, stale=check.verdict is Verdict.STALE)
             self._reply(request, flow, 401, extra=[("WWW-Authenticate", str(c)) for c in challenges])
             return
         to = request.headers.require(fields.TO).sip_uri
@@ -363,9 +370,9 @@ class ServerCore:
             self._reply(request, flow, 420, extra=[("Unsupported", ", ".join(unknown))])
             return
         self._flows[flow].proven = True
-        self._bind(request, user, flow, now)
+        self._bind(request, user, flow, now, self._digest.info(check, now))
 
-    def _bind(self, request: Request, user: str, flow: FlowId, now: float) -> None:
+    def _bind(self, request: Request, user: str, flow: FlowId, now: float, proof: tuple[str, object]) -> None:
         headers = request.headers
         stated = headers.get(fields.EXPIRES)
         default = MAX_EXPIRES if stated is None else stated
@@ -408,7 +415,7 @@ class ServerCore:
         listed: list[tuple[str, object]] = [
             ("Contact", str(b.contact.with_param("expires", str(max(1, round(b.expires_at - now)))))) for b in bindings
         ]
-        self._reply(request, flow, 200, extra=listed)
+        self._reply(request, flow, 200, extra=[*listed, proof])
 
     def _may_bind(self, user: str, contact: NameAddr) -> bool:
         """The contact of another user would draw the requests in his calls away from him."""

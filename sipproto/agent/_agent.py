@@ -52,6 +52,7 @@ class UserAgent:
             i.DataReceived: self._wire.data,
             i.Connect: self._connection.connect,
             i.Disconnect: lambda command: self._connection.disconnect(command.command),
+            i.SetSecrets: self._set_secrets,
             i.Shutdown: self._shut_down,
             m.MediaOpened: self._media_reply,
             m.MediaApplied: self._media_reply,
@@ -216,6 +217,10 @@ class UserAgent:
         self._hub.violation(
             stray.flow, Fault.BAD_HEADER, f"a {stray.response.status} to {cseq} matches no request of ours"
         )
+
+    def _set_secrets(self, command: i.SetSecrets) -> None:
+        self._hub.authenticator.set_secrets(command.secrets)
+        self._hub.succeed(command.command)
 
     def _media_reply(self, reply: m.MediaOpened | m.MediaApplied | m.StatsCollected | m.MediaFailed) -> None:
         self._hub.media_reply(reply.request, reply)

@@ -10,10 +10,18 @@ from attrs import define, field
 from sipproto.agent.config import AgentConfig
 from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaOperation, RequestId
-from sipproto.agent.outputs import Cause, CommandFailed, CommandSucceeded, Output, ProtocolViolated, SendData
-from sipproto.auth import Authenticator, AuthOutcome
+from sipproto.agent.outputs import (
+    Cause,
+    CommandFailed,
+    CommandSucceeded,
+    Output,
+    ProtocolViolated,
+    SendData,
+    TokenWanted,
+)
+from sipproto.auth import AnswerOutcome, Authenticator, AuthOutcome, Challenged
 from sipproto.dialog import DialogKey, Pairs, build_response
-from sipproto.errors import Fault, LocalProtocolError
+from sipproto.errors import Fault, LocalProtocolError, excerpt
 from sipproto.message import NameAddr, Params, Request, Response, SipUri, StreamParser, fields, parse_uri
 from sipproto.timers import TimerTable
 from sipproto.tokens import token, uuid4
@@ -36,7 +44,7 @@ from sipproto.transaction import ResponseReceived as TransactionResponse
 # What we understand, and say so. Other methods are answered 405 (known) or 501 (unknown), other option tags 420.
 ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, OPTIONS, PRACK, UPDATE"
 SUPPORTED = "100rel, gruu, outbound, replaces, timer"
-_MAX_ATTEMPTS = 4  # credentials for two realms, and one stale nonce each
+_MAX_ATTEMPTS = 8  # credentials for a few realms, and a stale nonce each; every one of them needs a new nonce
 
 
 @define(kw_only=True)
@@ -49,6 +57,10 @@ class Flow:
     remote: tuple[str, int] | None = None
     server: str = ""  # what it was opened to; empty when the peer opened it
     stream: StreamParser | None = None  # of TCP and TLS, where messages come in pieces
+
+    @property
+    def secure(self) -> bool:
+        return self.transport in ("TLS", "WSS")
 
     @property
     def reliable(self) -> bool:
@@ -82,14 +94,23 @@ class Exchange:
     attempts: int = 0
     transaction: TransactionId | None = None
     request: Request | None = None
-    auth_failure: AuthOutcome | None = None
+    auth_failure: Challenged | None = None
 
 
 def outcome_of_auth(exchange: Exchange) -> tuple[Cause, str]:
     """Cause and text for a request that failed with 401 or 407."""
-    match exchange.auth_failure:
+    failure = exchange.auth_failure
+    match failure and failure.outcome:
+        case AuthOutcome.NO_SECRET if failure and failure.bearer:
+            return Cause.NO_PASSWORD, f"the server asks for a token: {excerpt(str(failure.bearer[0]), 200)}"
         case AuthOutcome.NO_SECRET:
             return Cause.NO_PASSWORD, "the server asks for a password and none is set for its realm"
+        case AuthOutcome.TOKEN_REFUSED:
+            return Cause.AUTHENTICATION_ERROR, "the token was not accepted"
+        case AuthOutcome.DOWNGRADE:
+            return Cause.AUTHENTICATION_ERROR, "the server asks for a weaker algorithm than it did before"
+        case AuthOutcome.WEAK:
+            return Cause.AUTHENTICATION_ERROR, "the server asks for an algorithm that the policy does not allow"
         case AuthOutcome.UNSUPPORTED:
             return Cause.AUTHENTICATION_ERROR, "the server asks for a kind of authentication that is not supported"
         case _:
@@ -123,7 +144,7 @@ class Hub:
             timers=self.timers,
             max_server_transactions=config.limits.server_transactions,
         )
-        self.authenticator = Authenticator(config.secrets, config.tokens)
+        self.authenticator = Authenticator(config.secrets, config.tokens, config.auth_policy)
         self.flows: dict[FlowId, Flow] = {}
         self.server_flow: FlowId | None = None
         self.exchanges: dict[TransactionId, Exchange] = {}
@@ -250,7 +271,9 @@ class Hub:
         flow = self.flows.get(exchange.flow)
         if flow is None:
             return False
-        credentials = self.authenticator.credentials(exchange.method, exchange.target, exchange.body)
+        credentials = self.authenticator.credentials(
+            exchange.method, exchange.target, exchange.body, secure=flow.secure
+        )
         request = self.with_via(exchange.build(credentials), exchange.flow)
         exchange.request = request
         ident, out = self.transactions.send_request(request, exchange.flow, flow.reliable, self.now)
@@ -383,6 +406,7 @@ class Hub:
         exchange = self.exchanges.get(ident)
         if exchange is None:
             return
+        self._check_answer(exchange, response)
         if response.status < 200:
             exchange.on_provisional(response)
             return
@@ -395,12 +419,24 @@ class Hub:
             self.drop(exchange)
         exchange.on_final(response)
 
+    def _check_answer(self, exchange: Exchange, response: Response) -> None:
+        """The next nonce, and the server's proof. A wrong proof is told, and the response counts all the same."""
+        if (
+            exchange.request is not None
+            and self.authenticator.answered(exchange.request, response) is AnswerOutcome.WRONG_PROOF
+        ):
+            self.violation(exchange.flow, Fault.SERVER_PROOF, f"{response.status} to {exchange.method}")
+
     def _try_again(self, exchange: Exchange, response: Response) -> bool:
         assert exchange.request is not None
-        outcome = self.authenticator.challenged(exchange.request, response)
+        flow = self.flows.get(exchange.flow)
+        secure = flow is not None and flow.secure
+        challenged = self.authenticator.challenged(exchange.request, response, secure=secure)
         exchange.attempts += 1
-        if outcome is not AuthOutcome.RETRY or exchange.attempts >= _MAX_ATTEMPTS:
-            exchange.auth_failure = outcome
+        if challenged.outcome is not AuthOutcome.RETRY or exchange.attempts >= _MAX_ATTEMPTS:
+            exchange.auth_failure = challenged
+            if challenged.bearer:
+                self.emit(TokenWanted(challenges=challenged.bearer))
             return False
         self.drop(exchange)
         if not self.start(exchange):

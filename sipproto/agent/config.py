@@ -7,7 +7,7 @@ from typing import Any
 from attrs import Attribute, field, frozen
 
 from sipproto._entropy import SystemTokens
-from sipproto.auth import Secret
+from sipproto.auth import AuthPolicy, Credential
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import Headers, MessageLimits, SipUri, parse_sip_uri
 from sipproto.negotiation import MediaCapabilities
@@ -83,7 +83,7 @@ def _no_control(_: object, attribute: Attribute[Any], value: str | None) -> None
 class AgentConfig:
     """Configuration of one agent.
 
-    aor: the address of record, e.g. `sip:alice@example.com`. secrets: user names and passwords for digest.
+    aor: the address of record, e.g. `sip:alice@example.com`. secrets: user names and passwords, or tokens.
     register_expires: wanted lifetime of a registration in seconds (60 to 86400 are sensible).
     capabilities: what the media engine can do; None for an agent whose application brings session descriptions itself.
     any_user: accept calls to every user part, as a server does, and not only to our own.
@@ -93,7 +93,8 @@ class AgentConfig:
 
     aor: str = field(validator=_no_credentials_in_aor)
     display_name: str = field(default="", validator=_no_control)
-    secrets: tuple[Secret, ...] = ()
+    secrets: tuple[Credential, ...] = ()
+    auth_policy: AuthPolicy = AuthPolicy()
     user_agent: str = field(default="sipproto", validator=_no_control)
     # A URN, e.g. "urn:uuid:..." (RFC 5626 4.1); made from tokens when None
     instance_id: str | None = field(default=None, validator=_no_control)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from sipproto.agent.media import CallId, MediaInput
+from sipproto.auth import Credential
 from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 
@@ -84,6 +85,14 @@ class Disconnect:
     """Close the flow and do not try for another. Calls end without a BYE: to end in order, use Shutdown."""
 
     command: CommandId
+
+
+@frozen(kw_only=True)
+class SetSecrets:
+    """Use these from the next request on: a password has changed, a token was renewed. Ends at once."""
+
+    command: CommandId
+    secrets: tuple[Credential, ...] = field(repr=False)
 
 
 @frozen(kw_only=True)
@@ -273,6 +282,7 @@ class Shutdown:
 Command = (
     Connect
     | Disconnect
+    | SetSecrets
     | Register
     | Unregister
     | Invite

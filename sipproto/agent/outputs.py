@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaOperation, MediaState
+from sipproto.auth import BearerChallenge
 from sipproto.errors import Fault
 from sipproto.transaction import FlowId
 
@@ -182,6 +183,13 @@ class RegistrationChanged:
 
 
 @frozen(kw_only=True)
+class TokenWanted:
+    """A request failed because the server asks for a token (RFC 8898): get one, SetSecrets, and try again."""
+
+    challenges: tuple[BearerChallenge, ...]
+
+
+@frozen(kw_only=True)
 class IncomingCall:
     """Somebody calls. Answer or HangUp; else the agent refuses by itself after `waits.answer`.
 
@@ -343,6 +351,7 @@ Outcome = CommandSucceeded | CommandFailed
 Event = (
     ConnectionChanged
     | RegistrationChanged
+    | TokenWanted
     | IncomingCall
     | CallStarted
     | CallProgressed

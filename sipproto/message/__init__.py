@@ -27,6 +27,7 @@ from sipproto.message._uri import (
 )
 from sipproto.message._validate import validate
 from sipproto.message._values import (
+    AuthInfo,
     AuthValue,
     CSeq,
     DeltaParams,
@@ -52,6 +53,7 @@ __all__ = [
     "KNOWN_METHODS",
     "NO_HEADERS",
     "NO_PARAMS",
+    "AuthInfo",
     "AuthValue",
     "CSeq",
     "DeltaParams",

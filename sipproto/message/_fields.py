@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 from attrs import frozen
 
 from sipproto.message import _values as v
-from sipproto.message._abnf import Params
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -47,7 +46,7 @@ ACCEPT_ENCODING = _many("Accept-Encoding", v.parse_token_params)
 ACCEPT_LANGUAGE = _many("Accept-Language", v.parse_token_params)
 ALERT_INFO = _many("Alert-Info", v.parse_uri_params)
 ALLOW = _many("Allow", v.parse_token)
-AUTHENTICATION_INFO: Field[Params] = _one("Authentication-Info", v.parse_info_params)
+AUTHENTICATION_INFO = _one("Authentication-Info", v.parse_auth_info)
 AUTHORIZATION = _one("Authorization", v.parse_auth)
 CALL_ID = _one("Call-ID", v.parse_call_id)
 CALL_INFO = _many("Call-Info", v.parse_uri_params)
@@ -87,6 +86,7 @@ VIA = _many("Via", v.parse_via)
 WARNING = _many("Warning", v.parse_warning)
 WWW_AUTHENTICATE = _one("WWW-Authenticate", v.parse_auth)
 # Extensions
+PROXY_AUTHENTICATION_INFO = _one("Proxy-Authentication-Info", v.parse_auth_info)  # RFC 7615 4
 ALLOW_EVENTS = _many("Allow-Events", v.parse_token)  # RFC 6665 8.2.2
 EVENT = _one("Event", v.parse_token_params)  # RFC 6665 8.2.1
 SUBSCRIPTION_STATE = _one("Subscription-State", v.parse_token_params)  # RFC 6665 8.2.3

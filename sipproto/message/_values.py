@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
-from sipproto.errors import Fault, MessageSyntaxError, excerpt
+from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError, excerpt
 from sipproto.message._abnf import (
     CTL,
     HOST,
@@ -14,12 +14,12 @@ from sipproto.message._abnf import (
     QUOTED,
     TOKEN,
     Params,
+    QuotedStr,
     check_no_control,
     has_bare_control,
     is_token,
     parse_params,
     quote,
-    split_list,
     unescape_quoted,
     unquote,
 )
@@ -41,6 +41,7 @@ _WARNING = re.compile(rf"([0-9]{{3}})[ \t]+(\S+)[ \t]+({QUOTED})", re.DOTALL)
 _TIMESTAMP = re.compile(r"([0-9]+(?:\.[0-9]*)?)(?:[ \t]+([0-9]*(?:\.[0-9]*)?))?")
 _AUTH_PARAM = re.compile(rf"[ \t]*({TOKEN})[ \t]*=[ \t]*({QUOTED}|[^\s,\"]+)[ \t]*(?:,|$)", re.DOTALL)
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+[ \t]*+")
+_NC = re.compile(r"[0-9A-Fa-f]{8}")
 _AUTH_SCHEME = re.compile(rf"({TOKEN})[ \t]+")
 CSEQ_LIMIT = 2**31  # RFC 3261 8.1.1.5
 DELTA_LIMIT = 2**32  # RFC 3261 20.19: expiry values are 0 to 2**32 - 1
@@ -231,6 +232,33 @@ class Timestamp:
         return _decimal(self.time) if self.delay is None else f"{_decimal(self.time)} {_decimal(self.delay)}"
 
 
+@frozen(kw_only=True)
+class AuthInfo:
+    """What a server says after it accepted credentials (RFC 7616 3.5): the next nonce, its proof, what that covers.
+
+    Other parameters are left out. `nc` is a number; neither nonces nor proofs are shown.
+    """
+
+    nextnonce: str | None = field(default=None, repr=False)
+    rspauth: str | None = field(default=None, repr=False)
+    qop: str | None = None
+    cnonce: str | None = field(default=None, repr=False)
+    nc: int | None = None
+
+    def __str__(self) -> str:
+        """The value as it stands in a header. Raises LocalProtocolError for a line end or a qop that is no token."""
+        if self.qop is not None and not is_token(self.qop):
+            raise LocalProtocolError(f"not a qop: {excerpt(self.qop)!r}")
+        items = [
+            None if self.nextnonce is None else f"nextnonce={quote(QuotedStr(self.nextnonce))}",
+            None if self.rspauth is None else f"rspauth={quote(QuotedStr(self.rspauth))}",
+            None if self.qop is None else f"qop={self.qop}",
+            None if self.cnonce is None else f"cnonce={quote(QuotedStr(self.cnonce))}",
+            None if self.nc is None else f"nc={self.nc:08x}",
+        ]
+        return ", ".join(item for item in items if item is not None)
+
+
 @frozen
 class AuthValue:
     """Scheme and parameters of a challenge or of credentials (RFC 3261 20.7, 20.44). Names are in lower case."""
@@ -390,23 +418,26 @@ def parse_auth(text: str) -> AuthValue:
     match = _AUTH_SCHEME.match(text)
     if match is None:
         raise bad("no authentication scheme")
-    scheme, position = match[1], match.end()
+    # a single opaque token, as in `Bearer eyJ...` (RFC 8898)
+    if _TOKEN68.fullmatch(text, match.end()):
+        return AuthValue(match[1], NO_PARAMS, text[match.end() :].strip())
+    return AuthValue(match[1], _auth_params(text, match.end(), match[1]))
+
+
+def _auth_params(text: str, position: int, what: str) -> Params:
     items: list[tuple[str, str | None]] = []
     seen: set[str] = set()
     while position < len(text):
         param = _AUTH_PARAM.match(text, position)
         if param is None:
-            # a single opaque token, as in `Bearer eyJ...` (RFC 8898)
-            if not items and _TOKEN68.fullmatch(text, position):
-                return AuthValue(scheme, NO_PARAMS, text[position:].strip())
-            raise bad(f"bad parameter in {scheme} value")
+            raise bad(f"bad parameter in {what} value")
         name = param[1].lower()
         if name in seen:
-            raise bad(f"repeated parameter {name} in {scheme} value")
+            raise bad(f"repeated parameter {name} in {what} value")
         seen.add(name)
         items.append((name, unquote(param[2])))
         position = param.end()
-    return AuthValue(scheme, Params(items))
+    return Params(items)
 
 
 def parse_privacy(text: str) -> tuple[str, ...]:
@@ -421,12 +452,19 @@ def parse_date(text: str) -> str:
     return text
 
 
-def parse_info_params(text: str) -> Params:
-    """Authentication-Info: comma separated name=value pairs (RFC 3261 20.6)."""
-    items: list[tuple[str, str | None]] = []
-    for part in split_list(text):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise bad(f"not a parameter: {excerpt(part)!r}")
-        items.append((parse_token(name.strip()).lower(), unquote(value.strip())))
-    return Params(items)
+def parse_auth_info(text: str) -> AuthInfo:
+    """Authentication-Info, Proxy-Authentication-Info: `name=value, ...` (RFC 7615 3). Repetitions are refused."""
+    params = _auth_params(text, 0, "authentication info")
+    nc = params.get("nc")
+    if nc is not None and not _NC.fullmatch(nc):
+        raise bad(f"not a nonce count: {excerpt(nc)!r}")
+    qop = params.get("qop")
+    if qop is not None:
+        qop = parse_token(qop.strip()).lower()  # LENIENT: some put it in quotes, as in a challenge
+    return AuthInfo(
+        nextnonce=params.get("nextnonce"),
+        rspauth=params.get("rspauth"),
+        qop=qop,
+        cnonce=params.get("cnonce"),
+        nc=None if nc is None else int(nc, 16),
+    )

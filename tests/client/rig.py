@@ -48,9 +48,7 @@ def play(name: str, scenario: Callable[[Runtime], Awaitable[None]]) -> None:
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-def config(
-    user: str, password: str | None = None, *, recovery: Recovery | None = None, **more: float
-) -> AgentConfig:
+def config(user: str, password: str | None = None, *, recovery: Recovery | None = None, **more: float) -> AgentConfig:
     return AgentConfig(
         aor=f"sip:{user}@{REALM}",
         secrets=(Secret(username=user, password=password or USERS.get(user, "?")),),

@@ -38,6 +38,7 @@ def run_example(name: str, *arguments: str) -> str:
     [
         ("parse_message.py", "Smith"),
         ("two_agents.py", "BYE"),
+        ("authentication.py", "a token is wanted: sip from https://as.example.com"),
         ("call_echo.py", "Hz"),
         ("trio_call.py", "nobody: not_found 404"),
     ],

@@ -15,6 +15,15 @@ VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 CRASHERS = sorted((Path(__file__).parent / "crashers").glob("*/*"))
 URIS = [b"sip:alice:pw@[::1]:5060;lr;transport=tcp?a=b&c=%41", b"tel:+1-201-555-0123;ext=5", b"urn:uuid:1"]
 CHALLENGE = b'Digest realm="a\\"b", nonce="n", qop="auth, auth-int", algorithm=SHA-256, opaque="", stale=false'
+ANSWERS = [
+    b'nextnonce="n\\"2", rspauth="6629fae49393a05397450978507c4ef1", qop=auth, cnonce="c", nc=00000001',
+    b'Bearer realm="r", scope="a b", authz_server="https://as.example.com", error="invalid_token"',
+    (
+        b'Digest username="alice", realm="r", nonce="0.aaaaaaaaaaaaa.00000000000000000000000000000000", uri="sip:example.com", '
+        b'response="00", algorithm=SHA-256, qop=auth, cnonce="c", nc=00000001'
+    ),
+    b"Digest username*=UTF-8''%C3%A4, realm=\"r\", userhash=true",
+]
 ROUNDS = {
     "engine": 12,
     "negotiation": 60,
@@ -32,7 +41,7 @@ def seeds(name: str) -> list[bytes]:
     messages = [*torture, *MESSAGES.values()]
     return {
         "uri": URIS,
-        "digest": [CHALLENGE],
+        "digest": [CHALLENGE, *ANSWERS],
         "sdp": [SDP.encode()],
         "negotiation": [SDP.encode(), b"v=0\r\nm=audio 9 RTP/SAVPF 0\r\na=rtcp-mux\r\n"],
         "header": [bytes([n]) + b'"A" <sip:a@b;c=d>;tag=e, 12 INVITE' for n in range(80)],

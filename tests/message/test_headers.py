@@ -6,6 +6,8 @@ import pytest
 
 from sipproto.errors import Fault, LocalProtocolError, MessageSyntaxError
 from sipproto.message import (
+    AuthInfo,
+    Field,
     Headers,
     MessageLimits,
     NameAddr,
@@ -338,6 +340,28 @@ def test_facts_about_lists_and_texts() -> None:
     assert (one.params.get("text"), two.value, two.params.get("cause")) == ('a "b"', "Q.850", "16")
     assert h.require(fields.SUBSCRIPTION_STATE).params.get("retry-after") == "60"
     assert h.require(fields.EVENT).value == "presence.winfo"
+
+
+@pytest.mark.parametrize("field", [fields.AUTHENTICATION_INFO, fields.PROXY_AUTHENTICATION_INFO])
+def test_facts_about_authentication_info(field: Field[AuthInfo]) -> None:
+    text = 'nextnonce="a,\\"b\\"", rspauth="6629fae4", qop=auth, cnonce="0a4f", nc=0000000a'
+    value = field.parse(text)
+    assert value == AuthInfo(nextnonce='a,"b"', rspauth="6629fae4", qop="auth", cnonce="0a4f", nc=10)
+    assert str(value) == text
+    assert field.parse('NC=00000001 ,qop="AUTH-INT",x=y') == AuthInfo(nc=1, qop="auth-int")
+    assert field.parse("") == AuthInfo()  # RFC 7615 3: a list of any number of parameters
+    for text in ("nextnonce", 'nc="1"', "nc=1", "qop=a, qop=b", 'nextnonce="a', 'qop="a b"', "nc=0000000g"):
+        with pytest.raises(MessageSyntaxError):
+            field.parse(text)
+    for wrong in (AuthInfo(nextnonce="a\nb"), AuthInfo(qop="a b")):
+        with pytest.raises(LocalProtocolError):
+            str(wrong)
+
+
+@pytest.mark.parametrize("token", ["a", "ab=", "ab==", "eyJ.eyJ.c2ln"])
+def test_one_opaque_token(token: str) -> None:
+    value = fields.AUTHORIZATION.parse(f"Bearer {token}")
+    assert (value.scheme, value.token68, value.params) == ("Bearer", token, ())
 
 
 def test_facts_about_replaces() -> None:

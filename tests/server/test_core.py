@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaFailed, OpenMedia
-from sipproto.message import Request, Response, fields
+from sipproto.auth import AnswerOutcome, Authenticator, AuthOutcome, Secret
+from sipproto.message import Request, Response, fields, parse_message
 from sipproto.negotiation import MediaCapabilities
 from sipproto.sdp import Codec
+from sipproto.tokens import SeededTokens
 from tests.server.rig import OFFER, REALM, USERS, World, request, with_credentials
 
 CAPABILITIES = MediaCapabilities(audio=(Codec(name="PCMU", clock_rate=8000, payload_type=0),))
@@ -324,7 +326,7 @@ def test_strangers_cannot_make_it_hold_anything() -> None:
         ):
             world.send(1, data)
     assert set(focus_state(world)) == {0}
-    assert len(world.core._digest._nonces) <= 10_000
+    assert len(world.core._digest._used) == 0
 
 
 def test_a_known_call_id_is_no_way_around_the_password() -> None:
@@ -392,3 +394,41 @@ def test_malformed_input_never_raises(seed: int, edits: list[tuple[int, int, byt
 
 def test_users_of_the_rig_are_those_of_the_server() -> None:
     assert set(USERS) == {"alice", "bob", "mallory"}
+
+
+def test_the_server_proves_that_it_knows_the_password() -> None:
+    world = World()
+    world.open(1)
+    client = Authenticator((Secret(username="alice", password=USERS["alice"]),), SeededTokens(5))
+    data = register("alice", "<sip:a@x.invalid>")
+    asked = parse_message(data)
+    assert isinstance(asked, Request)
+    assert client.challenged(asked, world.ask(1, data)).outcome is AuthOutcome.RETRY
+
+    def again(branch: str) -> Request:
+        (_, value), *_ = client.credentials("REGISTER", asked.target, b"")
+        octets = register("alice", "<sip:a@x.invalid>", branch=branch, cseq=int(branch))
+        message = parse_message(octets.replace(b"Max-Forwards", f"Authorization: {value}\r\nMax-Forwards".encode()))
+        assert isinstance(message, Request)
+        return message
+
+    request = again("2")
+    answer = world.ask(1, request.to_bytes())
+    assert (answer.status, client.answered(request, answer)) == (200, AnswerOutcome.PROVEN)
+    world.now += 290.0  # near its end a nonce gives the next
+    request = again("3")
+    answer = world.ask(1, request.to_bytes())
+    assert (answer.status, client.answered(request, answer)) == (200, AnswerOutcome.NEXT_NONCE)
+    world.now += 290.0
+    assert world.ask(1, again("4").to_bytes()).status == 200
+
+
+def test_credentials_for_another_target() -> None:
+    world = World()
+    world.open(1)
+    data = with_credentials(world, 1, register("alice", "<sip:a@x.invalid>"), "alice")
+    moved = data.replace(b"REGISTER sip:", b"REGISTER sip:x@", 1)
+    assert world.ask(1, moved).status == 400
+    message = with_credentials(world, 1, request("MESSAGE", f"sip:bob@{REALM}"), "alice")
+    assert world.ask(1, message.replace(b"MESSAGE sip:bob", b"MESSAGE sip:carol", 1)).status == 400
+    assert world.core.registered == {}
