@@ -152,7 +152,7 @@ def brief(value: Any) -> str:
     words = [type(value).__name__]
     for a in attrs.fields(type(value)):
         item = getattr(value, a.name)
-        if a.name == "headers" or item is None or item in ("", b"", ()) or (item is False):
+        if a.name in ("headers", "flow") or item is None or item is False or item in ("", b"", ()):
             continue
         if a.name == "content_type" and not getattr(value, "body", b""):
             continue
@@ -164,7 +164,7 @@ def brief(value: Any) -> str:
         elif a.name == "call":
             text = f"<{text}>"
         words.append(text)
-    return printable(" ".join(word for word in words if word))
+    return printable(" ".join(filter(None, words)))
 
 
 def _word(item: object) -> str:

@@ -24,7 +24,10 @@ _NAMED = (
 )
 _REPLACED = (
     (re.compile(r"(?m)^(o=\S+) \S+ \S+ .*$"), r"\1 *"),
-    (re.compile(r"(?m)^(a=(?:ice-ufrag|ice-pwd|fingerprint|msid|candidate|tls-id|rtcp|end-of-candidates)):.*$"), r"\1:*"),
+    (
+        re.compile(r"(?m)^(a=(?:ice-ufrag|ice-pwd|fingerprint|msid|candidate|tls-id|rtcp|end-of-candidates)):.*$"),
+        r"\1:*",
+    ),
     (re.compile(r"(?m)^(a=ssrc(?:-group)?):.*$"), r"\1:*"),
     (re.compile(r"(?m)^(m=\w+) (?!0 )\d+ "), r"\1 * "),
     (re.compile(r"(?i);(rport|received)=[^\s;,]+"), r";\1=*"),
@@ -84,8 +87,8 @@ _Change = tuple[str, int, int, int, int]
 
 
 def _changes(before: list[_Line], after: list[_Line], tolerance: float | None) -> Iterator[_Change]:
-    texts = [[line.text for line in lines] for lines in (before, after)]
-    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, *texts, autojunk=False).get_opcodes():
+    texts = ([line.text for line in before], [line.text for line in after])
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, texts[0], texts[1], autojunk=False).get_opcodes():
         if tag != "equal" or tolerance is None:
             yield tag, i1, i2, j1, j2
             continue

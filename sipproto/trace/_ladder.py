@@ -6,8 +6,9 @@ from sipproto.trace._callflow import AGENT, APPLICATION, Entry, call_flow, flows
 from sipproto.trace._model import Transcript
 
 _TIME = 11  # columns of the time stamp
+_FIRST = 13  # columns from the application to the agent; what they say stands to the right of the agent
 _LAST = 12  # columns to the right of the last line, for its title
-_MIN_GAP = 24  # columns between two lines; flows for which there is no room share the last line
+_MIN_GAP = 26  # columns between other lines; flows for which there is no room share the last line
 MIN_WIDTH = 60
 
 
@@ -25,14 +26,15 @@ class _Ladder:
         self._transcript = transcript
         self._width = width
         flows = flows_of(transcript)
-        room = (width - _TIME - _LAST) // _MIN_GAP - 1
+        free = width - _TIME - _FIRST - _LAST
+        room = free // _MIN_GAP
         self._own = list(flows)[: max(1, room) if len(flows) <= room else max(0, room - 1)]
         self._shared = len(self._own) < len(flows)
         titles = [APPLICATION, AGENT, *(f"flow {n} {flows[n]}".rstrip() for n in self._own)]
         if self._shared:
             titles.append("other flows" if self._own else "flows")
-        gap = (width - _TIME - _LAST) // (len(titles) - 1)
-        self._columns = [_TIME + number * gap for number in range(len(titles))]
+        gap = free // max(1, len(titles) - 2)
+        self._columns = [_TIME, *(_TIME + _FIRST + number * gap for number in range(len(titles) - 1))]
         self._titles = titles
 
     def text(self) -> str:
@@ -50,7 +52,9 @@ class _Ladder:
 
     def _entry(self, entry: Entry) -> str:
         label = entry.label
-        shared = next((who for who in (entry.source, entry.target) if isinstance(who, int) and who not in self._own), None)
+        shared = next(
+            (who for who in (entry.source, entry.target) if isinstance(who, int) and who not in self._own), None
+        )
         if shared is not None:
             label = f"{shared}: {label}"
         if entry.source == entry.target:
@@ -58,6 +62,12 @@ class _Ladder:
         source, target = self._column(entry.source), self._column(entry.target)
         left, right = sorted((source, target))
         room = right - left - 1
+        if left == self._columns[0]:
+            line = "-" * (room - 1)
+            words = _shorten(label, self._width - right - 2)
+            return self._row(
+                entry.when, [(left + 1, f"{line}>" if target == right else f"<{line}"), (right + 2, words)]
+            )
         text = f" {_shorten(label, room - 6)} ".center(room - 2, "-")
         arrow = f"-{text}>" if target == right else f"<{text}-"
         return self._row(entry.when, [(left + 1, arrow)])

@@ -77,12 +77,11 @@ def read_transcript(
     """
     if len(data) > limits.max_size:
         raise TranscriptTooLarge(f"more than {limits.max_size} octets")
-    if isinstance(data, bytes):
-        try:
-            data = data.decode()
-        except UnicodeDecodeError as error:
-            raise TranscriptDamaged("not UTF-8", data.count(b"\n", 0, error.start) + 1) from None
-    return _Reader(limits).read(data, partial)
+    try:
+        text = data if isinstance(data, str) else data.decode()
+    except UnicodeDecodeError as error:
+        raise TranscriptDamaged("not UTF-8", error.object.count(b"\n", 0, error.start) + 1) from None
+    return _Reader(limits).read(text, partial)
 
 
 def _records(text: str) -> Iterator[_Record]:

@@ -59,6 +59,7 @@ class Recorder:
         self._tails = StreamTails(2 * config.limits.message.max_size)  # head and body
         self._steps = 0
         self._last = 0.0
+        self._over = False
         self.stopped: str | None = None
         self.config: AgentConfig = evolve(config, tokens=self._tokens)
         header = Header(engine=__version__, bodies=bodies, started=started)
@@ -73,7 +74,7 @@ class Recorder:
 
     def handle(self, agent: UserAgent, what: Input, now: float) -> tuple[Output, ...]:
         """`agent.handle(what, now)`, written down. Returns and raises the same."""
-        if self.stopped is not None:
+        if self._over:
             return agent.handle(what, now)
         before = self._drawn()  # when the agent was made
         outputs: tuple[Output, ...] = ()
@@ -90,11 +91,10 @@ class Recorder:
         return outputs
 
     def finish(self) -> None:
-        """Writes the end. Nothing is recorded after it."""
-        if self.stopped is None:
-            before = self._drawn()
-            self._write(lambda: [*_token_lines(before), *self._left_over(), "", f"end {self._steps}"])
-            self._stop("finished")
+        """Writes the end. Nothing is recorded after it; a second time does nothing."""
+        before = self._drawn()
+        self._write(lambda: [*_token_lines(before), *self._left_over(), "", f"end {self._steps}"])
+        self._end()
 
     # -- lines -------------------------------------------------------------------------------------------------------
 
@@ -103,15 +103,16 @@ class Recorder:
         return drawn
 
     def _write(self, make: Callable[[], Iterable[str]]) -> None:
-        if self.stopped is not None:
+        if self._over:
             return
         try:
             self._write_text("".join(f"{line}\n" for line in make()))
         except (OSError, TypeError, ValueError) as error:
-            self._stop(str(error) or type(error).__name__)
+            self.stopped = str(error) or type(error).__name__
+            self._end()
 
-    def _stop(self, why: str) -> None:
-        self.stopped = why
+    def _end(self) -> None:
+        self._over = True
         self._tokens.recording = False
         self._tokens.drawn = []
 
@@ -134,7 +135,9 @@ class Recorder:
             case _:
                 pass
         # An engine closes a stream that it cannot read any more, and it may see that before the end of a message.
-        closed = any(isinstance(output, o.CloseFlow) and output.flow == getattr(what, "flow", None) for output in outputs)
+        closed = any(
+            isinstance(output, o.CloseFlow) and output.flow == getattr(what, "flow", None) for output in outputs
+        )
         out += self._input(what, now, whole=closed)
         out += _token_lines(drawn)
         for output in outputs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -74,8 +74,7 @@ class Redactor:
 
     def value(self, value: T) -> T:
         """The same without secrets: an input, an output, a configuration or any part of one."""
-        out: Any = self._any(value)
-        return out
+        return cast("T", self._any(value))
 
     def _any(self, value: Any) -> Any:
         if isinstance(value, Secret):

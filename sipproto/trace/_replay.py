@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 
 from attrs import evolve, frozen
@@ -14,7 +15,9 @@ from sipproto.trace._model import Draw, Raised, Step, Transcript
 from sipproto.trace._redact import Redactor
 from sipproto.trace._values import field_lines
 
-_MAX_EXTRA_DRAWS = 1000  # tokens beyond those recorded for a step: an engine that wants more than that goes round in circles
+_MAX_EXTRA_DRAWS = (
+    1000  # tokens beyond those recorded for a step: an engine that wants more than that goes round in circles
+)
 
 
 @frozen(kw_only=True)
@@ -125,12 +128,12 @@ def _same(one: object, two: object) -> bool:
 
 def describe(difference: Difference) -> list[str]:
     """A difference in lines for people: what was recorded with -, what came with +, what both have with a space."""
-    import difflib
-
-    sides = [
+    before, after = (
         [] if value is None else [type(value).__name__, *field_lines(value)]
         for value in (difference.expected, difference.got)
-    ]
-    lines = difflib.ndiff(*sides) if max(map(len, sides)) < 200 else difflib.unified_diff(*sides, lineterm="")
-    where = f"step {difference.number} (line {difference.line}, {difference.now:.6f} s), output {difference.position + 1}"
-    return [where, *(line for line in lines if not line.startswith("?"))]
+    )
+    lines = list(difflib.unified_diff(before, after, lineterm="", n=1000))[2:]
+    where = (
+        f"step {difference.number} (line {difference.line}, {difference.now:.6f} s), output {difference.position + 1}"
+    )
+    return [where, *(line for line in lines if not line.startswith("@"))]

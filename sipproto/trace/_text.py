@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import NoReturn
 
 from attrs import frozen
 
@@ -183,12 +182,12 @@ class _Reader:
     def _next(self) -> tuple[str, str]:
         match = _TOKEN.match(self._text, self.at)
         if match is None or match.lastgroup is None:
-            self._fail("a value is expected")
+            raise self._error("a value is expected")
         self.at = match.end()
         return match.lastgroup, match[match.lastgroup]
 
-    def _fail(self, detail: str) -> NoReturn:
-        raise NotationError(detail, self.at)
+    def _error(self, detail: str) -> NotationError:
+        return NotationError(detail, self.at)
 
     def _peek(self, mark: str) -> bool:
         """Whether this mark comes next; if so it is taken."""
@@ -200,7 +199,7 @@ class _Reader:
 
     def value(self, depth: int) -> Node:
         if depth > self._max_depth:
-            self._fail("nested too deep")
+            raise self._error("nested too deep")
         kind, text = self._next()
         match kind:
             case "str":
@@ -216,7 +215,7 @@ class _Reader:
             case _ if text == "[":
                 return self._items(depth)
             case _:
-                self._fail(f"a value is expected, not {text}")
+                raise self._error(f"a value is expected, not {text}")
 
     def _items(self, depth: int) -> list[Node]:
         out: list[Node] = []
@@ -224,7 +223,7 @@ class _Reader:
             out.append(self.value(depth + 1))
             if not self._peek(","):
                 if not self._peek("]"):
-                    self._fail("neither , nor ]")
+                    raise self._error("neither , nor ]")
                 break
         return out
 
@@ -235,15 +234,15 @@ class _Reader:
         if dot:
             return Symbol(kind, member)
         if not self._peek("("):
-            self._fail(f"{name} has no fields")
+            raise self._error(f"{name} has no fields")
         fields: dict[str, Node] = {}
         while not self._peek(")"):
             what, field = self._next()
             if what != "name" or field in fields or not self._peek("="):
-                self._fail("a field is expected")
+                raise self._error("a field is expected")
             fields[field] = self.value(depth + 1)
             if not self._peek(","):
                 if not self._peek(")"):
-                    self._fail("neither , nor )")
+                    raise self._error("neither , nor )")
                 break
         return Structure(name, fields)

@@ -81,7 +81,7 @@ def encode(value: object) -> str:
 
 def _items(value: Any) -> Iterator[tuple[str, object]]:
     for a in data_fields(type(value)):
-        yield a.alias, getattr(value, a.name)
+        yield a.alias or a.name, getattr(value, a.name)
 
 
 def field_lines(value: object) -> list[str]:
@@ -197,7 +197,7 @@ def build(node: Structure, cls: type) -> Any:
     if node.name != cls.__name__:
         raise NotationError(f"{node.name} where {cls.__name__} is expected")
     hints = _hints(cls)
-    known = {a.alias: hints[a.name] for a in data_fields(cls)}
+    known = {a.alias or a.name: hints[a.name] for a in data_fields(cls)}
     values: dict[str, object] = {}
     for name, item in node.fields.items():
         if name not in known:
