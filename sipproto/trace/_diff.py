@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from sipproto.trace._callflow import APPLICATION, Entry, call_flow, printable
+from sipproto.message import Request, fields
+from sipproto.trace._callflow import APPLICATION, Entry, call_flow, message_of, printable
 from sipproto.trace._model import Transcript
 
 # Values that are made up anew in every run. The same one gets the same name, so that what belongs together still does.
@@ -33,9 +34,11 @@ _REPLACED = (
     (re.compile(r"(?i);(rport|received)=[^\s;,]+"), r";\1=*"),
     (re.compile(r"(?i)\b(response|rspauth)=\"[^\"]*\""), r'\1="*"'),
     (re.compile(r"(?im)^(Content-Length|l|Date|Timestamp)([ \t]*):.*$"), r"\1: *"),
+    (re.compile(r"(?im)^(RSeq|RAck)([ \t]*):[ \t]*[0-9 ]+"), r"\1: * "),
     (re.compile(r"(?<=[0-9\]a-z]):[0-9]{4,5}\b"), ":*"),
 )
 _WORD = re.compile(r"[^\s;,<>=\"@:/()\[\].#]+")
+_CSEQ = re.compile(r"(?im)^(CSeq[ \t]*:[ \t]*)\d+")
 _MIN_NAMED = 6  # a shorter word may stand for something else elsewhere
 
 
@@ -128,11 +131,13 @@ def _groups(changes: list[_Change], context: int) -> Iterator[list[_Change]]:
 
 
 def _lines(transcript: Transcript, brief: bool) -> Iterator[_Line]:
-    names = _Names()
+    names, numbers = _Names(), _Numbers()
     for entry in call_flow(transcript):
-        text = "" if entry.data is None else entry.data.decode("utf-8", "surrogateescape")
+        text, label = "", entry.label
+        if entry.data is not None:
+            text, label = numbers.relative(entry.data, entry.data.decode("utf-8", "surrogateescape"), label)
         message = names.plain(text)
-        yield _Line(_arrow(entry, names.plain(entry.label)), entry.when)
+        yield _Line(_arrow(entry, names.plain(label)), entry.when)
         if not brief and text.strip():
             yield from (_Line(f"  {printable(line)}") for line in message.split("\n"))
 
@@ -142,6 +147,26 @@ def _arrow(entry: Entry, label: str) -> str:
     if source == target:
         return f"({source}) {label}"
     return f"{source} -> {target}: {label}" if APPLICATION not in (source, target) else f"{source} => {target}: {label}"
+
+
+class _Numbers:
+    """Sequence numbers begin anywhere (RFC 3261 8.1.1.5). They are told relative to the first of their sender."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str | None, str | None], int] = {}
+
+    def relative(self, data: bytes, text: str, label: str) -> tuple[str, str]:
+        """The text and the label of a message with such numbers."""
+        message = message_of(data)
+        cseq = None if message is None else message.headers.get(fields.CSEQ)
+        if message is None or cseq is None:
+            return text, label
+        key = (message.headers.first("Call-ID"), message.headers.first("From"))
+        number = f"+{cseq.number - self._first.setdefault(key, cseq.number)}"
+        text = _CSEQ.sub(rf"\g<1>{number}", text, count=1)
+        place = r"(\S+) \d+" if isinstance(message, Request) else r"(.*?\()\d+(?= \w+\))"
+        label = re.sub(place, lambda m: f"{m[1]} {number}" if m[1][-1] != "(" else f"{m[1]}{number}", label, count=1)
+        return text, label
 
 
 class _Names:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from attrs import define, evolve, field, frozen
 
 from sipproto.agent import AgentConfig, Input, Output
+from sipproto.tokens import SeededTokens
 from sipproto.trace._errors import (
     TranscriptDamaged,
     TranscriptTooLarge,
@@ -26,6 +27,7 @@ _RECORD = re.compile(r"(-?[0-9][0-9.e+-]{0,40}) (in|out|raised) ([A-Za-z_][A-Za-
 _DRAW = re.compile(r"([0-9]{1,5}):([0-9a-f]{1,4096})")
 _END = re.compile(r"end ([0-9]{1,12})")
 _LAST_LINE = re.compile(r"\nend [0-9]+\s*\Z")
+_NO_TOKENS = SeededTokens(0)  # those of the recording are with its steps
 _CONTINUED = "    "
 
 
@@ -145,7 +147,7 @@ class _Reader:
         if record.head.text != "config AgentConfig":
             raise TranscriptDamaged("the configuration is expected here", record.head.number)
         config: AgentConfig = self._fields(record, AgentConfig)
-        return config
+        return evolve(config, tokens=_NO_TOKENS)
 
     def _take(self, record: _Record) -> None:
         head = record.head
@@ -154,17 +156,18 @@ class _Reader:
         if match := _RECORD.fullmatch(head.text):
             self._take_value(record, self._time(match[1], head.number), match[2], match[3])
             return
+        end = _END.fullmatch(head.text)
+        if end is None and not head.text.startswith("tokens "):
+            raise TranscriptDamaged(f"unknown record {head.text[:60]!r}", head.number)
         if record.body:
             raise TranscriptDamaged("fields that belong to nothing", record.body[0].number)
-        if head.text.startswith("tokens "):
+        if end is None:
             self._take_tokens(head)
-        elif match := _END.fullmatch(head.text):
-            self._close_step()
-            if int(match[1]) != len(self._steps):
-                raise TranscriptDamaged(f"{len(self._steps)} steps where {match[1]} were written", head.number)
-            self._ended = True
         else:
-            raise TranscriptDamaged(f"unknown record {head.text[:60]!r}", head.number)
+            self._close_step()
+            if int(end[1]) != len(self._steps):
+                raise TranscriptDamaged(f"{len(self._steps)} steps where {end[1]} were written", head.number)
+            self._ended = True
 
     def _take_value(self, record: _Record, now: float, kind: str, name: str) -> None:
         line = record.head.number

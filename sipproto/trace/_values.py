@@ -203,6 +203,9 @@ def build(node: Structure, cls: type) -> Any:
         if name not in known:
             raise NotationError(f"{cls.__name__} has no field {name}")
         values[name] = decode(item, known[name])
+    for a in data_fields(cls):
+        if a.default is attrs.NOTHING and a.alias not in values:
+            raise NotationError(f"{cls.__name__} lacks the field {a.alias}")
     try:
         return cls(**values)
     except (TypeError, ValueError, SipProtoError) as error:
