@@ -154,7 +154,7 @@ def brief(value: Any) -> str:
         item = getattr(value, a.name)
         if a.name in ("headers", "flow") or item is None or item is False or item in ("", b"", ()):
             continue
-        if a.name == "content_type" and not getattr(value, "body", b""):
+        if a.name == "content_type" and (item == "application/sdp" or not getattr(value, "body", b"")):
             continue
         text = _word(item)
         if a.name in ("command", "request"):
