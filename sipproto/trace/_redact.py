@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import attrs
@@ -27,12 +28,14 @@ _CONTENT_TYPE = re.compile(rb"(?im)^(?:Content-Type|c)[ \t]*:[ \t]*([^\s;]+)")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _DIGEST = re.compile(rb"(?i)(\b(?:response|rspauth)\s*=\s*)(\"[^\"]*\"?|[^\s,]+)")
 _URI_PASSWORD = re.compile(rb"(?i)(\bsips?:[^\s:@<>;?\"]*:)([^\s<>@;?:/\"]+)(?=@)")
-_SERVER_URL = re.compile(rb"(?i)(\bwss?://)([^\s/?#\"]*(?=@))?([^\s?#\"]*)(\?[^\s#\"]*)?")
+_SERVER_URL = re.compile(rb"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)([^\s/?#\"]*(?=@))?([^\s?#\"]*)(\?[^\s#\"]*)?")
 _SPOKEN = re.compile(rb"(?i)\b((?:Bearer|Basic)[ \t]+)([^\s\",;]+)")
+_SDP_START = re.compile(rb"(?m)^v=0")
+_SDP_KEY_LINE = re.compile(rb"(?m)^(k=[^:\r\n]+:)([^\r\n]+)")
 _SDP_KEYS = (
     (re.compile(rb"(?m)^(a=ice-pwd:)([^\r\n]+)"), None),
     (re.compile(rb"(?m)^(a=key-mgmt:[^ \r\n]+ )([^\r\n]+)"), None),
-    (re.compile(rb"(?m)^(k=[^:\r\n]+:)([^\r\n]+)"), None),
+    (_SDP_KEY_LINE, None),
     # RFC 4568 9.1: tag, suite, then method:key|lifetime|mki, several of them with ";"
     (re.compile(rb"(?m)^(a=crypto:[^ \r\n]+ +[^ \r\n]+ +)([^ \r\n]+)"), re.compile(rb"([^:;|\r\n]+:)([^;|\r\n]+)")),
 )
@@ -41,6 +44,7 @@ _KEPT_TYPES = (*_SDP_TYPES, b"message/sipfrag")  # what the engine reads, and no
 _DIGITS = re.compile(rb"[0-9A-Da-d#*]")
 _SIGNAL = re.compile(rb"(?i)(signal\s*=\s*)([0-9A-D#*]+)")
 _DIGIT_FIELDS = ("digit", "digits", "tone", "tones")
+_SERVER_FIELDS = ("server",)
 _TEXT_FIELDS = ("detail", "error", "text")  # for people, and in no message
 
 
@@ -60,6 +64,19 @@ def _cover(data: bytes) -> bytes:
     return re.sub(rb"[^\s\"]", b"x", data)
 
 
+def _cover_url(match: re.Match[bytes]) -> bytes:
+    """Who we are to a server, and the query, which often holds a token."""
+    query = b"" if match[4] is None else b"?" + _cover(match[4][1:])
+    return match[1] + _cover(match[2] or b"") + match[3] + query
+
+
+def _changed(text: str, pattern: re.Pattern[bytes], change: Callable[[re.Match[bytes]], bytes]) -> str:
+    """The text with each match of the pattern changed; the very same when there is none."""
+    raw = _raw(text)
+    out = pattern.sub(change, raw)
+    return text if out == raw else _back(out)
+
+
 class Redactor:
     """Takes the secrets out of values. One for each transcript, since it remembers which placeholder is whose.
 
@@ -77,16 +94,16 @@ class Redactor:
         return cast("T", self._any(value))
 
     def _any(self, value: Any) -> Any:
-        if isinstance(value, Secret):
-            return _without_password(value)
         if isinstance(value, tuple | list):
             return tuple(map(self._any, value))
         if isinstance(value, str) and not isinstance(value, enum.Enum):
             return self._uri_passwords(value)
         if not attrs.has(type(value)):
             return value
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = _without_password(value) if isinstance(value, Secret) else {}
         for a in attrs.fields(type(value)):
+            if a.alias in changes:
+                continue
             old = getattr(value, a.name)
             new = self._field(a, old, getattr(value, "content_type", ""))
             if new is not old and a.init:
@@ -100,13 +117,24 @@ class Redactor:
             return self._body(bytes(value), _raw(content_type) if isinstance(content_type, str) else b"")
         if a.name == "headers" and isinstance(value, tuple | list):
             return tuple(map(self._header, value))
-        if isinstance(value, str):
-            if a.repr is False:  # the mark of this library for what must not be shown
-                return _back(self._secret(_raw(value)))
+        if a.repr is False:  # the mark of this library for what must not be shown
+            return self._wholly(value)
+        if isinstance(value, str) and not isinstance(value, enum.Enum):
             if a.name in _DIGIT_FIELDS and not self._bodies:
                 return _back(_DIGITS.sub(b"0", _raw(value)))
+            if a.name in _SERVER_FIELDS or a.name in _TEXT_FIELDS:
+                value = _changed(value, _SERVER_URL, _cover_url)
             if a.name in _TEXT_FIELDS:
-                value = _back(_SPOKEN.sub(lambda m: m[1] + _cover(m[2]), _raw(value)))
+                for pattern in (_SPOKEN, _DIGEST):
+                    value = _changed(value, pattern, lambda m: m[1] + _cover(m[2]))
+        return self._any(value)
+
+    def _wholly(self, value: Any) -> Any:
+        """Every text in it is a secret."""
+        if isinstance(value, tuple | list):
+            return tuple(map(self._wholly, value))
+        if isinstance(value, str) and not isinstance(value, enum.Enum):
+            return _back(self._secret(_raw(value)))
         return self._any(value)
 
     # -- messages ----------------------------------------------------------------------------------------------------
@@ -144,8 +172,10 @@ class Redactor:
         if not data:
             return data
         essence = content_type.partition(b";")[0].strip().lower()
+        if essence.startswith(b"message/sip"):  # a message in a message
+            data = _CREDENTIALS.sub(self._credentials_line, data)
         for line, parts in _SDP_KEYS:
-            if line.pattern.startswith(b"(?m)^(k=") and not data.startswith(b"v=0"):
+            if line is _SDP_KEY_LINE and not _SDP_START.search(data):
                 continue  # elsewhere it may be anything
             if parts is None:
                 data = line.sub(self._second, data)
@@ -164,12 +194,7 @@ class Redactor:
     def _uri_passwords(self, text: str) -> str:
         if ":" not in text:
             return text
-        raw = _raw(text)
-        out = _URI_PASSWORD.sub(self._second, raw)
-        out = _SERVER_URL.sub(
-            lambda m: m[1] + _cover(m[2] or b"") + m[3] + (b"?" + _cover(m[4][1:]) if m[4] else b""), out
-        )
-        return text if out == raw else _back(out)
+        return _changed(text, _URI_PASSWORD, self._second)
 
     def _second(self, match: re.Match[bytes]) -> bytes:
         return match[1] + self._secret(match[2])
@@ -192,10 +217,9 @@ def _placeholder(number: int, length: int) -> bytes:
     return b"x" * length
 
 
-def _without_password(secret: Secret) -> Secret:
+def _without_password(secret: Secret) -> dict[str, Any]:
     """Which realms there is a password for decides what an agent does; the password itself, and its length, do not."""
-    return attrs.evolve(
-        secret,
-        password=None if secret.password is None else "redacted",
-        ha1=tuple((realm, algorithm, "redacted") for realm, algorithm, _ in secret.ha1),
-    )
+    return {
+        "password": None if secret.password is None else "redacted",
+        "ha1": tuple((realm, algorithm, "redacted") for realm, algorithm, _ in secret.ha1),
+    }

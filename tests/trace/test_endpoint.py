@@ -49,11 +49,10 @@ def test_a_call_is_recorded_and_done_again(name: str, tmp_path: Path) -> None:
     file = io.StringIO()
 
     async def scenario(runtime: Runtime) -> None:
-        traces = {"alice": tmp_path / "alice.transcript", "bob": TraceFile(file, bodies=False)}
         async with (
             run_server(runtime, ServerConfig(realm=REALM, users=USERS)) as server,
-            run_endpoint(runtime, config("alice"), trace=traces["alice"]) as alice,
-            run_endpoint(runtime, config("bob"), trace=traces["bob"]) as bob,
+            run_endpoint(runtime, config("alice"), trace=tmp_path / "alice.transcript") as alice,
+            run_endpoint(runtime, config("bob"), trace=TraceFile(file, bodies=False)) as bob,
         ):
             await talk(runtime, alice, bob, server.port)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve, field, frozen
 
-from sipproto.agent import AgentConfig
+from sipproto.agent import AgentConfig, Output
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
+from sipproto.errors import Fault
 from sipproto.negotiation import LocalTransport
 from sipproto.sdp import Direction
 from sipproto.trace import Recorder, Redactor, describe, replay
@@ -56,7 +57,7 @@ def media_call(transport: str = "WS", cut: int | None = None, bodies: bool = Tru
         "Authorization: Basic\r\n  dXNlcjpwYXNz",
         body=SDP.format(REMOTE_KEY),
     )
-    outputs = []
+    outputs: list[Output] = []
     for start in range(0, len(data), cut or len(data)):
         outputs += agent.handle(i.DataReceived(flow=-1, data=data[start : start + (cut or len(data))]), 0.5)
     call = next(out for out in outputs if isinstance(out, o.IncomingCall)).call
@@ -171,7 +172,7 @@ def test_covered_messages_keep_their_length() -> None:
         'Authentication-Info: nextnonce="keep", rspauth="cafe"',
         "Refer-To: <sip:u:pw@h>",
         "Content-Type: text/plain",
-        body="private\r\na=ice-pwd:hidden",
+        body="private\r\na=ice-pwd:hidden\r\nv=0\r\nk=base64:hidden2",
     )
     for bodies in (True, False):
         covered = Redactor(bodies=bodies).message(data)
@@ -183,6 +184,19 @@ def test_covered_messages_keep_their_length() -> None:
         assert again.message(covered) == covered
 
 
+def test_messages_in_messages_and_texts() -> None:
+    redactor = Redactor()
+    body = b"SIP/2.0 200 OK\r\nAuthorization: Bearer tok-12345\r\n"
+    info = i.SendInfo(command=1, call="c", content_type="message/sipfrag;version=2.0", body=body)
+    assert b"tok-12345" not in redactor.value(info).body and len(redactor.value(info).body) == len(body)
+    violated = o.ProtocolViolated(flow=1, fault=Fault.BAD_HEADER, detail='Authorization: Digest response="abcdef", x')
+    assert redactor.value(violated).detail == 'Authorization: Digest response="xxxxxx", x'
+    # What an application puts into a message stays, or the message would come out different.
+    header = ("Call-Info", "<https://example.com/icon?size=64>;purpose=icon")
+    invite = i.Invite(command=1, call="c", target="sip:a@b", headers=(header,))
+    assert redactor.value(invite) == invite
+
+
 def test_fields_that_are_not_shown_are_secrets() -> None:
     """`repr=False` marks them, so that a class to come needs nothing here."""
 
@@ -190,11 +204,13 @@ def test_fields_that_are_not_shown_are_secrets() -> None:
     class Credentials:
         user: str
         token: str = field(repr=False)
+        older: tuple[str, ...] = field(default=(), repr=False)
 
     redactor = Redactor()
     one = redactor.value(Credentials(user="anna", token="abcdefghijkl"))
     assert one == Credentials(user="anna", token="redacted1xxx")
     assert redactor.value(one.user) == "anna"
+    assert redactor.value(evolve(one, older=("abcdefghijkl", "mnopqrstuvwx"))).older == ("redacted1xxx", "redacted3xxx")
     assert redactor.value(Credentials(user="b", token="abcdefghijkl")).token == one.token
     assert redactor.value(Credentials(user="b", token="other-secret")).token != one.token
 

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
+from sipproto.errors import Fault
 from sipproto.trace import Step, Transcript, diff, ladder, pcap, read_transcript
 from tests.sim.network import Link
 from tests.sim.pair import AUDIO, VIDEO
@@ -62,7 +63,7 @@ def test_no_line_is_wider_than_asked_for(width: int) -> None:
 def test_ladders_show_no_control_characters() -> None:
     transcript = media_call().transcript
     evil = i.DataReceived(flow=-1, data=b"SIP/2.0 200 \x1b[2J\x07\r\n\r\n")
-    detail = o.ProtocolViolated(flow=-1, fault=next(iter(o.Fault)), detail="\x1b]0;x\x07")
+    detail = o.ProtocolViolated(flow=-1, fault=Fault.BAD_HEADER, detail="\x1b]0;x\x07")
     step = Step(number=9, line=9, now=9.0, what=evil, outputs=(detail,))
     text = ladder(evolve(transcript, steps=(*transcript.steps, step)))
     assert "200 ?[2J?" in text and all(line.isprintable() for line in text.split("\n"))
@@ -149,7 +150,7 @@ class Packet:
 
 def words_sum(data: bytes) -> int:
     """The Internet checksum in the way of RFC 1071, for comparison."""
-    total = sum(struct.unpack(f"!{len(data + bytes(len(data) % 2)) // 2}H", data + bytes(len(data) % 2)))
+    total: int = sum(struct.unpack(f"!{len(data + bytes(len(data) % 2)) // 2}H", data + bytes(len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
