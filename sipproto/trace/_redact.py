@@ -25,7 +25,7 @@ _CREDENTIALS = re.compile(
     rb"(?im)^((?:Proxy-)?(?:Authorization|Authentication-Info))(?=[ \t:])([ \t]*:?)((?:[^\r\n]++|\r?\n[ \t])*+)"
 )
 _CONTENT_TYPE = re.compile(rb"(?im)^(?:Content-Type|c)[ \t]*:[ \t]*([^\s;]+)")
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_LOOSE_END = re.compile(rb"\n\r?\n")
 _DIGEST = re.compile(rb"(?i)(\b(?:response|rspauth)\s*=\s*)(\"[^\"]*\"?|[^\s,]+)")
 _URI_PASSWORD = re.compile(rb"(?i)(\bsips?:[^\s:@<>;?\"]*:)([^\s<>@;?:/\"]+)(?=@)")
 _SERVER_URL = re.compile(rb"(?i)(\b[a-z][a-z0-9+.-]{0,20}://)([^\s/?#\"]*(?=@))?([^\s?#\"]*)(\?[^\s#\"]*)?")
@@ -141,8 +141,12 @@ class Redactor:
 
     def message(self, data: bytes) -> bytes:
         """A SIP message, or what should have been one."""
-        end = _HEAD_END.search(data)
-        head, body = (data, b"") if end is None else (data[: end.end()], data[end.end() :])
+        start = len(data) - len(data.lstrip(b"\r\n"))  # RFC 3261 7.5: line ends before the start line
+        end = data.find(b"\r\n\r\n", start) + 4
+        if end < 4:  # no message of the grammar, but its private part should not be shown either
+            loose = _LOOSE_END.search(data, start)
+            end = len(data) if loose is None else loose.end()
+        head, body = data[:end], data[end:]
         content_type = _CONTENT_TYPE.search(head)
         head = _CREDENTIALS.sub(self._credentials_line, head)
         head = _URI_PASSWORD.sub(self._second, head)
@@ -172,8 +176,7 @@ class Redactor:
         if not data:
             return data
         essence = content_type.partition(b";")[0].strip().lower()
-        if essence.startswith(b"message/sip"):  # a message in a message
-            data = _CREDENTIALS.sub(self._credentials_line, data)
+        data = _CREDENTIALS.sub(self._credentials_line, data)  # of a message in a message
         for line, parts in _SDP_KEYS:
             if line is _SDP_KEY_LINE and not _SDP_START.search(data):
                 continue  # elsewhere it may be anything

@@ -184,6 +184,22 @@ def test_covered_messages_keep_their_length() -> None:
         assert again.message(covered) == covered
 
 
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"\r\n\r\n", b"\r\n\r\n\r\n"])
+@pytest.mark.parametrize("stray", [b"", b"X: a\n\nY: b\r\n"])
+def test_line_ends_where_none_belong(before: bytes, stray: bytes) -> None:
+    """They are ignored before a message (RFC 3261 7.5), and must not hide where its headers are."""
+    start, rest = request("OPTIONS", "Authorization: Basic tok-12345", "Proxy-Authorization: Bearer tok-6789").split(
+        b"\r\n", 1
+    )
+    for bodies in (True, False):
+        agent = Recorded(AgentConfig(aor="sip:a@example.com"), bodies=bodies)
+        agent.handle(i.FlowOpened(flow=-1, transport="UDP", local=("192.0.2.1", 5060)), 0.0)
+        outputs = agent.handle(i.DataReceived(flow=-1, data=before + start + b"\r\n" + stray + rest), 0.5)
+        assert isinstance(outputs[0], o.ProtocolViolated if stray else o.SendData)
+        assert "tok-" not in agent.text
+        assert replay(agent.transcript).equal
+
+
 def test_messages_in_messages_and_texts() -> None:
     redactor = Redactor()
     body = b"SIP/2.0 200 OK\r\nAuthorization: Bearer tok-12345\r\n"
