@@ -46,8 +46,8 @@ class Recorder:
     `write` gets text that is to be kept in this order, a whole step at a time. bodies: False covers what people say to each
     other (bodies that are no session description, and digits). started: the POSIX time, for the reader's use only.
 
-    Recording never disturbs the call: when `write` raises OSError, or a value cannot be written down, it stops and
-    `stopped` says why.
+    Recording never disturbs the call: when `write` raises, or a value cannot be written down, it stops and `stopped` says
+    why.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Recorder:
             return
         try:
             self._write_text("".join(f"{line}\n" for line in make()))
-        except (OSError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever it is, the call goes on
             self.stopped = str(error) or type(error).__name__
             self._end()
 
