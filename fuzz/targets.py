@@ -38,6 +38,7 @@ from sipproto.message._values import parse_auth_info
 from sipproto.negotiation import LocalTransport, MediaCapabilities, NegotiationError, Negotiator
 from sipproto.sdp import Codec, Direction, codecs_of, direction_of, extensions_of, parse_sdp, ssrcs_of, transport_of
 from sipproto.tokens import SeededTokens
+from sipproto.trace import Recorder, TranscriptError, TranscriptLimits, diff, ladder, pcap, read_transcript, replay
 
 PASSWORD = Secret(username="alice", password="secret")
 Target = Callable[[bytes], None]
@@ -52,6 +53,7 @@ CAPABILITIES = MediaCapabilities(
     ),
     audio_extensions=("urn:ietf:params:rtp-hdrext:sdes:mid",),
 )
+_TRACE_LIMITS = TranscriptLimits(max_size=64 * 1024, max_steps=200)
 
 
 def _text(data: bytes) -> str:
@@ -279,6 +281,28 @@ def _obey(agent: UserAgent, outputs: tuple[o.Output, ...], now: float, command: 
                 pass
 
 
+def trace(data: bytes) -> None:
+    """A transcript: a documented error, or one that can be shown; and what is recorded of any octets reads back."""
+    for partial in (False, True):
+        try:
+            transcript = read_transcript(data, limits=_TRACE_LIMITS, partial=partial)
+        except TranscriptError:
+            continue
+        ladder(transcript)
+        b"".join(pcap(transcript))
+        assert diff(transcript, transcript) == []
+    pieces: list[str] = []
+    recorder = Recorder(pieces.append, AgentConfig(aor="sip:bob@example.com", tokens=SeededTokens(1)))
+    agent = UserAgent(recorder.config)
+    for flow, transport in ((-1, "WS"), (-2, "TCP")):
+        recorder.handle(agent, i.FlowOpened(flow=flow, transport=transport, local=("192.0.2.1", 5060)), 0.0)
+        for start in range(0, len(data), 1000):
+            recorder.handle(agent, i.DataReceived(flow=flow, data=data[start : start + 1000]), 0.5)
+    recorder.finish()
+    result = replay(read_transcript("".join(pieces)))
+    assert result.equal, result.first
+
+
 TARGETS: dict[str, Target] = {
-    target.__name__: target for target in (message, header, uri, sdp, digest, stream, negotiation, engine)
+    target.__name__: target for target in (message, header, uri, sdp, digest, stream, negotiation, engine, trace)
 }

@@ -280,7 +280,9 @@ class JsonAgent:
         """The endpoint needs a task of its own: it lives longer than the command that opened it."""
         config = account.config(capabilities=self._media.capabilities)
         try:
-            async with run_endpoint(self._runtime, config, media=self._media, flow=account.flow()) as endpoint:
+            async with run_endpoint(
+                self._runtime, config, media=self._media, flow=account.flow(), trace=account.trace
+            ) as endpoint:
                 with endpoint.events() as events:
                     self._tasks.start_soon(self._pump, events)
                     life.endpoint = endpoint

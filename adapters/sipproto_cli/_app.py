@@ -10,6 +10,7 @@ import typer
 
 import sipproto
 from sipproto_cli._common import INTERRUPTED, Account, CommandProblem, RuntimeName, check_account, run, say
+from sipproto_cli._trace import app as trace_app
 
 app = typer.Typer(
     name="sipproto",
@@ -19,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+app.add_typer(trace_app)
 
 Server = Annotated[str, typer.Option("--ws", "--server", help="The server, e.g. wss://sip.example.com:443/ws")]
 User = Annotated[str, typer.Option("--user", help="User name, without the domain")]
@@ -41,13 +44,27 @@ Record = Annotated[str | None, typer.Option(help="Record what is heard and seen 
 Tone = Annotated[float, typer.Option(min=20, max=20000, help="Send a tone of so many Hz")]
 File = Annotated[str | None, typer.Option("--file", help="Send the audio (and video) of this file instead")]
 Video = Annotated[bool, typer.Option("--video/--no-video", help="With video")]
+Trace = Annotated[
+    str | None,
+    typer.Option("--trace", help="Record everything but secrets to this file, for `sipproto trace` and bug reports"),
+]
+TraceBodies = Annotated[
+    bool, typer.Option("--trace-bodies/--trace-no-bodies", help="With the texts of messages and digits, or without")
+]
 
 
 def account_of(
-    server: str, user: str, domain: str | None, password: str | None, name: str = "", ca_file: str | None = None
+    server: str,
+    user: str,
+    domain: str | None,
+    password: str | None,
+    name: str = "",
+    ca_file: str | None = None,
+    trace: str | None = None,
+    trace_bodies: bool = True,
 ) -> Account:
     from sipproto.errors import LocalProtocolError
-    from sipproto_client import parse_server_url
+    from sipproto_client import TraceFile, parse_server_url
 
     try:
         host = parse_server_url(server).host
@@ -56,7 +73,13 @@ def account_of(
     if ":" in host:
         host = f"[{host}]"
     account = Account(
-        server=server, user=user, domain=domain or host, password=password, display_name=name, ca_file=ca_file
+        server=server,
+        user=user,
+        domain=domain or host,
+        password=password,
+        display_name=name,
+        ca_file=ca_file,
+        trace=None if trace is None else TraceFile(trace, bodies=trace_bodies),
     )
     check_account(account)
     return account
@@ -105,12 +128,14 @@ def call(
     grace: Grace = 30.0,
     loopback: Loopback = False,
     as_json: Json = False,
+    trace: Trace = None,
+    trace_bodies: TraceBodies = True,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
     """Call somebody, send a tone and a test picture, print what comes back. Ends with the call, after --duration, or Ctrl-C."""
     from sipproto_cli._call import CallOptions, run_call
 
-    account = account_of(server, user, domain, password, name, ca_file)
+    account = account_of(server, user, domain, password, name, ca_file, trace, trace_bodies)
     settings = CallOptions(
         video=video,
         tone=tone,
@@ -142,12 +167,14 @@ def answer(
     grace: Grace = 30.0,
     loopback: Loopback = False,
     as_json: Json = False,
+    trace: Trace = None,
+    trace_bodies: TraceBodies = True,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
     """Register and answer whoever calls, one after the other."""
     from sipproto_cli._call import CallOptions, run_answer
 
-    account = account_of(server, user, domain, password, name, ca_file)
+    account = account_of(server, user, domain, password, name, ca_file, trace, trace_bodies)
     settings = CallOptions(
         video=video,
         tone=tone,
@@ -170,12 +197,14 @@ def register(
     password: Password = None,
     ca_file: CaFile = None,
     stay: Annotated[bool, typer.Option("--stay", help="Stay registered until Ctrl-C")] = False,
+    trace: Trace = None,
+    trace_bodies: TraceBodies = True,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
     """Register once, say what the server granted, and remove the registration again."""
     from sipproto_cli._simple import run_register
 
-    account = account_of(server, user, domain, password, "", ca_file)
+    account = account_of(server, user, domain, password, "", ca_file, trace, trace_bodies)
     raise typer.Exit(run(runtime, lambda rt: run_register(rt, account, stay=stay)))
 
 
@@ -188,12 +217,14 @@ def options_(
     password: Password = None,
     ca_file: CaFile = None,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for the answer")] = 5.0,
+    trace: Trace = None,
+    trace_bodies: TraceBodies = True,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
     """Ask whether a server or user is there; prints the status of the answer."""
     from sipproto_cli._simple import run_options
 
-    account = account_of(server, user, domain, password, "", ca_file)
+    account = account_of(server, user, domain, password, "", ca_file, trace, trace_bodies)
     raise typer.Exit(run(runtime, lambda rt: run_options(rt, account, target, timeout)))
 
 
@@ -224,16 +255,20 @@ def agent(
     ca_file: CaFile = None,
     register: Annotated[bool, typer.Option("--register", help="Register at once")] = False,
     loopback: Loopback = False,
+    trace: Trace = None,
+    trace_bodies: TraceBodies = True,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
     """An endpoint driven by JSON lines on standard input, for bots and test benches (docs/agent.md)."""
     from sipproto_cli._agent import run_agent
 
     account = None
+    if server is None and trace is not None:
+        raise CommandProblem("--trace needs --server: a later `open` is not recorded")
     if server is not None:
         if user is None:
             raise CommandProblem("--server needs --user")
-        account = account_of(server, user, domain, password, name, ca_file)
+        account = account_of(server, user, domain, password, name, ca_file, trace, trace_bodies)
     raise typer.Exit(run(runtime, lambda rt: run_agent(rt, account, register=register, include_loopback=loopback)))
 
 

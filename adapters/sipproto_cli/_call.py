@@ -157,7 +157,7 @@ async def _with_endpoint(
     recovery = Recovery(reconnect=options.grace > 0, grace=options.grace)
     config = account.config(capabilities=media.capabilities, recovery=recovery)
     try:
-        async with run_endpoint(runtime, config, media=media, flow=account.flow()) as endpoint:
+        async with run_endpoint(runtime, config, media=media, flow=account.flow(), trace=account.trace) as endpoint:
             with endpoint.events() as events:
                 async with runtime.task_group() as tasks:
                     tasks.start_soon(_print_events, events, reporter)

@@ -18,7 +18,7 @@ _console = Console(highlight=False)
 
 
 async def run_register(runtime: Runtime, account: Account, *, stay: bool) -> int:
-    async with run_endpoint(runtime, account.config(), flow=account.flow()) as endpoint:
+    async with run_endpoint(runtime, account.config(), flow=account.flow(), trace=account.trace) as endpoint:
         with endpoint.events() as events:
             await endpoint.connect(account.server)
             registration = await endpoint.register()
@@ -36,7 +36,7 @@ async def run_register(runtime: Runtime, account: Account, *, stay: bool) -> int
 
 
 async def run_options(runtime: Runtime, account: Account, target: str | None, timeout: float) -> int:
-    async with run_endpoint(runtime, account.config(), flow=account.flow()) as endpoint:
+    async with run_endpoint(runtime, account.config(), flow=account.flow(), trace=account.trace) as endpoint:
         await endpoint.connect(account.server)
         start = runtime.now()
         wanted = f"sip:{account.domain}" if target is None else account.target(target)

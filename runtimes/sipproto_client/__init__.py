@@ -11,6 +11,7 @@ from sipproto_client._flow import (
 )
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
+from sipproto_client._trace import Trace, TraceFile
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "ServerUrl",
     "Subscription",
     "TlsSettings",
+    "Trace",
+    "TraceFile",
     "WebSocketFlow",
     "describe_error",
     "parse_server_url",

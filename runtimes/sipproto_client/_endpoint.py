@@ -14,10 +14,12 @@ from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, MediaReport, OpenMedia
 from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.sdp import Direction
+from sipproto.trace import Recorder
 from sipproto.transaction import FlowId
 from sipproto_client._flow import FlowSettings, WebSocketFlow, open_flow, parse_server_url
 from sipproto_client._tasks import Background, plain_task_group
 from sipproto_client._timer import EngineTimer
+from sipproto_client._trace import Trace, recording
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
 from sipproto_client.port import Event, Runtime, TaskGroup
 
@@ -209,9 +211,11 @@ class Endpoint:
         media: MediaEngine | None,
         flow: FlowSettings,
         tap: Tap | None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.runtime = runtime
-        self.agent = UserAgent(config)
+        self.agent = UserAgent(config if recorder is None else recorder.config)
+        self._recorder = recorder
         self._tasks = tasks
         self._media = media
         self._settings = flow
@@ -236,11 +240,15 @@ class Endpoint:
             return
         if self._tap is not None:
             self._tap("in", what)
-        for output in self.agent.handle(what, self.runtime.now()):
+        for output in self._handle(what, self.runtime.now()):
             if self._tap is not None:
                 self._tap("out", output)
             self._carry_out(output)
         self.timer.look()
+
+    def _handle(self, what: i.Input, now: float) -> tuple[o.Output, ...]:
+        recorder = self._recorder
+        return self.agent.handle(what, now) if recorder is None else recorder.handle(self.agent, what, now)
 
     def _carry_out(self, output: o.Output) -> None:
         match output:
@@ -460,21 +468,26 @@ async def run_endpoint(
     media: MediaEngine | None = None,
     flow: FlowSettings | None = None,
     tap: Tap | None = None,
+    trace: Trace | None = None,
 ) -> AsyncIterator[Endpoint]:
     """An endpoint for the length of a block. On leaving it, also by cancellation, calls and registration are ended.
 
-    An error of the block comes out as itself, not in an exception group.
+    An error of the block comes out as itself, not in an exception group. trace: where to record all that the engine is
+    given and answers (docs/trace.md); OSError when that file cannot be made.
     """
     background = Background(runtime)
-    endpoint = Endpoint(runtime, config, background, media=media, flow=flow or FlowSettings(), tap=tap)
-    async with plain_task_group(runtime) as tasks:
-        tasks.start_soon(background.run)
-        try:
-            await background.wait_ready()
-            background.start_soon(endpoint.timer.run)
-            yield endpoint
-        finally:
-            with runtime.shield(config.waits.shutdown + 2.0):
-                await endpoint.shut_down()
-            endpoint.close()
-            background.cancel()
+    with recording(trace, config) as recorder:
+        endpoint = Endpoint(
+            runtime, config, background, media=media, flow=flow or FlowSettings(), tap=tap, recorder=recorder
+        )
+        async with plain_task_group(runtime) as tasks:
+            tasks.start_soon(background.run)
+            try:
+                await background.wait_ready()
+                background.start_soon(endpoint.timer.run)
+                yield endpoint
+            finally:
+                with runtime.shield(config.waits.shutdown + 2.0):
+                    await endpoint.shut_down()
+                endpoint.close()
+                background.cancel()

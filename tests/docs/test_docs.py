@@ -41,6 +41,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("authentication.py", "a token is wanted: sip from https://as.example.com"),
         ("call_echo.py", "Hz"),
         ("trio_call.py", "nobody: not_found 404"),
+        ("trace_call.py", "all equal"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:
@@ -55,6 +56,11 @@ def test_selectors_example_runs() -> None:
             return await anyio.to_thread.run_sync(run_example, "selectors_loop.py", *arguments)
 
     assert "Unregister CommandSucceeded" in anyio.run(main)
+
+
+def test_the_ladder_of_the_documentation_is_that_of_its_example() -> None:
+    drawn, _, _ = run_example("trace_call.py").partition("done again")
+    assert f"```\n{drawn}```" in (ROOT / "docs" / "trace.md").read_text()
 
 
 def test_every_example_is_tested() -> None:

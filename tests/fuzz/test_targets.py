@@ -13,6 +13,7 @@ from tests.benchmarks.corpus import MESSAGES, SDP
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 CRASHERS = sorted((Path(__file__).parent / "crashers").glob("*/*"))
+TRANSCRIPT = VECTORS / "registration.transcript"
 URIS = [b"sip:alice:pw@[::1]:5060;lr;transport=tcp?a=b&c=%41", b"tel:+1-201-555-0123;ext=5", b"urn:uuid:1"]
 CHALLENGE = b'Digest realm="a\\"b", nonce="n", qop="auth, auth-int", algorithm=SHA-256, opaque="", stale=false'
 ANSWERS = [
@@ -33,12 +34,15 @@ ROUNDS = {
     "uri": 4000,
     "sdp": 400,
     "digest": 4000,
+    "trace": 150,
 }
 
 
 def seeds(name: str) -> list[bytes]:
     torture = [path.read_bytes() for path in sorted(VECTORS.rglob("*.dat"))]
     messages = [*torture, *MESSAGES.values()]
+    if name == "trace":
+        return [TRANSCRIPT.read_bytes(), messages[0], messages[-1]]
     return {
         "uri": URIS,
         "digest": [CHALLENGE, *ANSWERS],
