@@ -91,30 +91,6 @@ def event_fields(event: o.Event) -> Fields | None:
                 "audio": event.audio,
                 "video": event.video,
             }
-        case o.CallStarted():
-            return _call(event.call, "calling", originator="local", target=event.target)
-        case o.CallProgressed():
-            return _call(event.call, "ringing", originator="remote", status=event.status)
-        case o.CallEstablished():
-            return _call(event.call, "established", originator=event.originator.value)
-        case o.CallHeld():
-            return _call(event.call, "held", originator=event.originator.value)
-        case o.CallResumed():
-            return _call(event.call, "resumed", originator=event.originator.value)
-        case o.CallEnded():
-            more: Fields = {} if event.status is None else {"status": event.status}
-            return _call(
-                event.call,
-                "ended",
-                originator=event.originator.value,
-                cause=event.cause.value,
-                detail=event.detail,
-                **more,
-            )
-        case o.CallReconnecting():
-            return _call(event.call, "reconnecting", reason=event.reason, waits=event.waits)
-        case o.CallRecovered():
-            return _call(event.call, "recovered", gap=event.gap)
         case o.MediaChanged():
             return {"event": "media", "call": event.call, "state": event.state.value}
         case o.InfoReceived():
@@ -139,6 +115,37 @@ def event_fields(event: o.Event) -> Fields | None:
             return {"event": event.state.value, "detail": event.error}
         case o.ProtocolViolated():
             return {"event": "violation", "fault": event.fault.code, "detail": event.detail}
+        case _:
+            return _call_fields(event)
+
+
+def _call_fields(event: o.Event) -> Fields | None:
+    """What became of a call."""
+    match event:
+        case o.CallStarted():
+            return _call(event.call, "calling", originator="local", target=event.target)
+        case o.CallProgressed():
+            return _call(event.call, "ringing", originator="remote", status=event.status)
+        case o.CallEstablished():
+            return _call(event.call, "established", originator=event.originator.value)
+        case o.CallHeld():
+            return _call(event.call, "held", originator=event.originator.value)
+        case o.CallResumed():
+            return _call(event.call, "resumed", originator=event.originator.value)
+        case o.CallEnded():
+            more: Fields = {} if event.status is None else {"status": event.status}
+            return _call(
+                event.call,
+                "ended",
+                originator=event.originator.value,
+                cause=event.cause.value,
+                detail=event.detail,
+                **more,
+            )
+        case o.CallReconnecting():
+            return _call(event.call, "reconnecting", reason=event.reason, waits=event.waits)
+        case o.CallRecovered():
+            return _call(event.call, "recovered", gap=event.gap)
         case _:
             return None
 

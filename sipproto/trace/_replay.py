@@ -8,7 +8,8 @@ import itertools
 from attrs import evolve, frozen
 
 from sipproto.agent import Output, UserAgent
-from sipproto.errors import LocalProtocolError, SipProtoError
+from sipproto.agent.outputs import ProtocolViolated
+from sipproto.errors import Fault, LocalProtocolError, SipProtoError
 from sipproto.tokens import SeededTokens
 from sipproto.trace._errors import TranscriptError
 from sipproto.trace._model import Draw, Raised, Step, Transcript
@@ -77,7 +78,8 @@ class ReplayTokens:
 def replay(transcript: Transcript) -> ReplayResult:
     """Gives the recorded inputs to a new agent at the recorded times and compares all that comes of it, octet for octet.
 
-    The passwords are not there: what depends on them (the response of a digest) is covered on both sides. Of a transcript
+    The passwords are not there: what depends on them (the response of a digest, the proof of a server) is covered on both
+    sides. Of a transcript
     without an end the last step is compared as far as it goes.
 
     This runs the engine with the configuration of the file. Raises TranscriptError when no agent can be made of it.
@@ -93,8 +95,8 @@ def replay(transcript: Transcript) -> ReplayResult:
     first: Difference | None = None
     for step in transcript.steps:
         tokens.load(step.tokens)
-        got = _perform(agent, step, redactor)
-        expected = _results(step)
+        got = _without_proofs(_perform(agent, step, redactor))
+        expected = _without_proofs(_results(step))
         if not transcript.complete and step is transcript.steps[-1]:
             got = got[: len(expected)]
         for position, (wanted, came) in enumerate(itertools.zip_longest(expected, got)):
@@ -109,6 +111,11 @@ def replay(transcript: Transcript) -> ReplayResult:
 
 def _results(step: Step) -> list[Output | Raised]:
     return list(step.outputs) if step.raised is None else [step.raised]
+
+
+def _without_proofs(results: list[Output | Raised]) -> list[Output | Raised]:
+    """Whether a server has proven that it knows the password cannot be found out again without the password."""
+    return [r for r in results if not (isinstance(r, ProtocolViolated) and r.fault is Fault.SERVER_PROOF)]
 
 
 def _perform(agent: UserAgent, step: Step, redactor: Redactor) -> list[Output | Raised]:

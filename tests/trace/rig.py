@@ -7,7 +7,7 @@ from typing import Any
 from sipproto.agent import AgentConfig, Input, Output, UserAgent
 from sipproto.trace import Recorder, Transcript, read_transcript
 from tests.sim.network import Link, MediaPeer, Node
-from tests.sim.pair import Pair, config
+from tests.sim.pair import NO_RECOVERY, Pair, config
 from tests.sim.test_calls import LINKS, MEDIA
 
 
@@ -44,7 +44,7 @@ class RecordedPair(Pair):
         super().__init__(seed, link, media)
 
     def add(self, name: str, agent: UserAgent, media: MediaPeer | None = None) -> Node:
-        recorded = Recorded(config(name, 2 * self.seed + (name == "b")), bodies=self._bodies)
+        recorded = Recorded(config(name, 2 * self.seed + (name == "b"), NO_RECOVERY), bodies=self._bodies)
         self.recorded[name] = recorded
         return super().add(name, recorded, media)  # type: ignore[arg-type]
 

@@ -53,7 +53,7 @@ def test_another_version() -> None:
         ("0.0 out OpenFlow", "0.0 raised Raised", "nothing is raised"),
         ('  server = "ws://x"', '  server = "ws://x', "a value is expected"),
         ('  server = "ws://x"', '  server: "ws://x"', "a field is expected"),
-        ('  server = "ws://x"', "  server = 5", "int where str is expected"),
+        ('  server = "ws://x"', "  server = 5", "int is not expected here"),
         ("  flow = 1", "  flow = 1\n  flow = 1", "a field is expected"),
         ("  flow = 1", "flow = 1", "lacks the field flow"),
         ("    | Call-ID", "    Call-ID", "octets are expected"),
