@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import dns.asyncbackend
 import dns.asyncresolver
 import dns.exception
 import dns.name
@@ -53,7 +54,9 @@ class DnsLookup:
         if self._resolver is None:
             self._resolver = self._made()
         try:
-            answer = await self._resolver.resolve(name, kind, lifetime=self._timeout, search=False)
+            # Else dnspython would stay for ever with the event loop that it has seen first.
+            backend = dns.asyncbackend.get_backend(dns.asyncbackend.sniff())
+            answer = await self._resolver.resolve(name, kind, lifetime=self._timeout, search=False, backend=backend)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return NotFound()
         # Those that count most must survive the cut: a DNS answer has no order.

@@ -286,8 +286,11 @@ class Endpoint:
         opening = Opening(runtime=self.runtime, settings=self._settings, transport=transport)
         return await self._settings.transport_of(server).open(server, opening)
 
-    async def _accept(self, channel: Channel) -> None:
-        """Serves a peer that has come to us, until it goes."""
+    async def serve_channel(self, channel: Channel) -> None:
+        """Serves a peer that has come to us over a channel, until it goes; closes the channel.
+
+        For servers of one's own: `listen` does this for each peer. Above `max_accepted` the channel is closed at once.
+        """
 
         async def ready() -> Channel:
             return channel
@@ -372,7 +375,7 @@ class Endpoint:
         where = parse_listen_address(address)
         if (where.transport == "TLS") != (tls is not None):
             raise LocalProtocolError("listening with TLS takes a certificate, listening without it none")
-        listener = Listener(self.runtime, where, tls, self._accept, self._settings.udp_idle)
+        listener = Listener(self.runtime, where, tls, self.serve_channel, self._settings.udp_idle)
         self._listeners.append(listener)
         self._tasks.start_soon(self._run_listener, listener)
         await listener.wait_started()

@@ -140,7 +140,7 @@ class Flow:
         try:
             while not self._over:
                 data = await channel.receive()
-                if data is None:
+                if not data:  # an empty message would be nothing; most streams say so at their end
                     self._lost(None)
                     return
                 self._say(DataReceived(flow=self._ident, data=data))

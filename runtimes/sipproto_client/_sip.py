@@ -47,7 +47,7 @@ def parse_sip_server(text: str) -> SipUri:
             if not rest.startswith("//") or set(rest) & set(";?@"):
                 raise LocalProtocolError(_refusal(text))
             uri = parse_sip_uri(f"sip:{rest[2:].rstrip('/')};transport={direct[0]}")
-            uri = SipUri(host=uri.host, port=uri.port or direct[1], params=uri.params)
+            uri = SipUri(host=uri.host, port=direct[1] if uri.port is None else uri.port, params=uri.params)
     except MessageSyntaxError:
         raise LocalProtocolError(_refusal(text)) from None
     if uri.port == 0 or uri.password is not None:
