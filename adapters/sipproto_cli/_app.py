@@ -7,20 +7,24 @@ import logging
 from typing import Annotated
 
 import typer
+from attrs import evolve
 
 import sipproto
 from sipproto_cli._common import INTERRUPTED, Account, CommandProblem, RuntimeName, check_account, run, say
 
 app = typer.Typer(
     name="sipproto",
-    help="SIP over WebSocket with WebRTC media: make, take and script calls. Start with `sipproto demo`.",
+    help="SIP over WebSocket, UDP, TCP and TLS with WebRTC media: make, take and script calls. Start with `sipproto demo`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-Server = Annotated[str, typer.Option("--ws", "--server", help="The server, e.g. wss://sip.example.com:443/ws")]
+_SERVER = (
+    "The server: wss://sip.example.com:443/ws, sip:example.com;transport=tcp, sips:example.com, udp://192.0.2.1:5060"
+)
+Server = Annotated[str, typer.Option("--ws", "--server", metavar="ADDRESS", help=_SERVER)]
 User = Annotated[str, typer.Option("--user", help="User name, without the domain")]
 Domain = Annotated[str | None, typer.Option("--domain", help="SIP domain; the host of the server when not given")]
 Password = Annotated[
@@ -29,6 +33,14 @@ Password = Annotated[
 ]
 Name = Annotated[str, typer.Option("--name", help="Display name that the other side sees")]
 CaFile = Annotated[str | None, typer.Option("--ca-file", help="PEM file with the authority of a private server")]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=ADDRESS[:PORT]",
+        help="Connect to this address for that host name, as often as wanted; certificates stay those of the name",
+    ),
+]
 Runtime = Annotated[RuntimeName, typer.Option("--runtime", help="The event loop to run on")]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines")]
 Loopback = Annotated[bool, typer.Option("--loopback", help="Offer 127.0.0.1 for media too (peers on this machine)")]
@@ -40,20 +52,32 @@ Video = Annotated[bool, typer.Option("--video/--no-video", help="With video")]
 
 
 def account_of(
-    server: str, user: str, domain: str | None, password: str | None, name: str = "", ca_file: str | None = None
+    server: str,
+    user: str,
+    domain: str | None,
+    password: str | None,
+    *,
+    name: str = "",
+    ca_file: str | None = None,
+    maps: list[str] | None = None,
 ) -> Account:
     from sipproto.errors import LocalProtocolError
-    from sipproto_client import parse_server_url
+    from sipproto_client import parse_host_mapping
 
     try:
-        host = parse_server_url(server).host
+        account = Account(
+            server=server,
+            user=user,
+            domain="",
+            password=password,
+            display_name=name,
+            ca_file=ca_file,
+            hosts=tuple(map(parse_host_mapping, maps or ())),
+        )
+        host = account.flow().host_of(server)
     except LocalProtocolError as error:
         raise CommandProblem(str(error)) from None
-    if ":" in host:
-        host = f"[{host}]"
-    account = Account(
-        server=server, user=user, domain=domain or host, password=password, display_name=name, ca_file=ca_file
-    )
+    account = evolve(account, domain=domain or (f"[{host}]" if ":" in host else host))
     check_account(account)
     return account
 
@@ -92,6 +116,7 @@ def call(
     password: Password = None,
     name: Name = "",
     ca_file: CaFile = None,
+    maps: Map = None,
     video: Video = False,
     tone: Tone = 440.0,
     file: File = None,
@@ -105,7 +130,7 @@ def call(
     """Call somebody, send a tone and a test picture, print what comes back. Ends with the call, after --duration, or Ctrl-C."""
     from sipproto_cli._call import CallOptions, run_call
 
-    account = account_of(server, user, domain, password, name, ca_file)
+    account = account_of(server, user, domain, password, name=name, ca_file=ca_file, maps=maps)
     settings = CallOptions(
         video=video,
         tone=tone,
@@ -127,6 +152,7 @@ def answer(
     password: Password = None,
     name: Name = "",
     ca_file: CaFile = None,
+    maps: Map = None,
     video: Video = True,
     tone: Tone = 660.0,
     file: File = None,
@@ -140,7 +166,7 @@ def answer(
     """Register and answer whoever calls, one after the other."""
     from sipproto_cli._call import CallOptions, run_answer
 
-    account = account_of(server, user, domain, password, name, ca_file)
+    account = account_of(server, user, domain, password, name=name, ca_file=ca_file, maps=maps)
     settings = CallOptions(
         video=video,
         tone=tone,
@@ -161,13 +187,14 @@ def register(
     domain: Domain = None,
     password: Password = None,
     ca_file: CaFile = None,
+    maps: Map = None,
     stay: Annotated[bool, typer.Option("--stay", help="Stay registered until Ctrl-C")] = False,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
     """Register once, say what the server granted, and remove the registration again."""
     from sipproto_cli._simple import run_register
 
-    account = account_of(server, user, domain, password, "", ca_file)
+    account = account_of(server, user, domain, password, ca_file=ca_file, maps=maps)
     raise typer.Exit(run(runtime, lambda rt: run_register(rt, account, stay=stay)))
 
 
@@ -179,13 +206,14 @@ def options_(
     domain: Domain = None,
     password: Password = None,
     ca_file: CaFile = None,
+    maps: Map = None,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for the answer")] = 5.0,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
     """Ask whether a server or user is there; prints the status of the answer."""
     from sipproto_cli._simple import run_options
 
-    account = account_of(server, user, domain, password, "", ca_file)
+    account = account_of(server, user, domain, password, ca_file=ca_file, maps=maps)
     raise typer.Exit(run(runtime, lambda rt: run_options(rt, account, target, timeout)))
 
 
@@ -208,12 +236,15 @@ def serve(
 
 @app.command()
 def agent(
-    server: Annotated[str | None, typer.Option("--ws", "--server", help="Connect at once")] = None,
+    server: Annotated[
+        str | None, typer.Option("--ws", "--server", metavar="ADDRESS", help=f"Connect at once. {_SERVER}")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="User name")] = None,
     domain: Domain = None,
     password: Password = None,
     name: Name = "",
     ca_file: CaFile = None,
+    maps: Map = None,
     register: Annotated[bool, typer.Option("--register", help="Register at once")] = False,
     loopback: Loopback = False,
     runtime: Runtime = RuntimeName.ASYNCIO,
@@ -225,7 +256,7 @@ def agent(
     if server is not None:
         if user is None:
             raise CommandProblem("--server needs --user")
-        account = account_of(server, user, domain, password, name, ca_file)
+        account = account_of(server, user, domain, password, name=name, ca_file=ca_file, maps=maps)
     raise typer.Exit(run(runtime, lambda rt: run_agent(rt, account, register=register, include_loopback=loopback)))
 
 

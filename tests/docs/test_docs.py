@@ -40,6 +40,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("two_agents.py", "BYE"),
         ("call_echo.py", "Hz"),
         ("trio_call.py", "nobody: not_found 404"),
+        ("custom_transport.py", "bob answers 200"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:
