@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 
 from attrs import frozen
 
@@ -310,11 +310,9 @@ def order_srv(records: Iterable[Srv], tokens: TokenSource) -> tuple[Srv, ...]:
     pool = sorted(records, key=lambda r: (r.priority, r.weight > 0))
     while pool:
         group = [r for r in pool if r.priority == pool[0].priority]
-        mark = int(uniform(tokens) * (sum(r.weight for r in group) + 1))
-        for record in group:
-            mark -= record.weight
-            if mark <= 0:
-                break
-        out.append(record)
-        pool.remove(record)
+        sums = list(accumulate(r.weight for r in group))
+        mark = int(uniform(tokens) * (sums[-1] + 1))
+        chosen = group[next(n for n, total in enumerate(sums) if total >= mark)]
+        out.append(chosen)
+        pool.remove(chosen)
     return tuple(out)

@@ -11,6 +11,11 @@ def authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def known(address: tuple[str, int]) -> tuple[str, int] | None:
+    """An address, unless the peer had gone before it could be asked for."""
+    return address if address[0] else None
+
+
 def describe_error(error: BaseException, host: str, port: int, name: str | None = None) -> str:
     """What went wrong with a connection, in one line fit for a user. `name`: what the certificate has to be for."""
     where = authority(host, port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sipproto_client._address import describe_error
+from sipproto_client._address import describe_error, known
 from sipproto_client.port import Datagrams, Stream
 
 MAX_DATAGRAM = 65_507  # octets: what UDP over IPv4 can carry
@@ -17,7 +17,7 @@ class StreamChannel:
         self._stream = stream
         self.transport = transport
         self.local: tuple[str, int] | None = stream.local
-        self.remote: tuple[str, int] | None = stream.remote
+        self.remote = known(stream.remote)
 
     async def send(self, data: bytes) -> None:
         await self._stream.send(data)

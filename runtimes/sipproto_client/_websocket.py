@@ -12,7 +12,7 @@ from attrs import frozen
 from sipproto.agent.inputs import Input
 from sipproto.errors import LocalProtocolError, excerpt
 from sipproto.transaction import FlowId
-from sipproto_client._address import authority, describe_error, plain_text
+from sipproto_client._address import authority, describe_error, known, plain_text
 from sipproto_client._flow import LINGER, MAX_UNSENT, Flow
 from sipproto_client.port import Runtime, Stream
 from sipproto_client.transport import Channel, Opening
@@ -70,10 +70,11 @@ class WebSocketChannel:
         self._ws = connection
         self.transport = transport
         self.local: tuple[str, int] | None = stream.local
-        self.remote: tuple[str, int] | None = stream.remote
+        self.remote = known(stream.remote)
         self._messages: deque[bytes] = deque()  # of one read
         self._unsent = bytearray()
         self._writing = False
+        self._written = runtime.event()
         self._opened = False
         self._over = False
         self._error: str | None = None
@@ -91,6 +92,8 @@ class WebSocketChannel:
 
     async def send(self, data: bytes) -> None:
         await self._carry_out(self._ws.send(data))
+        while self._writing:  # the receiver, with a pong: it takes this message along
+            await self._written.wait()
         if self._over:
             raise ConnectionError(self._error or "the connection is closed")
 
@@ -158,7 +161,7 @@ class WebSocketChannel:
             self._end(_DEAF)
         if self._writing:
             return
-        self._writing = True
+        self._writing, self._written = True, self._runtime.event()
         try:
             while self._unsent:
                 data = bytes(self._unsent)
@@ -174,6 +177,7 @@ class WebSocketChannel:
             raise
         finally:
             self._writing = False
+            self._written.set()
 
     def _end(self, error: str | None) -> None:
         """The first reason counts."""

@@ -21,6 +21,7 @@ from sipproto_client import (
     parse_server_url,
     run_endpoint,
 )
+from sipproto_client._websocket import WebSocketChannel
 from sipproto_client.port import Runtime, Stream
 from sipproto_server import ServerConfig, run_server
 from sipproto_wsproto import WebSocketConnection, WebSocketLimits
@@ -264,6 +265,78 @@ def test_a_server_that_never_reads_does_not_keep_the_connection(name: str, monke
             assert [type(what) for what in said] == [FlowOpened, FlowClosed]
             assert said[1] == FlowClosed(flow=1, error=deaf_error)
             over.set()
+
+    play(name, scenario)
+
+
+class _Gate:
+    """A stream whose peer reads nothing until it is opened."""
+
+    local = remote = ("127.0.0.1", 1)
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._given: list[bytes] = []
+        self._bell = runtime.event()
+        self.sending = runtime.event()
+        self.open = runtime.event()
+        self.open.set()
+        self.sent = b""
+
+    def give(self, data: bytes) -> None:
+        self._given.append(data)
+        self._bell.set()
+
+    def close(self) -> None:
+        self.sent = b""
+        self.sending, self.open = self._runtime.event(), self._runtime.event()
+
+    async def send(self, data: bytes) -> None:
+        self.sent += data
+        self.sending.set()
+        await self.open.wait()
+
+    async def receive(self) -> bytes:
+        while not self._given:
+            await self._bell.wait()
+            self._bell = self._runtime.event()
+        return self._given.pop(0)
+
+    async def aclose(self) -> None: ...
+
+
+@runtimes
+def test_a_message_behind_a_pong_is_sent_before_send_returns(name: str) -> None:
+    """Else the flow would believe that it may close, and cut off the receiver in the middle of both."""
+
+    async def scenario(runtime: Runtime) -> None:
+        server = WSConnection(ConnectionType.SERVER)
+        stream = _Gate(runtime)
+        channel = WebSocketChannel(runtime, stream, WebSocketConnection(client=True, host="h"), "WS")
+        async with runtime.task_group() as tasks:
+            tasks.start_soon(channel.shake_hands)
+            await stream.sending.wait()
+            server.receive_data(stream.sent)
+            assert list(server.events())
+            stream.give(server.send(ws.AcceptConnection(subprotocol="sip")))
+            await runtime.wait(runtime.event(), 0.02)
+            stream.close()
+            tasks.start_soon(channel.receive)
+            stream.give(server.send(ws.Ping(payload=b"p")))
+            await stream.sending.wait()
+            sent = runtime.event()
+
+            async def send() -> None:
+                await channel.send(b"bye")
+                sent.set()
+
+            tasks.start_soon(send)
+            assert not await runtime.wait(sent, 0.02)
+            stream.open.set()
+            assert await runtime.wait(sent, 2.0)
+            server.receive_data(stream.sent)
+            assert [type(event) for event in server.events()] == [ws.Pong, ws.TextMessage]
+            tasks.cancel()
 
     play(name, scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,9 +26,10 @@ from sipproto_client import (
     parse_host_mapping,
     run_endpoint,
 )
+from sipproto_client._sip import _default_resolver
 from sipproto_client.port import Runtime, Stream
 from sipproto_server import ServerConfig, run_server
-from sipproto_stream import Answer, Found, HostMapping, Srv
+from sipproto_stream import Answer, Found, HostMapping, LookupFailed, Question, QuestionKind, Srv
 from tests.client.rig import ANSWER, OFFER, REALM, RUNTIMES, USERS, config, connect_error, play, raw_server
 from tests.stream.rig import ZoneResolver, server_context
 
@@ -257,6 +259,24 @@ def test_a_transport_that_is_insisted_on(name: str) -> None:
                     partial(opening.settings.transport_of(address).open, address, opening)
                 )
             assert len(said) == 3 and all(isinstance(w, OpenFlowFailed) and "cannot be" in w.error for w in said)
+
+    play(name, scenario)
+
+
+@runtimes
+def test_hosts_are_found_as_the_system_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without name servers, and without dnspython."""
+
+    async def scenario(runtime: Runtime) -> None:
+        async with run_endpoint(runtime, config("bob")) as bob:
+            listener = await bob.listen("tcp:127.0.0.1:0")
+            async with run_endpoint(runtime, config("alice")) as alice:
+                await alice.connect(f"tcp://localhost:{listener.port}")
+                assert await alice.options("sip:localhost") == 200
+        monkeypatch.setitem(sys.modules, "sipproto_stream.lookup", None)
+        nothing = _default_resolver()
+        assert await nothing.ask(Question(QuestionKind.HOST, "localhost")) is None
+        assert await nothing.ask(Question(QuestionKind.SRV, "x")) == LookupFailed("dnspython is not installed")
 
     play(name, scenario)
 
