@@ -27,7 +27,6 @@ from sipproto_client import (
     Endpoint,
     EndpointClosed,
     Subscription,
-    parse_server_url,
     run_endpoint,
 )
 from sipproto_client.port import Runtime, TaskGroup
@@ -318,7 +317,7 @@ class JsonAgent:
             display_name=_text(fields, "display_name") if "display_name" in fields else "",
             ca_file=_text(fields, "ca_file") if fields.get("ca_file") is not None else None,
         )
-        parse_server_url(account.server)
+        account.flow().host_of(account.server)
         account.config()  # both raise before the endpoint that is open now is closed
         await self.start(account, register=bool(fields.get("register", False)))
         return {}

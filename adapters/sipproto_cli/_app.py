@@ -7,6 +7,7 @@ import logging
 from typing import Annotated
 
 import typer
+from attrs import evolve
 
 import sipproto
 from sipproto_cli._common import INTERRUPTED, Account, CommandProblem, RuntimeName, check_account, run, say
@@ -14,7 +15,7 @@ from sipproto_cli._trace import app as trace_app
 
 app = typer.Typer(
     name="sipproto",
-    help="SIP over WebSocket with WebRTC media: make, take and script calls. Start with `sipproto demo`.",
+    help="SIP over WebSocket, UDP, TCP and TLS with WebRTC media: make, take and script calls. Start with `sipproto demo`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -23,7 +24,10 @@ app = typer.Typer(
 
 app.add_typer(trace_app)
 
-Server = Annotated[str, typer.Option("--ws", "--server", help="The server, e.g. wss://sip.example.com:443/ws")]
+_SERVER = (
+    "The server: wss://sip.example.com:443/ws, sip:example.com;transport=tcp, sips:example.com, udp://192.0.2.1:5060"
+)
+Server = Annotated[str, typer.Option("--ws", "--server", metavar="ADDRESS", help=_SERVER)]
 User = Annotated[str, typer.Option("--user", help="User name, without the domain")]
 Domain = Annotated[str | None, typer.Option("--domain", help="SIP domain; the host of the server when not given")]
 Password = Annotated[
@@ -32,6 +36,14 @@ Password = Annotated[
 ]
 Name = Annotated[str, typer.Option("--name", help="Display name that the other side sees")]
 CaFile = Annotated[str | None, typer.Option("--ca-file", help="PEM file with the authority of a private server")]
+Map = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NAME=ADDRESS[:PORT]",
+        help="Connect to this address for that host name, as often as wanted; certificates stay those of the name",
+    ),
+]
 Runtime = Annotated[RuntimeName, typer.Option("--runtime", help="The event loop to run on")]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON lines")]
 Loopback = Annotated[bool, typer.Option("--loopback", help="Offer 127.0.0.1 for media too (peers on this machine)")]
@@ -58,29 +70,31 @@ def account_of(
     user: str,
     domain: str | None,
     password: str | None,
+    *,
     name: str = "",
     ca_file: str | None = None,
+    maps: list[str] | None = None,
     trace: str | None = None,
     trace_bodies: bool = True,
 ) -> Account:
     from sipproto.errors import LocalProtocolError
-    from sipproto_client import TraceFile, parse_server_url
+    from sipproto_client import TraceFile, parse_host_mapping
 
     try:
-        host = parse_server_url(server).host
+        account = Account(
+            server=server,
+            user=user,
+            domain="",
+            password=password,
+            display_name=name,
+            ca_file=ca_file,
+            hosts=tuple(map(parse_host_mapping, maps or ())),
+            trace=None if trace is None else TraceFile(trace, bodies=trace_bodies),
+        )
+        host = account.flow().host_of(server)
     except LocalProtocolError as error:
         raise CommandProblem(str(error)) from None
-    if ":" in host:
-        host = f"[{host}]"
-    account = Account(
-        server=server,
-        user=user,
-        domain=domain or host,
-        password=password,
-        display_name=name,
-        ca_file=ca_file,
-        trace=None if trace is None else TraceFile(trace, bodies=trace_bodies),
-    )
+    account = evolve(account, domain=domain or (f"[{host}]" if ":" in host else host))
     check_account(account)
     return account
 
@@ -119,6 +133,7 @@ def call(
     password: Password = None,
     name: Name = "",
     ca_file: CaFile = None,
+    maps: Map = None,
     video: Video = False,
     tone: Tone = 440.0,
     file: File = None,
@@ -135,7 +150,9 @@ def call(
     """Call somebody, send a tone and a test picture, print what comes back. Ends with the call, after --duration, or Ctrl-C."""
     from sipproto_cli._call import CallOptions, run_call
 
-    account = account_of(server, user, domain, password, name, ca_file, trace, trace_bodies)
+    account = account_of(
+        server, user, domain, password, name=name, ca_file=ca_file, maps=maps, trace=trace, trace_bodies=trace_bodies
+    )
     settings = CallOptions(
         video=video,
         tone=tone,
@@ -158,6 +175,7 @@ def answer(
     password: Password = None,
     name: Name = "",
     ca_file: CaFile = None,
+    maps: Map = None,
     video: Video = True,
     tone: Tone = 660.0,
     file: File = None,
@@ -174,7 +192,9 @@ def answer(
     """Register and answer whoever calls, one after the other."""
     from sipproto_cli._call import CallOptions, run_answer
 
-    account = account_of(server, user, domain, password, name, ca_file, trace, trace_bodies)
+    account = account_of(
+        server, user, domain, password, name=name, ca_file=ca_file, maps=maps, trace=trace, trace_bodies=trace_bodies
+    )
     settings = CallOptions(
         video=video,
         tone=tone,
@@ -196,6 +216,7 @@ def register(
     domain: Domain = None,
     password: Password = None,
     ca_file: CaFile = None,
+    maps: Map = None,
     stay: Annotated[bool, typer.Option("--stay", help="Stay registered until Ctrl-C")] = False,
     trace: Trace = None,
     trace_bodies: TraceBodies = True,
@@ -204,7 +225,9 @@ def register(
     """Register once, say what the server granted, and remove the registration again."""
     from sipproto_cli._simple import run_register
 
-    account = account_of(server, user, domain, password, "", ca_file, trace, trace_bodies)
+    account = account_of(
+        server, user, domain, password, ca_file=ca_file, maps=maps, trace=trace, trace_bodies=trace_bodies
+    )
     raise typer.Exit(run(runtime, lambda rt: run_register(rt, account, stay=stay)))
 
 
@@ -216,6 +239,7 @@ def options_(
     domain: Domain = None,
     password: Password = None,
     ca_file: CaFile = None,
+    maps: Map = None,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds to wait for the answer")] = 5.0,
     trace: Trace = None,
     trace_bodies: TraceBodies = True,
@@ -224,7 +248,9 @@ def options_(
     """Ask whether a server or user is there; prints the status of the answer."""
     from sipproto_cli._simple import run_options
 
-    account = account_of(server, user, domain, password, "", ca_file, trace, trace_bodies)
+    account = account_of(
+        server, user, domain, password, ca_file=ca_file, maps=maps, trace=trace, trace_bodies=trace_bodies
+    )
     raise typer.Exit(run(runtime, lambda rt: run_options(rt, account, target, timeout)))
 
 
@@ -247,12 +273,15 @@ def serve(
 
 @app.command()
 def agent(
-    server: Annotated[str | None, typer.Option("--ws", "--server", help="Connect at once")] = None,
+    server: Annotated[
+        str | None, typer.Option("--ws", "--server", metavar="ADDRESS", help=f"Connect at once. {_SERVER}")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="User name")] = None,
     domain: Domain = None,
     password: Password = None,
     name: Name = "",
     ca_file: CaFile = None,
+    maps: Map = None,
     register: Annotated[bool, typer.Option("--register", help="Register at once")] = False,
     loopback: Loopback = False,
     trace: Trace = None,
@@ -268,7 +297,17 @@ def agent(
     if server is not None:
         if user is None:
             raise CommandProblem("--server needs --user")
-        account = account_of(server, user, domain, password, name, ca_file, trace, trace_bodies)
+        account = account_of(
+            server,
+            user,
+            domain,
+            password,
+            name=name,
+            ca_file=ca_file,
+            maps=maps,
+            trace=trace,
+            trace_bodies=trace_bodies,
+        )
     raise typer.Exit(run(runtime, lambda rt: run_agent(rt, account, register=register, include_loopback=loopback)))
 
 

@@ -15,7 +15,7 @@ from sipproto.agent import AgentConfig
 from sipproto.auth import Secret
 from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.message import escape_user
-from sipproto_client import FlowSettings, TlsSettings, TraceFile
+from sipproto_client import FlowSettings, HostMapping, TlsSettings, TraceFile
 from sipproto_client.port import Runtime
 
 ERROR, INTERRUPTED = 1, 130
@@ -42,6 +42,7 @@ class Account:
     display_name: str = ""
     ca_file: str | None = None
     trace: TraceFile | None = None
+    hosts: tuple[HostMapping, ...] = ()
 
     def config(self, **more: Any) -> AgentConfig:
         secrets = () if self.password is None else (Secret(username=self.user, password=self.password),)
@@ -53,7 +54,7 @@ class Account:
         )
 
     def flow(self) -> FlowSettings:
-        return FlowSettings(tls=TlsSettings(ca_file=self.ca_file))
+        return FlowSettings(tls=TlsSettings(ca_file=self.ca_file), hosts=self.hosts)
 
     def target(self, text: str) -> str:
         """A number or name becomes an address of our domain; an address stays what it is."""

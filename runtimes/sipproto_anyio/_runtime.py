@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
@@ -10,11 +11,12 @@ from functools import partial
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.abc import TaskGroup as AnyioTaskGroup
 from anyio.streams.tls import TLSListener, TLSStream
 
-from sipproto_client.port import Event, Stream, TaskGroup
+from sipproto_client.port import Datagrams, Event, Stream, TaskGroup, TimeLimit
 
 _CHUNK = 65536
 
@@ -24,11 +26,18 @@ class AnyioStream:
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
+        try:
+            self._remote = _pair(stream.extra(SocketAttribute.remote_address))
+        except (OSError, anyio.TypedAttributeLookupError):
+            self._remote = ("", 0)  # gone already; who reads will hear of it
 
     @property
     def local(self) -> tuple[str, int]:
-        address = self._stream.extra(SocketAttribute.local_address)
-        return (str(address[0]), int(address[1]))
+        return _pair(self._stream.extra(SocketAttribute.local_address))
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        return self._remote
 
     async def send(self, data: bytes) -> None:
         try:
@@ -46,6 +55,45 @@ class AnyioStream:
 
     async def aclose(self) -> None:
         await anyio.aclose_forcefully(self._stream)
+
+
+class AnyioDatagrams:
+    """A UDP socket. Not anyio's own: on asyncio that one does not tell that a datagram was refused."""
+
+    def __init__(self, sock: socket.socket, remote: tuple[str, int] | None) -> None:
+        self._socket = sock
+        self.remote = remote
+
+    @property
+    def local(self) -> tuple[str, int]:
+        return _pair(self._socket.getsockname())
+
+    async def send(self, data: bytes, to: tuple[str, int] | None = None) -> None:
+        while True:
+            try:
+                if to is None:
+                    self._socket.send(data)
+                else:
+                    self._socket.sendto(data, to)
+                return
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+
+    async def receive(self) -> tuple[bytes, tuple[str, int]]:
+        await anyio.lowlevel.checkpoint()  # a flood must not keep everybody else waiting
+        while True:
+            try:
+                data, address = self._socket.recvfrom(_CHUNK)
+                return data, _pair(address or self.remote)
+            except BlockingIOError:
+                await anyio.wait_readable(self._socket)
+
+    async def aclose(self) -> None:
+        self._socket.close()
+
+
+def _pair(address: Any) -> tuple[str, int]:
+    return (str(address[0]), int(address[1]))
 
 
 def _as_os_error(error: BaseException) -> OSError:
@@ -84,6 +132,9 @@ class AnyioRuntime:
     def task_group(self) -> AbstractAsyncContextManager[TaskGroup]:
         return _task_group()
 
+    def move_on_after(self, seconds: float) -> AbstractContextManager[TimeLimit]:
+        return anyio.move_on_after(max(0.0, seconds))
+
     def shield(self, seconds: float) -> AbstractContextManager[object]:
         return anyio.move_on_after(seconds, shield=True)
 
@@ -100,6 +151,26 @@ class AnyioRuntime:
             loop.call_soon_threadsafe(function)
 
         return call_soon
+
+    async def resolve(self, host: str) -> list[str]:
+        found = await anyio.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    async def datagrams(
+        self, *, local: tuple[str, int] | None = None, remote: tuple[str, int] | None = None
+    ) -> Datagrams:
+        host = (local or remote or ("", 0))[0]
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            if local is not None:
+                sock.bind(local)
+            if remote is not None:
+                sock.connect(remote)
+        except BaseException:
+            sock.close()
+            raise
+        return AnyioDatagrams(sock, remote)
 
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> Stream:
         try:

@@ -1,36 +1,45 @@
 """The awaitable client, written once over a small runtime port."""
 
 from sipproto_client._endpoint import Call, Endpoint, IncomingCalls, Media, Subscription, run_endpoint
-from sipproto_client._flow import (
-    FlowSettings,
-    ServerUrl,
-    TlsSettings,
-    WebSocketFlow,
-    describe_error,
-    parse_server_url,
-)
+from sipproto_client._flow import Flow
+from sipproto_client._listen import Listener
+from sipproto_client._settings import FlowSettings, TlsSettings, default_transports
+from sipproto_client._sip import Resolver, SipTransport
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._trace import Trace, TraceFile
+from sipproto_client._websocket import ServerUrl, WebSocketFlow, WebSocketTransport, parse_server_url
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
+from sipproto_client.transport import Channel, Opening, Transport
+from sipproto_stream import HostMapping, parse_host_mapping
 
 __all__ = [
     "Call",
+    "Channel",
     "CommandError",
     "Endpoint",
     "EndpointClosed",
     "EngineTimer",
     "EventsLost",
+    "Flow",
     "FlowSettings",
+    "HostMapping",
     "IncomingCalls",
+    "Listener",
     "Media",
+    "Opening",
+    "Resolver",
     "ServerUrl",
+    "SipTransport",
     "Subscription",
     "TlsSettings",
     "Trace",
     "TraceFile",
+    "Transport",
     "WebSocketFlow",
-    "describe_error",
+    "WebSocketTransport",
+    "default_transports",
+    "parse_host_mapping",
     "parse_server_url",
     "plain_task_group",
     "run_endpoint",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sipproto.agent import AgentConfig, MediaEngine, UserAgent
 from sipproto.agent import inputs as i
@@ -16,12 +17,15 @@ from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.sdp import Direction
 from sipproto.trace import Recorder
 from sipproto.transaction import FlowId
-from sipproto_client._flow import FlowSettings, WebSocketFlow, open_flow, parse_server_url
+from sipproto_client._flow import Flow
+from sipproto_client._listen import Listener, parse_listen_address
+from sipproto_client._settings import FlowSettings
 from sipproto_client._tasks import Background, plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._trace import Trace, recording
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
 from sipproto_client.port import Event, Runtime, TaskGroup
+from sipproto_client.transport import Channel, Opening
 
 _MAX_EVENTS = 2000
 Media = tuple[tuple[str, Direction], ...]
@@ -221,8 +225,9 @@ class Endpoint:
         self._settings = flow
         self._tap = tap
         self._from_thread = runtime.thread_caller()
-        self._flows: dict[FlowId, WebSocketFlow] = {}
-        self._connecting: dict[FlowId, TaskGroup | None] = {}  # what to cancel; None until its task runs
+        self._flows: dict[FlowId, Flow] = {}
+        self._accepted = 0  # flows of peers that came to us have negative numbers
+        self._listeners: list[Listener] = []
         self._pending: dict[i.CommandId, _Pending] = {}
         self._subscriptions: list[Subscription] = []
         self._calls: dict[CallId, Call] = {}
@@ -255,14 +260,12 @@ class Endpoint:
             case o.SendData(flow=flow, data=data):
                 if (runner := self._flows.get(flow)) is not None:
                     runner.send(data)
-            case o.OpenFlow(flow=flow, server=server):
-                self._connecting[flow] = None
-                self._tasks.start_soon(self._run_flow, flow, server)
+            case o.OpenFlow(flow=flow, server=server, transport=transport):
+                self._flows[flow] = Flow(self.runtime, flow, self.step)
+                self._tasks.start_soon(self._run_flow, flow, lambda: self._opened(server, transport))
             case o.CloseFlow(flow=flow):
                 if (runner := self._flows.get(flow)) is not None:
                     runner.close()
-                elif (connecting := self._connecting.pop(flow, None)) is not None:
-                    connecting.cancel()
             case o.CommandSucceeded(command=command) | o.CommandFailed(command=command):
                 if (pending := self._pending.get(command)) is not None:
                     pending.outcome = output
@@ -280,26 +283,32 @@ class Endpoint:
         except RuntimeError:
             pass  # the loop is gone, and with it everybody who could care
 
-    async def _run_flow(self, flow: FlowId, server: str) -> None:
-        def opened(runner: WebSocketFlow) -> None:
-            self._connecting.pop(flow, None)
-            self._flows[flow] = runner
-
-        if flow not in self._connecting:
-            return  # given up before this task has begun
+    async def _run_flow(self, flow: FlowId, opening: Callable[[], Coroutine[Any, Any, Channel]]) -> None:
         try:
-            url = parse_server_url(server)
-        except LocalProtocolError as error:
-            self.step(i.OpenFlowFailed(flow=flow, error=str(error)))
-            return
-        try:
-            async with plain_task_group(self.runtime) as tasks:
-                self._connecting[flow] = tasks
-                await open_flow(self.runtime, url, self._settings, flow, self.step, opened)
+            await self._flows[flow].run(opening)
         finally:
-            self._flows.pop(flow, None)
-            self._connecting.pop(flow, None)
+            del self._flows[flow]
             self._flow_gone.set()
+
+    async def _opened(self, server: str, transport: str | None) -> Channel:
+        opening = Opening(runtime=self.runtime, settings=self._settings, transport=transport)
+        return await self._settings.transport_of(server).open(server, opening)
+
+    async def serve_channel(self, channel: Channel) -> None:
+        """Serves a peer that has come to us over a channel, until it goes; closes the channel.
+
+        For servers of one's own: `listen` does this for each peer. Above `max_accepted` the channel is closed at once.
+        """
+
+        async def ready() -> Channel:
+            return channel
+
+        if sum(flow < 0 for flow in self._flows) >= self._settings.max_accepted or self._closed:
+            await channel.aclose()
+            return
+        self._accepted -= 1
+        self._flows[self._accepted] = Flow(self.runtime, self._accepted, self.step)
+        await self._run_flow(self._accepted, ready)
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -359,9 +368,32 @@ class Endpoint:
         return outcome.result
 
     async def connect(self, server: str) -> None:
-        """Connects to a server, e.g. `wss://sip.example.com/ws`."""
-        parse_server_url(server)
+        """Connects to a server, e.g. `wss://sip.example.com/ws` or `sip:example.com;transport=tcp`."""
+        self._settings.host_of(server)
         await self.run(lambda n: i.Connect(command=n, server=server))
+
+    async def listen(self, address: str, *, tls: ssl.SSLContext | None = None) -> Listener:
+        """Listens for peers at `udp:ADDRESS:PORT`, `tcp:` or, with a certificate in `tls`, `tls:`, until `close` of what
+        it returns or the end of the endpoint.
+
+        Raises OSError when the address cannot be used, LocalProtocolError for what is none.
+        """
+        if self._closed:
+            raise EndpointClosed("the endpoint is closed")
+        where = parse_listen_address(address)
+        if (where.transport == "TLS") != (tls is not None):
+            raise LocalProtocolError("listening with TLS takes a certificate, listening without it none")
+        listener = Listener(self.runtime, where, tls, self.serve_channel, self._settings.udp_idle)
+        self._listeners.append(listener)
+        self._tasks.start_soon(self._run_listener, listener)
+        await listener.wait_started()
+        return listener
+
+    async def _run_listener(self, listener: Listener) -> None:
+        try:
+            await listener.run()
+        finally:
+            self._listeners.remove(listener)
 
     async def register(self, expires: int | None = None) -> o.Registration:
         """Registers and keeps registered."""
@@ -442,6 +474,8 @@ class Endpoint:
                 await self.run(lambda n: i.Shutdown(command=n))
             except SipProtoError:
                 pass  # the time was up: what the server did not confirm is over all the same
+            for listener in self._listeners:
+                listener.close()
             await self._flows_gone()
 
     async def _flows_gone(self) -> None:

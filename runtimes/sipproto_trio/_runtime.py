@@ -10,9 +10,10 @@ from typing import Any
 
 import trio
 
-from sipproto_client.port import Event, Stream, TaskGroup
+from sipproto_client.port import Datagrams, Event, Stream, TaskGroup, TimeLimit
 
 _CHUNK = 65536
+_HANDSHAKE = 30.0  # seconds for the TLS handshake of a client, as anyio has it
 _TrioStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
@@ -22,11 +23,18 @@ class TrioStream:
     def __init__(self, stream: _TrioStream, socket: trio.SocketStream) -> None:
         self._stream = stream
         self._socket = socket
+        try:
+            self._remote = _pair(socket.socket.getpeername())
+        except OSError:
+            self._remote = ("", 0)  # gone already; who reads will hear of it
 
     @property
     def local(self) -> tuple[str, int]:
-        address = self._socket.socket.getsockname()
-        return (str(address[0]), int(address[1]))
+        return _pair(self._socket.socket.getsockname())
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        return self._remote
 
     async def send(self, data: bytes) -> None:
         try:
@@ -42,6 +50,35 @@ class TrioStream:
 
     async def aclose(self) -> None:
         await trio.aclose_forcefully(self._stream)
+
+
+class TrioDatagrams:
+    """A UDP socket of trio."""
+
+    def __init__(self, socket: trio.socket.SocketType, remote: tuple[str, int] | None) -> None:
+        self._socket = socket
+        self.remote = remote
+
+    @property
+    def local(self) -> tuple[str, int]:
+        return _pair(self._socket.getsockname())
+
+    async def send(self, data: bytes, to: tuple[str, int] | None = None) -> None:
+        if to is None:
+            await self._socket.send(data)
+        else:
+            await self._socket.sendto(data, to)
+
+    async def receive(self) -> tuple[bytes, tuple[str, int]]:
+        data, address = await self._socket.recvfrom(_CHUNK)
+        return data, _pair(address or self.remote)
+
+    async def aclose(self) -> None:
+        self._socket.close()
+
+
+def _pair(address: Any) -> tuple[str, int]:
+    return (str(address[0]), int(address[1]))
 
 
 def _as_os_error(error: BaseException) -> OSError:
@@ -80,11 +117,34 @@ class TrioRuntime:
     def task_group(self) -> AbstractAsyncContextManager[TaskGroup]:
         return _task_group()
 
+    def move_on_after(self, seconds: float) -> AbstractContextManager[TimeLimit]:
+        return trio.move_on_after(max(0.0, seconds))
+
     def shield(self, seconds: float) -> AbstractContextManager[object]:
         return trio.move_on_after(seconds, shield=True)
 
     def thread_caller(self) -> Callable[[Callable[[], None]], None]:
         return trio.lowlevel.current_trio_token().run_sync_soon
+
+    async def resolve(self, host: str) -> list[str]:
+        found = await trio.socket.getaddrinfo(host, None, type=trio.socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    async def datagrams(
+        self, *, local: tuple[str, int] | None = None, remote: tuple[str, int] | None = None
+    ) -> Datagrams:
+        host = (local or remote or ("", 0))[0]
+        family = trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET
+        socket = trio.socket.socket(family, trio.socket.SOCK_DGRAM)
+        try:
+            if local is not None:
+                await socket.bind(local)
+            if remote is not None:
+                await socket.connect(remote)
+        except BaseException:
+            socket.close()
+            raise
+        return TrioDatagrams(socket, remote)
 
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, server_name: str) -> Stream:
         try:
@@ -124,9 +184,21 @@ async def _serve_one(
     if tls is not None:
         stream = trio.SSLStream(socket, tls, server_side=True, https_compatible=True)
     try:
+        if isinstance(stream, trio.SSLStream) and not await _shakes_hands(stream):
+            return
         await handler(TrioStream(stream, socket))
     finally:
         await trio.aclose_forcefully(stream)
+
+
+async def _shakes_hands(stream: trio.SSLStream[trio.SocketStream]) -> bool:
+    with trio.move_on_after(_HANDSHAKE):
+        try:
+            await stream.do_handshake()
+        except (trio.BrokenResourceError, OSError):
+            return False
+        return True
+    return False
 
 
 def _first(error: OSError) -> OSError:

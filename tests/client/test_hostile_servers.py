@@ -12,6 +12,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 
 from sipproto.agent import outputs as o
+from sipproto.agent.inputs import FlowClosed, FlowOpened, OpenFlowFailed
 from sipproto.errors import LocalProtocolError
 from sipproto_client import (
     FlowSettings,
@@ -20,6 +21,7 @@ from sipproto_client import (
     parse_server_url,
     run_endpoint,
 )
+from sipproto_client._websocket import WebSocketChannel
 from sipproto_client.port import Runtime, Stream
 from sipproto_server import ServerConfig, run_server
 from sipproto_wsproto import WebSocketConnection, WebSocketLimits
@@ -175,6 +177,7 @@ def test_what_does_not_hurt(name: str) -> None:
 
             class Noting:
                 local = stream.local
+                remote = stream.remote
                 send = staticmethod(stream.send)
 
                 async def receive(self) -> bytes:
@@ -220,9 +223,11 @@ def test_a_connection_given_up_while_it_is_made_is_dropped(name: str) -> None:
 
 
 @runtimes
-def test_a_peer_that_never_reads_does_not_keep_the_connection(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The WebSocket is over, the writer cannot get rid of its octets: the socket is closed all the same."""
-    monkeypatch.setattr("sipproto_client._flow._LINGER", 0.1)
+def test_a_server_that_never_reads_does_not_keep_the_connection(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handshake does not go out, or what comes after it: the socket is closed all the same, the reason said once."""
+    monkeypatch.setattr("sipproto_client._websocket._SEND_LIMIT", 0.1)
+    monkeypatch.setattr("sipproto_client._flow.LINGER", 0.1)
+    deaf_error = "the peer does not read what is sent to it"
 
     async def scenario(runtime: Runtime) -> None:
         over = runtime.event()
@@ -231,14 +236,107 @@ def test_a_peer_that_never_reads_does_not_keep_the_connection(name: str, monkeyp
             await runtime.wait(over, None)
 
         async with raw_server(runtime, deaf) as port:
-            stream = await runtime.connect("127.0.0.1", port, None, "127.0.0.1")
-            limits = WebSocketLimits(handshake_timeout=0.05)
-            connection = WebSocketConnection(client=True, host="h", target="/" + "x" * 8_000_000, limits=limits)
             said: list[object] = []
-            flow = WebSocketFlow(runtime, stream, connection, said.append, 1, "WS")
-            await flow.run()
-            assert len(said) == 1
+            stream = await runtime.connect("127.0.0.1", port, None, "127.0.0.1")
+            connection = WebSocketConnection(client=True, host="h", target="/" + "x" * 8_000_000)
+            await WebSocketFlow(runtime, stream, connection, said.append, 1, "WS").run()
+            assert said == [OpenFlowFailed(flow=1, error=deaf_error)]
             over.set()
+
+        async def deaf_later(stream: Stream) -> None:
+            server = WSConnection(ConnectionType.SERVER)
+            server.receive_data(await stream.receive())
+            assert list(server.events())
+            await stream.send(server.send(ws.AcceptConnection(subprotocol="sip")))
+            await runtime.wait(over, None)
+
+        over = runtime.event()
+        async with raw_server(runtime, deaf_later) as port:
+            said = []
+            stream = await runtime.connect("127.0.0.1", port, None, "127.0.0.1")
+            connection = WebSocketConnection(client=True, host="h")
+            flow = WebSocketFlow(runtime, stream, connection, said.append, 1, "WS")
+            async with runtime.task_group() as tasks:
+                tasks.start_soon(flow.run)
+                while not said:
+                    await runtime.wait(runtime.event(), 0.01)
+                for _ in range(80):
+                    flow.send(b"x" * 100_000)
+            assert [type(what) for what in said] == [FlowOpened, FlowClosed]
+            assert said[1] == FlowClosed(flow=1, error=deaf_error)
+            over.set()
+
+    play(name, scenario)
+
+
+class _Gate:
+    """A stream whose peer reads nothing until it is opened."""
+
+    local = remote = ("127.0.0.1", 1)
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._given: list[bytes] = []
+        self._bell = runtime.event()
+        self.sending = runtime.event()
+        self.open = runtime.event()
+        self.open.set()
+        self.sent = b""
+
+    def give(self, data: bytes) -> None:
+        self._given.append(data)
+        self._bell.set()
+
+    def close(self) -> None:
+        self.sent = b""
+        self.sending, self.open = self._runtime.event(), self._runtime.event()
+
+    async def send(self, data: bytes) -> None:
+        self.sent += data
+        self.sending.set()
+        await self.open.wait()
+
+    async def receive(self) -> bytes:
+        while not self._given:
+            await self._bell.wait()
+            self._bell = self._runtime.event()
+        return self._given.pop(0)
+
+    async def aclose(self) -> None: ...
+
+
+@runtimes
+def test_a_message_behind_a_pong_is_sent_before_send_returns(name: str) -> None:
+    """Else the flow would believe that it may close, and cut off the receiver in the middle of both."""
+
+    async def scenario(runtime: Runtime) -> None:
+        server = WSConnection(ConnectionType.SERVER)
+        stream = _Gate(runtime)
+        channel = WebSocketChannel(runtime, stream, WebSocketConnection(client=True, host="h"), "WS")
+        async with runtime.task_group() as tasks:
+            tasks.start_soon(channel.shake_hands)
+            await stream.sending.wait()
+            server.receive_data(stream.sent)
+            assert list(server.events())
+            stream.give(server.send(ws.AcceptConnection(subprotocol="sip")))
+            await runtime.wait(runtime.event(), 0.02)
+            stream.close()
+            tasks.start_soon(channel.receive)
+            stream.give(server.send(ws.Ping(payload=b"p")))
+            await stream.sending.wait()
+            sent = runtime.event()
+
+            async def send() -> None:
+                await channel.send(b"bye")
+                sent.set()
+
+            tasks.start_soon(send)
+            assert not await runtime.wait(sent, 0.02)
+            stream.open.set()
+            assert await runtime.wait(sent, 2.0)
+            server.receive_data(stream.sent)
+            assert [type(event) for event in server.events()] == [ws.Pong, ws.TextMessage]
+            tasks.cancel()
 
     play(name, scenario)
 

@@ -42,6 +42,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("call_echo.py", "Hz"),
         ("trio_call.py", "nobody: not_found 404"),
         ("trace_call.py", "all equal"),
+        ("custom_transport.py", "bob answers 200"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:
