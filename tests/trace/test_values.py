@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipproto.agent import AgentConfig, Input, Output
+from sipproto.auth import BearerToken, Secret
 from sipproto.trace import TranscriptDamaged, read_transcript
 from sipproto.trace._model import Header
 from sipproto.trace._text import NotationError, Structure, octet_lines, read_octet_line, read_value
@@ -38,7 +39,13 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(values_of, arguments))
     if attrs.has(hint):
         hints = typing.get_type_hints(hint)
-        return st.builds(hint, **{str(a.alias): values_of(hints[a.name]) for a in data_fields(hint)})
+        parts = {str(a.alias): values_of(hints[a.name]) for a in data_fields(hint)}
+        if hint is BearerToken:
+            parts["token"] = st.from_regex(r"[A-Za-z0-9._~+/-]+=*", fullmatch=True)
+        if hint is Secret:
+            printable = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
+            parts |= {"username": printable, "password": printable, "realm": st.none() | printable, "ha1": st.just(())}
+        return st.builds(hint, **parts)
     if issubclass(hint, enum.Enum):
         return st.sampled_from(list(hint))
     simple: dict[Any, st.SearchStrategy[Any]] = {
