@@ -14,6 +14,7 @@ from sipproto.agent._outgoing import Outgoing
 from sipproto.agent._ringing import Ringing
 from sipproto.agent._session import Session
 from sipproto.agent._session_timer import SessionTimer
+from sipproto.agent._transfer import Transfer
 from sipproto.agent.inputs import Answer, CommandId, Invite
 from sipproto.agent.outputs import (
     CallEnded,
@@ -31,7 +32,21 @@ from sipproto.negotiation import NegotiationError
 from sipproto.transaction import FlowId, RequestReceived
 
 S, I = CallState, CallInput
-_TIMERS = ("ring", "answer", "cancel", "2xx", "ack", "glare", "dtmf", "grace", "retry", "1xx", "prack", "session")
+_TIMERS = (
+    "ring",
+    "answer",
+    "cancel",
+    "2xx",
+    "ack",
+    "glare",
+    "dtmf",
+    "grace",
+    "retry",
+    "1xx",
+    "prack",
+    "session",
+    "refer",
+)
 _OVER = (S.CANCELLING, S.REGRETTED, S.LEAVING, S.ENDED)
 _RETRY_FIRST, _RETRY_MAX = 1.0, 4.0  # seconds between two attempts to go on with a call
 
@@ -49,6 +64,7 @@ class Call:
         flow: FlowId,
         over: Callable[[Call], None],
         forget: Callable[[Call], None],
+        referred: Callable[[Call, RequestReceived], None],
     ) -> None:
         self.hub = hub
         self.ident = ident
@@ -67,6 +83,10 @@ class Call:
         self.end = End(Cause.TERMINATED, Originator.LOCAL)
         self._over = over
         self._forget = forget
+        self._referred = referred
+        self.transfer = Transfer(self)
+        self.replaces: Call | None = None  # ends when this one is established
+        self.watch: Callable[[int, str, bool], None] | None = None  # told how the call goes; True at the last time
         self._reported_end = False
         self._lost_at = 0.0
         self._retries = 0
@@ -134,6 +154,8 @@ class Call:
                 self.session_timer.fire()
             case "retry":
                 self.step(I.RETRY)
+            case "refer":
+                self.transfer.timed_out()
             case "grace":
                 detail = f"the call could not be taken up again within {self.hub.config.recovery.grace:g} s"
                 self.step(I.GRACE_OVER, End(Cause.CONNECTION_ERROR, Originator.REMOTE, detail))
@@ -224,6 +246,10 @@ class Call:
                 self.leg.pracked(received, dialog)
             case "PRACK":
                 hub.respond(received, 481)  # RFC 3262 3: it matches no provisional of ours
+            case "REFER":
+                self._referred(self, received)
+            case "NOTIFY":
+                self.transfer.notified(received)
             case "INFO":
                 self.incall.info_received(received)
             case "OPTIONS":
@@ -357,18 +383,25 @@ class Call:
         self.hub.emit(CallEstablished(call=self.ident, originator=self.originator, body=body))
         command, self.command = self.command, None
         self.hub.succeed(command)
+        if self.watch is not None:
+            self.watch(200, "OK", True)
+            self.watch = None
+        if self.replaces is not None:
+            other, self.replaces = self.replaces, None
+            other.step(I.HANG_UP, End(Cause.TERMINATED, Originator.REMOTE, f"replaced by call {self.ident}"))
 
     def _report_end(self) -> None:
         if self._reported_end:
             return
         self._reported_end = True
-        self.stop_timer("ring", "answer", "glare", "dtmf", "retry", "1xx", "prack", "session")
+        self.stop_timer("ring", "answer", "glare", "dtmf", "retry", "1xx", "prack", "session", "refer")
         end = self.end
         command, self.command = self.command, None
         self.hub.fail(command, end.cause, end.detail, end.status)
         if isinstance(self.leg, Ringing):
             self.leg.give_up_progress(end.cause, end.detail)
         self.changes.call_ended(end.cause, end.detail)
+        self.transfer.call_ended(end.cause, end.detail)
         self.incall.call_ended(end.cause, end.detail)
         self.offers.call_ended()
         self.session.call_ended()
@@ -381,6 +414,10 @@ class Call:
                 status=end.status,
             )
         )
+        if self.watch is not None:
+            status = end.status if end.status is not None and end.status >= 300 else 487
+            self.watch(status, "", True)
+            self.watch = None
         self._over(self)
 
     def _forget_call(self) -> None:
@@ -389,6 +426,7 @@ class Call:
         if self.dialog is not None and self.hub.dialogs.get(self.dialog.key) is self:
             del self.hub.dialogs[self.dialog.key]
         self.changes.forget()
+        self.transfer.forget()
         self.session.forget()
         self.hub.forget_owner(self.owner, *_TIMERS)
         self._forget(self)

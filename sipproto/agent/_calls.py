@@ -9,11 +9,14 @@ from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent._alone import check_headers, check_target
 from sipproto.agent._call import Call
+from sipproto.agent._call_table import CallState
 from sipproto.agent._hub import Hub
 from sipproto.agent._part import Part
 from sipproto.agent._session_timer import too_small
-from sipproto.agent.outputs import MediaChanged
+from sipproto.agent._transfer import Referral, refer_to, referral_of
+from sipproto.agent.outputs import MediaChanged, TransferRequested
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
+from sipproto.message import fields
 from sipproto.transaction import FlowId, RequestReceived
 
 
@@ -24,7 +27,9 @@ class Calls(Part):
         self._hub = hub
         self._calls: dict[m.CallId, Call] = {}
         self._ending: dict[Call, None] = {}  # with messages still to come; their names are free
+        self._referrals: dict[str, Referral] = {}
         self._number = 0
+        self._transfer_number = 0
 
     def commands(self) -> Mapping[type, Callable[[Any], None]]:
         return {
@@ -36,6 +41,9 @@ class Calls(Part):
             i.Hold: lambda command: self.find(command.call).changes.hold(command.command, True),
             i.Resume: lambda command: self.find(command.call).changes.hold(command.command, False),
             i.RestartIce: lambda command: self.find(command.call).changes.restart_ice(command),
+            i.Refer: self._refer,
+            i.AcceptTransfer: self._accept_transfer,
+            i.RejectTransfer: self._reject_transfer,
             i.SendInfo: self._send_info,
             i.SendDtmf: lambda command: self.find(command.call).incall.send_dtmf(command),
             i.GetStats: lambda command: self.find(command.call).incall.get_stats(command),
@@ -43,14 +51,15 @@ class Calls(Part):
         }
 
     def requests(self) -> Mapping[str, Callable[[RequestReceived], None]]:
-        return {"INVITE": self._incoming}
+        # A REFER that belongs to no call would have us call anybody for anybody.
+        return {"INVITE": self._incoming, "REFER": lambda received: self._hub.respond(received, 403)}
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._calls or self._ending)
+        return bool(self._calls or self._ending or self._referrals)
 
     def held(self) -> Mapping[str, int]:
-        return {"calls": len(self._calls) + len(self._ending)}
+        return {"calls": len(self._calls) + len(self._ending), "transfers": len(self._referrals)}
 
     @property
     def names(self) -> tuple[m.CallId, ...]:
@@ -64,7 +73,7 @@ class Calls(Part):
         return call
 
     def _new(self, name: m.CallId, flow: FlowId) -> Call:
-        return Call(self._hub, name, flow, self._over, self._forget)
+        return Call(self._hub, name, flow, self._over, self._forget, self._referred)
 
     def _over(self, call: Call) -> None:
         """The application has been told of the end: the name is free, messages may still have to be exchanged."""
@@ -86,6 +95,9 @@ class Calls(Part):
         assert self._hub.server_flow is not None
         for call in [*self._calls.values(), *self._ending]:
             call.flow_ready(self._hub.server_flow)
+        for referral in self._referrals.values():
+            if referral.flow not in self._hub.flows:
+                referral.flow = self._hub.server_flow
 
     def flow_gone(self) -> None:
         for call in [*self._calls.values(), *self._ending]:
@@ -94,10 +106,12 @@ class Calls(Part):
     def shut_down(self) -> None:
         for call in list(self._calls.values()):
             call.hang_up(480, None)
+        for referral in list(self._referrals.values()):
+            referral.tell(603, final=True)
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
-    def _invite(self, command: i.Invite) -> None:
+    def _invite(self, command: i.Invite, referral: Referral | None = None) -> None:
         flow = self._hub.require_server_flow()
         check_target(command.target)
         if command.call in self._calls:
@@ -107,6 +121,9 @@ class Calls(Part):
         check_headers((*command.headers, ("Content-Type", command.content_type)))
         call = self._new(command.call, flow)
         call.session.check_media(command.media)
+        if referral is not None:
+            referral.decide()
+            call.watch = lambda status, reason, final: referral.tell(status, reason or None, final=final)
         self._calls[command.call] = call
         call.start_outgoing(command)
 
@@ -150,10 +167,15 @@ class Calls(Part):
         if least is not None:
             hub.respond(received, 422, extra=[("Min-SE", least)])
             return
+        replaced = self._replaced(received)
+        if isinstance(replaced, int):
+            hub.respond(received, replaced)
+            return
         self._number += 1
         while (name := f"in-{self._number}") in self._calls:
             self._number += 1
         call = self._new(name, received.flow)
+        call.replaces = replaced
         try:
             self._calls[name] = call
             call.start_incoming(received)
@@ -161,6 +183,117 @@ class Calls(Part):
             del self._calls[name]
             hub.respond(received, error.status_hint or 400, reason="Missing Contact")
             hub.violation(received.flow, error.fault, error.detail)
+
+    def _replaced(self, received: RequestReceived) -> Call | int | None:
+        """The call that an INVITE takes the place of; or the status that refuses it (RFC 3891 3)."""
+        replaces = received.request.headers.get(fields.REPLACES)
+        if replaces is None:
+            return None
+        call = self._hub.dialogs.get((replaces.call_id, replaces.to_tag, replaces.from_tag))
+        if call is None:
+            return 481
+        if not isinstance(call, Call):
+            return 400
+        if call.is_over:
+            return 603
+        if call.state in (CallState.ESTABLISHED, CallState.RECOVERING):
+            return 486 if replaces.early_only else call
+        return call if call.state is CallState.RINGING else 481
+
+    # -- transfers ---------------------------------------------------------------------------------------------------
+
+    def _refer(self, command: i.Refer) -> None:
+        call = self.find(command.call)
+        check_headers(command.headers)
+        if (command.other is None) == (not command.target):
+            raise LocalProtocolError("give either a target or another call")
+        if command.other is None:
+            check_target(command.target)
+            call.transfer.start(command, command.target)
+            return
+        other = self.find(command.other)
+        other.require(CallState.ESTABLISHED)
+        if other is call:
+            raise LocalProtocolError("a call cannot be transferred to its own peer")
+        call.transfer.start(command, refer_to(other))
+
+    def _referred(self, call: Call, received: RequestReceived) -> None:
+        """A REFER in a call: agreed to at once, since its answer may not wait for people; NOTIFY tells the rest (2.4.4)."""
+        hub, request = self._hub, received.request
+        asked = referral_of(request)
+        if isinstance(asked, int):
+            hub.respond(received, asked)
+            return
+        if not hub.config.accept_transfers or len(self._referrals) >= hub.config.limits.transfers:
+            hub.respond(received, 603)
+            return
+        assert call.dialog is not None
+        quiet = request.headers.get(fields.REFER_SUB)
+        silent = quiet is not None and quiet.value.lower() == "false"
+        extra: list[tuple[str, object]] = [("Contact", hub.contact(call.flow))]
+        hub.respond(received, 202, extra=[*extra, ("Refer-Sub", "false")] if silent else extra)
+        self._transfer_number += 1
+        target, replaces = asked
+        by = request.headers.get(fields.REFERRED_BY)
+        referral = Referral(
+            hub=hub,
+            ident=f"transfer-{self._transfer_number}",
+            flow=call.flow,
+            dialog=call.dialog,
+            cseq=request.headers.require(fields.CSEQ).number,
+            target=target,
+            replaces=replaces,
+            referred_by=None if by is None else str(by.uri),
+            notifies=not silent,
+            forget=self._forget_referral,
+        )
+        self._referrals[referral.ident] = referral
+        referral.start(lambda: referral.tell(603, final=True))
+        hub.emit(
+            TransferRequested(
+                call=call.ident,
+                transfer=referral.ident,
+                target=target,
+                replaces=replaces,
+                referred_by=referral.referred_by,
+            )
+        )
+
+    def _forget_referral(self, referral: Referral) -> None:
+        self._referrals.pop(referral.ident, None)
+
+    def _find_referral(self, name: str) -> Referral:
+        referral = self._referrals.get(name)
+        if referral is None or referral.decided:
+            raise LocalProtocolError(f"there is no transfer {name!r} to decide on")
+        return referral
+
+    def _accept_transfer(self, command: i.AcceptTransfer) -> None:
+        referral = self._find_referral(command.transfer)
+        headers = list(command.headers)
+        if referral.replaces is not None:
+            headers.append(("Replaces", referral.replaces))
+        if referral.referred_by is not None:
+            headers.append(("Referred-By", f"<{referral.referred_by}>"))
+        self._invite(
+            i.Invite(
+                command=command.command,
+                call=command.call,
+                target=referral.target,
+                media=command.media,
+                body=command.body,
+                content_type=command.content_type,
+                headers=tuple(headers),
+            ),
+            referral,
+        )
+
+    def _reject_transfer(self, command: i.RejectTransfer) -> None:
+        if not 300 <= command.status <= 699:
+            raise LocalProtocolError("a refusal has a status of 300 to 699")
+        referral = self._find_referral(command.transfer)
+        referral.tell(command.status, final=True)
+        self._hub.succeed(command.command)
 
     def _media_state(self, changed: m.MediaStateChanged) -> None:
         call = self._calls.get(changed.call)

@@ -42,8 +42,8 @@ from sipproto.transaction import (
 from sipproto.transaction import ResponseReceived as TransactionResponse
 
 # What we understand, and say so. Other methods are answered 405 (known) or 501 (unknown), other option tags 420.
-ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, OPTIONS, PRACK, UPDATE"
-SUPPORTED = "100rel, gruu, outbound, replaces, timer"
+ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, NOTIFY, OPTIONS, PRACK, REFER, UPDATE"
+SUPPORTED = "100rel, gruu, norefersub, outbound, replaces, timer"
 _MAX_ATTEMPTS = 8  # credentials for a few realms, and a stale nonce each; every one of them needs a new nonce
 
 

@@ -222,6 +222,8 @@ class Outgoing:
         if self._told.get(tag) == said or len(self._told) > self._hub.config.limits.early_dialogs:
             return  # 13.3.1.1: repeated each minute, so that no proxy gives up
         self._told[tag] = said
+        if self._call.watch is not None:
+            self._call.watch(response.status, response.reason, False)
         self._hub.emit(
             CallProgressed(
                 call=self._call.ident,

@@ -64,6 +64,7 @@ class Ringing:
                 video="video" in kinds,
                 offer=request.body,
                 headers=tuple(request.headers),
+                replaces=None if call.replaces is None else call.replaces.ident,
             )
         )
 

@@ -23,6 +23,7 @@ class AgentLimits:
     calls: int = 1000  # 486 to an INVITE; LocalProtocolError to the application
     early_dialogs: int = 16  # per call; further forks are ignored, also those that answer after the first
     server_transactions: int = 10_000  # requests are ignored until one ends
+    transfers: int = 100  # asked for by peers and not over; 603
     exchanges: int = 10_000  # LocalProtocolError to the application
 
 
@@ -35,6 +36,7 @@ class Waits:
     answer: float = 60.0  # for the application to answer a call (then 480)
     media: float = 20.0  # for a reply of the media engine
     request: float = 32.0  # for the answer to a request outside calls; timer F ends it at 64*T1 at the latest
+    transfer: float = 180.0  # for the outcome of a transfer that the peer has agreed to
     info: float = 10.0  # for the answer to INFO: some servers never give one
     shutdown: float = 3.0  # for BYE and un-REGISTER when the agent ends
 
@@ -102,6 +104,7 @@ class AgentConfig:
     capabilities: MediaCapabilities | None = None
     any_user: bool = False
     accept_messages: bool = True
+    accept_transfers: bool = True
     recovery: Recovery = Recovery()
     session_timers: SessionTimers = SessionTimers()
     keep_alive: float = 25.0

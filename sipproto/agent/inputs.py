@@ -220,6 +220,48 @@ class RestartIce:
 
 
 @frozen(kw_only=True)
+class Refer:
+    """Transfer a call: ask its peer to call `target` (blind), or the peer of our call `other` in place of us (attended).
+
+    Ends when the peer tells what became of the new call; the result is the status told last. Without `notify` the peer is
+    asked not to tell (RFC 4488), and the command ends with its agreement. Our own call goes on until somebody hangs up:
+    after an attended transfer that succeeded the other two have each other, and `other` is ended by its peer.
+    """
+
+    command: CommandId
+    call: CallId
+    target: str = ""
+    other: CallId | None = None
+    notify: bool = True
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class AcceptTransfer:
+    """Do what a TransferRequested asks for: call its target, as the new call `call`. The peer is told how that goes.
+
+    The rest is as in Invite. Ends when the new call is established or has failed.
+    """
+
+    command: CommandId
+    transfer: str
+    call: CallId
+    media: Media = ()
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "application/sdp"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
+class RejectTransfer:
+    """Do not do what a TransferRequested asks for; `status`: 300 to 699. Ends at once."""
+
+    command: CommandId
+    transfer: str
+    status: int = 603
+
+
+@frozen(kw_only=True)
 class SendInfo:
     """INFO in a call. The result is the status of the answer; a refusal or silence never ends the call."""
 
@@ -293,6 +335,9 @@ Command = (
     | Hold
     | Resume
     | RestartIce
+    | Refer
+    | AcceptTransfer
+    | RejectTransfer
     | SendInfo
     | SendDtmf
     | SendMessage

@@ -110,7 +110,7 @@ class CloseFlow:
 
 @frozen(kw_only=True)
 class CommandSucceeded:
-    """`result`: an int (status) for requests, a MediaReport for GetStats, a Registration for Register, else None."""
+    """`result`: a status for requests and transfers, a MediaReport for GetStats, a Registration for Register, else None."""
 
     command: CommandId
     result: object = None
@@ -194,7 +194,8 @@ class IncomingCall:
     """Somebody calls. Answer or HangUp; else the agent refuses by itself after `waits.answer`.
 
     audio and video: what is offered. `offer` is the session description as it came; b"" when the peer leaves the offer to
-    us. `headers` are all header lines of the INVITE.
+    us. `headers` are all header lines of the INVITE. replaces: the call of ours that this one takes the place of, when it
+    is answered (RFC 3891).
     """
 
     call: CallId
@@ -205,6 +206,7 @@ class IncomingCall:
     video: bool
     offer: bytes = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
+    replaces: CallId | None = None
 
 
 @frozen(kw_only=True)
@@ -271,6 +273,30 @@ class CallResumed:
 
     call: CallId
     originator: Originator
+
+
+@frozen(kw_only=True)
+class TransferProgressed:
+    """What the peer tells of the call that it was asked to make: a status as of an answer to it."""
+
+    call: CallId
+    status: int
+    reason: str
+
+
+@frozen(kw_only=True)
+class TransferRequested:
+    """The peer of `call` asks us to call `target`. AcceptTransfer or RejectTransfer; else we refuse after `waits.answer`.
+
+    replaces: the dialog at the target whose place the new call takes (RFC 3891); AcceptTransfer sees to it. referred_by: who
+    asks, as far as we are told (RFC 3892): it proves nothing.
+    """
+
+    call: CallId
+    transfer: str
+    target: str
+    replaces: str | None
+    referred_by: str | None
 
 
 @frozen(kw_only=True)
@@ -360,6 +386,8 @@ Event = (
     | CallEstablished
     | CallHeld
     | CallResumed
+    | TransferProgressed
+    | TransferRequested
     | CallReconnecting
     | CallRecovered
     | CallEnded

@@ -64,6 +64,11 @@ class SipUri:
         """The address-of-record: scheme, user, host and port alone (RFC 3261 10.2)."""
         return SipUri(scheme=self.scheme, user=self.user, host=self.host, port=self.port)
 
+    def header_pairs(self) -> list[tuple[str, str]]:
+        """The header fields that a request to this URI is asked to have, with their escapes resolved (19.1.1)."""
+        pairs = (part.partition("=") for part in self.headers.split("&")) if self.headers else ()
+        return [(unescape(name), unescape(value)) for name, _, value in pairs]
+
     def without_headers(self) -> SipUri:
         return evolve(self, headers="") if self.headers else self
 
@@ -216,6 +221,11 @@ def unescape(text: str) -> str:
 def escape_user(text: str) -> str:
     """Text as the user part of a SIP URI: everything that is not allowed there is percent-escaped."""
     return percent_encode(text.encode("utf-8", "surrogateescape"), safe=_USER_SAFE)
+
+
+def escape_header(text: str) -> str:
+    """Text as the value of a header field in a SIP URI (hvalue of 25.1)."""
+    return percent_encode(text.encode("utf-8", "surrogateescape"), safe="-_.!~*'()[]/?:+$")
 
 
 def _checked(text: str, pattern: re.Pattern[str]) -> str:
