@@ -386,7 +386,11 @@ class Endpoint:
         listener = Listener(self.runtime, where, tls, self.serve_channel, self._settings.udp_idle)
         self._listeners.append(listener)
         self._tasks.start_soon(self._run_listener, listener)
-        await listener.wait_started()
+        try:
+            await listener.wait_started()
+        except BaseException:
+            listener.close()
+            raise
         return listener
 
     async def _run_listener(self, listener: Listener) -> None:
