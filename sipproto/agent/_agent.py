@@ -45,7 +45,7 @@ class UserAgent:
         self._inputs: dict[type, Callable[[Any], object]] = {
             i.TimeoutElapsed: self._time,
             i.FlowOpened: self._flow_opened,
-            i.OpenFlowFailed: lambda failed: self._connection.refused(failed.flow, failed.error),
+            i.OpenFlowFailed: self._open_failed,
             i.FlowClosed: lambda closed: self._lose_flow(
                 closed.flow, closed.error or "the server closed the connection"
             ),
@@ -141,13 +141,21 @@ class UserAgent:
         hub = self._hub
         if opened.flow in hub.flows:
             raise LocalProtocolError(f"flow {opened.flow} is open already")
-        awaited = self._connection.awaits(opened.flow)
-        if not awaited and self._connection.was_ours(opened.flow):
+        awaited, detour = self._connection.awaits(opened.flow), hub.detour.awaits(opened.flow)
+        if not (awaited or detour) and hub.was_ours(opened.flow):
             hub.emit(CloseFlow(flow=opened.flow))  # we have given it up meanwhile
             return
         hub.flows[opened.flow] = make_flow(opened, hub)
         if awaited:
             self._connection.opened()
+        elif detour:
+            hub.detour.opened()
+
+    def _open_failed(self, failed: i.OpenFlowFailed) -> None:
+        if self._hub.detour.awaits(failed.flow):
+            self._hub.detour.refused()
+        else:
+            self._connection.refused(failed.flow, failed.error)
 
     def _connected(self) -> None:
         if not self._registrar.renew():
@@ -166,6 +174,8 @@ class UserAgent:
         hub = self._hub
         if self._connection.refused(flow, error or "the connection was closed"):
             return
+        if hub.detour.awaits(flow):
+            hub.detour.refused()
         if hub.flows.pop(flow, None) is None:
             return
         ours = hub.server_flow == flow
@@ -176,6 +186,7 @@ class UserAgent:
             self._connection.lost(error)
         for part in self._parts:
             part.flow_lost(flow, hope)
+        hub.detour.lost(flow)
         hub.dispatch(hub.transactions.flow_closed(flow, hub.now))
         hub.drop_flow(flow)
 
@@ -245,6 +256,7 @@ class UserAgent:
         command, self._shutdown = self._shutdown, None
         self._hub.forget_owner(("shutdown",), "limit")
         self._connection.disconnect(None)
+        self._hub.detour.close()
         for flow in list(self._hub.flows):
             self._hub.emit(CloseFlow(flow=flow))
             self._lose_flow(flow, None)

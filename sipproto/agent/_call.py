@@ -193,7 +193,14 @@ class Call:
 
     def dialog_headers(self) -> list[tuple[str, object]]:
         """What INVITE, UPDATE and the answers to them say of us."""
-        return [("Contact", self.hub.contact(self.flow)), ("Allow", ALLOW), ("Supported", SUPPORTED)]
+        out: list[tuple[str, object]] = [
+            ("Contact", self.hub.contact(self.flow)),
+            ("Allow", ALLOW),
+            ("Supported", SUPPORTED),
+        ]
+        if packages := self.hub.config.info_packages:
+            out.append(("Recv-Info", ", ".join(packages)))  # RFC 6086 4.1
+        return out
 
     # -- messages in the dialog --------------------------------------------------------------------------------------
 

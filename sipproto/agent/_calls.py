@@ -16,7 +16,7 @@ from sipproto.agent._session_timer import too_small
 from sipproto.agent._transfer import Referral, refer_to, referral_of
 from sipproto.agent.outputs import MediaChanged, TransferRequested
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
-from sipproto.message import fields
+from sipproto.message import fields, is_token
 from sipproto.transaction import FlowId, RequestReceived
 
 
@@ -144,6 +144,8 @@ class Calls(Part):
         self._hub.succeed(command.command)
 
     def _send_info(self, command: i.SendInfo) -> None:
+        if command.package is not None and not is_token(command.package):
+            raise LocalProtocolError("an INFO package has a token for its name")
         check_headers((*command.headers, ("Content-Type", command.content_type)))
         self.find(command.call).incall.send_info(command)
 

@@ -43,15 +43,6 @@ class Connection:
         self._rounds = 0  # that have failed since a connection last proved stable
         self._opened_at = 0.0
         self._flow_timer: int | None = None  # what the registrar asks for, seconds
-        self._next_flow = 1
-
-    def new_flow(self) -> FlowId:
-        self._next_flow += 1
-        return self._next_flow - 1
-
-    def was_ours(self, flow: FlowId) -> bool:
-        """Whether a flow of this number has been asked for by us."""
-        return 0 < flow < self._next_flow
 
     def step(self, what: LinkInput) -> bool:
         entry = CONNECTION_TABLE.get((self.state, what))
@@ -177,7 +168,7 @@ class Connection:
         self._try_next()
 
     def _try_next(self) -> None:
-        server, flow = self._left.pop(0), self.new_flow()
+        server, flow = self._left.pop(0), self._hub.new_flow()
         self._attempt = (flow, server)
         self._hub.emit(OpenFlow(flow=flow, server=server))
         self._start_timer("open", self._hub.config.waits.connect)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import define, field
 
+from sipproto.agent._detour import LARGEST_DATAGRAM, Detour
 from sipproto.agent.config import AgentConfig
 from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaOperation, RequestId
@@ -44,6 +45,7 @@ from sipproto.transaction import ResponseReceived as TransactionResponse
 # What we understand, and say so. Other methods are answered 405 (known) or 501 (unknown), other option tags 420.
 ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, NOTIFY, OPTIONS, PRACK, REFER, UPDATE"
 SUPPORTED = "100rel, gruu, norefersub, outbound, replaces, timer"
+_VIA_LENGTH = 100  # about, of the one that is added
 _MAX_ATTEMPTS = 8  # credentials for a few realms, and a stale nonce each; every one of them needs a new nonce
 
 
@@ -95,6 +97,7 @@ class Exchange:
     transaction: TransactionId | None = None
     request: Request | None = None
     auth_failure: Challenged | None = None
+    is_dropped: bool = False  # before it could be sent
 
 
 def outcome_of_auth(exchange: Exchange) -> tuple[Cause, str]:
@@ -160,6 +163,13 @@ class Hub:
         self.public_gruu: str | None = None
         self._timer_handlers: dict[Hashable, Callable[[str], None]] = {}
         self._next_request = 0
+        self._next_flow = 1
+        self.detour = Detour(
+            self.emit,
+            self.new_flow,
+            lambda wait: self.start_timer(("detour",), "open", wait, lambda _: self.detour.timed_out()),
+            lambda: self.forget_owner(("detour",), "open"),
+        )
         # Set by the agent: where messages that belong to no exchange go.
         self.on_request: Callable[[RequestReceived], None] = lambda _: None
         self.on_ack: Callable[[AckReceived], None] = lambda _: None
@@ -170,6 +180,15 @@ class Hub:
     def next_number(self) -> int:
         self._next_request += 1
         return self._next_request
+
+    def new_flow(self) -> FlowId:
+        """A number for a flow that we open."""
+        self._next_flow += 1
+        return self._next_flow - 1
+
+    def was_ours(self, flow: FlowId) -> bool:
+        """Whether a flow of this number has been asked for by us."""
+        return 0 < flow < self._next_flow
 
     def emit(self, output: Output) -> None:
         self.out.append(output)
@@ -274,7 +293,23 @@ class Hub:
         credentials = self.authenticator.credentials(
             exchange.method, exchange.target, exchange.body, secure=flow.secure
         )
-        request = self.with_via(exchange.build(credentials), exchange.flow)
+        request = exchange.build(credentials)
+        if not flow.reliable and len(request.to_bytes()) > LARGEST_DATAGRAM - _VIA_LENGTH:
+
+            def go(by: FlowId) -> None:
+                exchange.flow = by
+                if not exchange.is_dropped and not self._send(exchange, request):
+                    exchange.on_failure(False)
+
+            if self.detour.take(flow.ident, flow.server, self.config.waits.connect, go):
+                return True
+        return self._send(exchange, request)
+
+    def _send(self, exchange: Exchange, request: Request) -> bool:
+        flow = self.flows.get(exchange.flow)
+        if flow is None:
+            return False
+        request = self.with_via(request, exchange.flow)
         exchange.request = request
         ident, out = self.transactions.send_request(request, exchange.flow, flow.reliable, self.now)
         exchange.transaction = ident
@@ -289,7 +324,9 @@ class Hub:
 
     def drop(self, exchange: Exchange | None) -> None:
         """Forgets an exchange: nobody is called, a late answer is nobody's."""
-        if exchange is not None and exchange.transaction is not None:
+        if exchange is not None and exchange.transaction is None:
+            exchange.is_dropped = True
+        elif exchange is not None and exchange.transaction is not None:
             self.exchanges.pop(exchange.transaction, None)
             self.forget_owner(("exchange", exchange.transaction), "limit")
             self.transactions.give_up(exchange.transaction, self.now)

@@ -43,11 +43,14 @@ class InCall:
         self._call.require(CallState.ESTABLISHED)
         self._hub.require_room()
         self._require_room()
+        headers = command.headers
+        if command.package is not None:  # RFC 6086 4.2.1, 5.1
+            headers = (("Info-Package", command.package), ("Content-Disposition", "Info-Package"), *headers)
         self._info(
             command.command,
             command.content_type,
             command.body,
-            command.headers,
+            headers,
             answered=lambda response: self._info_answered(command.command, response),
         )
 
@@ -109,14 +112,19 @@ class InCall:
     def info_received(self, received: RequestReceived) -> None:
         request = received.request
         package = request.headers.get(fields.INFO_PACKAGE)
-        if package is not None:
-            # RFC 6086 4.2.2: we have announced no package.
-            self._hub.respond(received, 469, extra=[("Recv-Info", "")])
+        known = self._hub.config.info_packages
+        if package is not None and package.value not in known:  # RFC 6086 4.2.2
+            self._hub.respond(received, 469, extra=[("Recv-Info", ", ".join(known))])
             return
         self._hub.respond(received, 200)
         media_type = request.headers.get(fields.CONTENT_TYPE)
         essence = "" if media_type is None else media_type.essence
-        if essence in ("application/dtmf-relay", "application/dtmf"):
+        if package is not None:
+            text = request.headers.first("Content-Type") or ""
+            self._hub.emit(
+                InfoReceived(call=self._call.ident, content_type=text, body=request.body, package=package.value)
+            )
+        elif essence in ("application/dtmf-relay", "application/dtmf"):
             self._digit_received(essence, request.body)
         elif essence or request.body:
             text = request.headers.first("Content-Type") or ""

@@ -9,7 +9,7 @@ from attrs import Attribute, field, frozen
 from sipproto._entropy import SystemTokens
 from sipproto.auth import AuthPolicy, Credential
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
-from sipproto.message import Headers, MessageLimits, SipUri, parse_sip_uri
+from sipproto.message import Headers, MessageLimits, SipUri, is_token, parse_sip_uri
 from sipproto.negotiation import MediaCapabilities
 from sipproto.timers import TimerValues
 from sipproto.tokens import TokenSource
@@ -77,6 +77,11 @@ def _no_credentials_in_aor(_: object, __: object, value: str) -> None:
         raise LocalProtocolError("an address of record has a user, and neither a password nor headers")
 
 
+def _tokens(_: object, attribute: Attribute[Any], value: tuple[str, ...]) -> None:
+    if not all(map(is_token, value)):
+        raise LocalProtocolError(f"{attribute.name.replace('_', ' ')} have tokens for names")
+
+
 def _no_control(_: object, attribute: Attribute[Any], value: str | None) -> None:
     Headers([(attribute.name.replace("_", "-"), value or "")])  # raises LocalProtocolError: it will stand in headers
 
@@ -90,6 +95,7 @@ class AgentConfig:
     capabilities: what the media engine can do; None for an agent whose application brings session descriptions itself.
     any_user: accept calls to every user part, as a server does, and not only to our own.
     keep_alive: seconds between two pings (CRLF, RFC 5626 3.5.1) on TCP, TLS and UDP; 0: none. A WebSocket has its own.
+    info_packages: names of the INFO packages that the application understands (RFC 6086); others are answered 469.
     tokens: the source of randomness; give SeededTokens to make an agent repeat itself.
     """
 
@@ -105,6 +111,7 @@ class AgentConfig:
     any_user: bool = False
     accept_messages: bool = True
     accept_transfers: bool = True
+    info_packages: tuple[str, ...] = field(default=(), validator=_tokens)
     recovery: Recovery = Recovery()
     session_timers: SessionTimers = SessionTimers()
     keep_alive: float = 25.0

@@ -263,12 +263,16 @@ class RejectTransfer:
 
 @frozen(kw_only=True)
 class SendInfo:
-    """INFO in a call. The result is the status of the answer; a refusal or silence never ends the call."""
+    """INFO in a call. The result is the status of the answer; a refusal or silence never ends the call.
+
+    package: of RFC 6086; without one it is a legacy INFO.
+    """
 
     command: CommandId
     call: CallId
     content_type: str
     body: bytes
+    package: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
 

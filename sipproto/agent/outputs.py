@@ -337,11 +337,12 @@ class MediaChanged:
 
 @frozen(kw_only=True)
 class InfoReceived:
-    """INFO from the peer; it has been answered 200."""
+    """INFO from the peer; it has been answered 200. `package`: of RFC 6086, if it belongs to one of ours."""
 
     call: CallId
     content_type: str
     body: bytes
+    package: str | None = None
 
 
 @frozen(kw_only=True)

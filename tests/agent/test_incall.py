@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from sipproto.agent import Cause, Originator
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
+from sipproto.errors import LocalProtocolError
 from tests.agent.peer import AUDIO, CONTACT, SDP, Peer, cseq_of, tag_of
 
 HOLD = i.Hold(command=0, call="out")
@@ -334,3 +336,24 @@ def test_calls_whose_application_negotiates() -> None:
     assert peer.statuses() == [100, 200]
     assert peer.response(200).body == b"v=0\r\n"
     assert AUDIO
+
+
+def test_info_packages() -> None:
+    peer = Peer(info_packages=("floor", "x-status"))
+    invite = peer.invite()
+    assert invite.headers.first("Recv-Info") == "floor, x-status"
+    peer.answer(invite, 200, CONTACT, SDP, body=peer.answer_sdp(invite.body))
+    peer.in_dialog(invite, "INFO", "Info-Package: floor", "Content-Type: text/plain", body=b"yours")
+    assert peer.one(o.InfoReceived) == o.InfoReceived(
+        call="out", content_type="text/plain", body=b"yours", package="floor"
+    )
+    peer.in_dialog(invite, "INFO", "Info-Package: other", "Content-Type: text/plain", cseq=2, body=b"?")
+    assert peer.response(469).headers.first("Recv-Info") == "floor, x-status"
+    send = i.SendInfo(command=0, call="out", content_type="text/plain", body=b"mine", package="floor")
+    peer.command(send)
+    info = peer.request("INFO")
+    assert info.headers.first("Info-Package") == "floor"
+    assert info.headers.first("Content-Disposition") == "Info-Package"
+    peer.refused(evolve(send, package="a b"))
+    with pytest.raises(LocalProtocolError):
+        Peer(info_packages=("a b",))

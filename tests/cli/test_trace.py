@@ -83,7 +83,7 @@ def test_files_that_cannot_be_used(command: str, file: Path, tmp_path: Path) -> 
         (None, "No such file"),
         (b"\x00\xff", "not UTF-8"),
         (b"hello", "no sipproto transcript"),
-        (TEXT.replace("flow = 1", "flow = x").encode(), "line 39: "),
+        (TEXT.replace("flow = 1", "flow = x").encode(), f"line {TEXT[: TEXT.index('flow = 1')].count(chr(10)) + 1}: "),
         (TEXT[:-20].encode(), "--partial takes what there is"),
         (TEXT.replace("transcript 1", "transcript 3", 1).encode(), "format 1"),
     ):

@@ -400,7 +400,7 @@ def test_streams_that_carry_no_sip(name: str) -> None:
     async def scenario(runtime: Runtime) -> None:
         async with raw_server(runtime, garbage) as port, run_endpoint(runtime, config("alice")) as alice:
             lost = alice.events(
-                lambda e: isinstance(e, o.ConnectionChanged) and e.state is o.ConnectionState.DISCONNECTED
+                lambda e: isinstance(e, o.ConnectionChanged) and e.state is o.ConnectionState.RECONNECTING
             )
             await alice.connect(f"tcp://127.0.0.1:{port}")
             change = await anext(lost)
