@@ -12,6 +12,7 @@ from sipproto.agent import AgentConfig, MediaEngine, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, MediaReport, OpenMedia
+from sipproto.auth import Credential
 from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
@@ -129,6 +130,7 @@ class Call:
         self.held_by: set[o.Originator] = set()
         self.ended: o.CallEnded | None = None
         self._ended = endpoint.runtime.event()
+        self._steady: Event | None = None  # while the call is reconnecting
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -143,9 +145,26 @@ class Call:
             raise EndpointClosed("the endpoint was closed")
         return self.ended
 
+    @property
+    def reconnecting(self) -> bool:
+        """Whether the connection or the media are lost, and the call waits for them (CallReconnecting)."""
+        return self._steady is not None
+
+    async def wait_recovered(self) -> bool:
+        """Waits while the call is reconnecting. Returns whether it goes on; False when it has ended."""
+        if self._steady is not None:
+            await self._steady.wait()
+        return not self._ended.is_set()
+
     def abandon(self) -> None:
         """The endpoint is over: nothing more will be heard of the call."""
         self._ended.set()
+        self._be_steady()
+
+    def _be_steady(self) -> None:
+        steady, self._steady = self._steady, None
+        if steady is not None:
+            steady.set()
 
     def note(self, event: o.Event) -> None:
         match event:
@@ -153,13 +172,36 @@ class Call:
                 self.held_by.add(who)
             case o.CallResumed(originator=who):
                 self.held_by.discard(who)
+            case o.CallReconnecting() if self._steady is None:
+                self._steady = self._endpoint.runtime.event()
+            case o.CallRecovered():
+                self._be_steady()
             case o.CallEnded():
                 self.ended = event
                 self._ended.set()
+                self._be_steady()
             case _:
                 pass
 
     # -- commands ----------------------------------------------------------------------------------------------------
+
+    async def progress(
+        self,
+        status: int = 183,
+        media: Media = (),
+        *,
+        reason: str | None = None,
+        setup: object = None,
+        body: bytes = b"",
+    ) -> None:
+        """Tells the caller of an incoming call how it goes. With `media` (or `body`) it is heard before the answer.
+
+        Answer later without media: what was said here holds.
+        """
+        self._endpoint.prepare(self.ident, setup)
+        await self._endpoint.run(
+            lambda n: i.Progress(command=n, call=self.ident, status=status, reason=reason, media=media, body=body)
+        )
 
     async def answer(self, media: Media = (), *, setup: object = None, body: bytes = b"") -> None:
         """Answers an incoming call and waits until it is established."""
@@ -176,6 +218,10 @@ class Call:
 
     async def resume(self) -> None:
         await self._endpoint.run(lambda n: i.Resume(command=n, call=self.ident))
+
+    async def restart_ice(self, *, use_update: bool = False) -> None:
+        """Has both sides look for a new way for the media, by re-INVITE or UPDATE. A refusal leaves all as it was."""
+        await self._endpoint.run(lambda n: i.RestartIce(command=n, call=self.ident, use_update=use_update))
 
     async def send_info(self, content_type: str, body: bytes) -> int:
         """INFO; returns the status of the answer."""
@@ -350,10 +396,23 @@ class Endpoint:
             raise EndpointClosed("the endpoint was closed")
         return outcome.result
 
-    async def connect(self, server: str) -> None:
-        """Connects to a server, e.g. `wss://sip.example.com/ws`."""
-        parse_server_url(server)
-        await self.run(lambda n: i.Connect(command=n, server=server))
+    async def connect(self, *servers: str | i.Server) -> None:
+        """Connects to a server, e.g. `wss://sip.example.com/ws`, or to the first of several that takes the connection.
+
+        Those of the greatest `Server.weight` are tried first, equal ones (a text weighs 1) in an order of chance.
+        """
+        known = tuple(i.Server(url=server) if isinstance(server, str) else server for server in servers)
+        for server in known:
+            parse_server_url(server.url)
+        await self.run(lambda n: i.Connect(command=n, server=known))
+
+    async def disconnect(self) -> None:
+        """Closes the connection and does not try for another. Calls end without a word to their peers."""
+        await self.run(lambda n: i.Disconnect(command=n))
+
+    async def set_secrets(self, *secrets: Credential) -> None:
+        """Passwords and tokens to use from the next request on, in place of those of the configuration."""
+        await self.run(lambda n: i.SetSecrets(command=n, secrets=secrets))
 
     async def register(self, expires: int | None = None) -> o.Registration:
         """Registers and keeps registered."""
