@@ -120,6 +120,13 @@ class Ours:
         self.do(call.answer, AUDIO, setup=self.setup)
         return call
 
+    async def _descriptions(self, call: Call) -> tuple[bytes, bytes]:
+        return self.endpoint.agent.descriptions(call.ident)
+
+    def description(self, call: Call) -> tuple[bytes, bytes]:
+        """Our last session description of the call, and the peer's."""
+        return self.do(self._descriptions, call)
+
     def hears(self, call: Call, hertz: float, timeout: float = 10) -> None:
         deadline = time.monotonic() + timeout
         while True:
@@ -159,13 +166,22 @@ class Ours:
                         return moment, what  # type: ignore[return-value]
                 seen = len(self._log)
                 left = deadline - time.monotonic()
-                assert left > 0, f"{self.user}: no {kind.__name__} {match} in {timeout} s; {self.told()}"
+                assert left > 0, f"{self.user}: no {kind.__name__} {match} in {timeout} s:\n{self.told()}"
                 self._changed.wait(left)
 
-    def told(self) -> list[object]:
-        """All outputs that are no octets, for messages of failed tests."""
+    def told(self) -> str:
+        """What happened, a line each, for messages of failed tests."""
         with self._changed:
-            return [what for _, way, what in self._log if way == "out" and not isinstance(what, o.SendData)]
+            log = list(self._log)
+        lines = []
+        for moment, way, what in log:
+            text = str(what)
+            if isinstance(what, o.SendData | i.DataReceived):
+                lines_of = what.data.decode("utf-8", "replace").splitlines() or [""]
+                text = " | ".join(line for line in lines_of if line == lines_of[0] or line.startswith("CSeq"))
+            if not isinstance(what, i.TimeoutElapsed):
+                lines.append(f"{moment - log[0][0]:7.3f} {way:3} {text[:160]}")
+        return "\n".join(lines)
 
     def forget(self) -> None:
         """Nothing that was told until now is found by `expect`, `sent` and `received`."""

@@ -37,14 +37,13 @@ class TcpRelay:
         """Resets every connection; with `refuse` new ones, too, until `restore`."""
         with self._lock:
             self._refusing = refuse
-            sockets = list(self._sockets)
-        for one in sockets:
-            # Zero seconds of lingering: a reset and no orderly end, and no wait for what was not sent.
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other side was first
+            for one in self._sockets:
+                # Zero seconds of lingering: a reset and no orderly end, and no wait for what was not sent.
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # the other side was first
 
     def restore(self) -> None:
         with self._lock:
@@ -90,5 +89,5 @@ class TcpRelay:
         done.acquire()
         with self._lock:
             self._sockets -= set(both)
-        for one in both:
-            one.close()
+            for one in both:
+                one.close()
