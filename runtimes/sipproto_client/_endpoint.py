@@ -13,6 +13,7 @@ from sipproto.agent import AgentConfig, MediaEngine, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, MediaReport, OpenMedia
+from sipproto.auth import Credential
 from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.sdp import Direction
 from sipproto.trace import Recorder
@@ -135,6 +136,7 @@ class Call:
         self.held_by: set[o.Originator] = set()
         self.ended: o.CallEnded | None = None
         self._ended = endpoint.runtime.event()
+        self._steady: Event | None = None  # while the call is reconnecting
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -149,9 +151,26 @@ class Call:
             raise EndpointClosed("the endpoint was closed")
         return self.ended
 
+    @property
+    def reconnecting(self) -> bool:
+        """Whether the connection or the media are lost, and the call waits for them (CallReconnecting)."""
+        return self._steady is not None
+
+    async def wait_recovered(self) -> bool:
+        """Waits while the call is reconnecting. Returns whether it goes on; False when it has ended."""
+        if self._steady is not None:
+            await self._steady.wait()
+        return not self._ended.is_set()
+
     def abandon(self) -> None:
         """The endpoint is over: nothing more will be heard of the call."""
         self._ended.set()
+        self._be_steady()
+
+    def _be_steady(self) -> None:
+        steady, self._steady = self._steady, None
+        if steady is not None:
+            steady.set()
 
     def note(self, event: o.Event) -> None:
         match event:
@@ -159,13 +178,36 @@ class Call:
                 self.held_by.add(who)
             case o.CallResumed(originator=who):
                 self.held_by.discard(who)
+            case o.CallReconnecting() if self._steady is None:
+                self._steady = self._endpoint.runtime.event()
+            case o.CallRecovered():
+                self._be_steady()
             case o.CallEnded():
                 self.ended = event
                 self._ended.set()
+                self._be_steady()
             case _:
                 pass
 
     # -- commands ----------------------------------------------------------------------------------------------------
+
+    async def progress(
+        self,
+        status: int = 183,
+        media: Media = (),
+        *,
+        reason: str | None = None,
+        setup: object = None,
+        body: bytes = b"",
+    ) -> None:
+        """Tells the caller of an incoming call how it goes. With `media` (or `body`) it is heard before the answer.
+
+        Answer later without media: what was said here holds.
+        """
+        self._endpoint.prepare(self.ident, setup)
+        await self._endpoint.run(
+            lambda n: i.Progress(command=n, call=self.ident, status=status, reason=reason, media=media, body=body)
+        )
 
     async def answer(self, media: Media = (), *, setup: object = None, body: bytes = b"") -> None:
         """Answers an incoming call and waits until it is established."""
@@ -183,10 +225,28 @@ class Call:
     async def resume(self) -> None:
         await self._endpoint.run(lambda n: i.Resume(command=n, call=self.ident))
 
-    async def send_info(self, content_type: str, body: bytes) -> int:
-        """INFO; returns the status of the answer."""
+    async def restart_ice(self, *, use_update: bool = False) -> None:
+        """Has both sides look for a new way for the media, by re-INVITE or UPDATE. A refusal leaves all as it was."""
+        await self._endpoint.run(lambda n: i.RestartIce(command=n, call=self.ident, use_update=use_update))
+
+    async def transfer(self, to: str | Call, *, notify: bool = True) -> int:
+        """Has the peer call `to`, or the peer of the call `to` in our place; returns the last status it tells of that.
+
+        This call goes on until somebody hangs up.
+        """
+        if isinstance(to, Call):
+            target, other = "", to.ident
+        else:
+            target, other = to, None
         result = await self._endpoint.run(
-            lambda n: i.SendInfo(command=n, call=self.ident, content_type=content_type, body=body)
+            lambda n: i.Refer(command=n, call=self.ident, target=target, other=other, notify=notify)
+        )
+        return int(str(result))
+
+    async def send_info(self, content_type: str, body: bytes, *, package: str | None = None) -> int:
+        """INFO, with `package` that of RFC 6086; returns the status of the answer."""
+        result = await self._endpoint.run(
+            lambda n: i.SendInfo(command=n, call=self.ident, content_type=content_type, body=body, package=package)
         )
         return int(str(result))
 
@@ -367,10 +427,23 @@ class Endpoint:
             raise EndpointClosed("the endpoint was closed")
         return outcome.result
 
-    async def connect(self, server: str) -> None:
-        """Connects to a server, e.g. `wss://sip.example.com/ws` or `sip:example.com;transport=tcp`."""
-        self._settings.host_of(server)
-        await self.run(lambda n: i.Connect(command=n, server=server))
+    async def connect(self, *servers: str | i.Server) -> None:
+        """Connects to a server, e.g. `wss://sip.example.com/ws` or `sip:example.com;transport=tcp`, or to the first of several.
+
+        Those of the greatest `Server.weight` are tried first, equal ones (a text weighs 1) in an order of chance.
+        """
+        known = tuple(i.Server(url=server) if isinstance(server, str) else server for server in servers)
+        for server in known:
+            self._settings.host_of(server.url)
+        await self.run(lambda n: i.Connect(command=n, server=known))
+
+    async def disconnect(self) -> None:
+        """Closes the connection and does not try for another. Calls end without a word to their peers."""
+        await self.run(lambda n: i.Disconnect(command=n))
+
+    async def set_secrets(self, *secrets: Credential) -> None:
+        """Passwords and tokens to use from the next request on, in place of those of the configuration."""
+        await self.run(lambda n: i.SetSecrets(command=n, secrets=secrets))
 
     async def listen(self, address: str, *, tls: ssl.SSLContext | None = None) -> Listener:
         """Listens for peers at `udp:ADDRESS:PORT`, `tcp:` or, with a certificate in `tls`, `tls:`, until `close` of what
@@ -433,17 +506,38 @@ class Endpoint:
         call = call or self.new_call()
         if call.ident in self.agent.calls:
             raise LocalProtocolError(f"call {call.ident!r} is made already")
+        ident = call.ident
+        return await self._make(
+            call,
+            setup,
+            lambda n: i.Invite(command=n, call=ident, target=target, media=media, body=body, headers=headers),
+        )
+
+    async def _make(self, call: Call, setup: object, command: Callable[[i.CommandId], i.Command]) -> Call:
         established = False
         try:
             self.prepare(call.ident, setup)
-            await self.run(
-                lambda n: i.Invite(command=n, call=call.ident, target=target, media=media, body=body, headers=headers)
-            )
+            await self.run(command)
             established = True
         finally:
             if not established:
                 self._give_up(call)
         return call
+
+    async def accept_transfer(
+        self, requested: o.TransferRequested, media: Media = (), *, setup: object = None, body: bytes = b""
+    ) -> Call:
+        """Makes the call that a peer asks for (a TransferRequested event), and waits until it is established."""
+        call = self.new_call()
+        return await self._make(
+            call,
+            setup,
+            lambda n: i.AcceptTransfer(command=n, transfer=requested.transfer, call=call.ident, media=media, body=body),
+        )
+
+    async def reject_transfer(self, requested: o.TransferRequested, status: int = 603) -> None:
+        """Does not make the call that a peer asks for."""
+        await self.run(lambda n: i.RejectTransfer(command=n, transfer=requested.transfer, status=status))
 
     def _give_up(self, call: Call) -> None:
         if call.ended is None and call.ident in self.agent.calls:

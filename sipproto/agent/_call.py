@@ -48,7 +48,8 @@ _TIMERS = (
     "refer",
 )
 _OVER = (S.CANCELLING, S.REGRETTED, S.LEAVING, S.ENDED)
-_RETRY_FIRST, _RETRY_MAX = 1.0, 4.0  # seconds between two attempts to go on with a call
+_RETRY_FIRST, _RETRY_MAX = 1.0, 4.0  # seconds between two attempts to reach a peer that is not back yet
+_AWAY = (430, 480)  # what a server says that has no connection to the peer
 
 
 class Call:
@@ -298,7 +299,8 @@ class Call:
     # -- losing and getting back the connection, ours or that of the media -------------------------------------------
 
     def flow_lost(self, hope: bool) -> None:
-        self.changes.flow_lost()
+        established = self.state in (S.ESTABLISHED, S.RECOVERING)
+        self.changes.flow_lost(self.leg.flow_lost() if established and isinstance(self.leg, Outgoing) else None)
         self.offers.flow_lost()
         if not (hope and self.step(I.FLOW_LOST, self._connection_end())):
             self.step(I.FLOW_GONE, self._connection_end())
@@ -350,9 +352,11 @@ class Call:
         elif status == 481:
             self.dialog_lost(detail)
         elif self.state is S.RECOVERING and self.flow in self.hub.flows:
-            # The peer may have lost its own connection, and not be back yet.
-            self.start_timer("retry", min(_RETRY_MAX, _RETRY_FIRST * 2**self._retries))
-            self._retries = min(self._retries + 1, 10)
+            self._retry_later()  # the peer may have lost its own connection, and not be back yet
+
+    def _retry_later(self) -> None:
+        self.start_timer("retry", min(_RETRY_MAX, _RETRY_FIRST * 2**self._retries))
+        self._retries = min(self._retries + 1, 10)
 
     def _report_recovery(self) -> None:
         self.stop_timer("grace", "retry")
@@ -368,9 +372,11 @@ class Call:
             self._bye_done(True)
 
     def _bye_done(self, final: bool) -> None:
-        """`final`: answered, or not answered in time. Else the flow is gone, and BYE may go out on another."""
+        """`final`: answered, or not answered in time. Else the flow is gone, or the peer's, and BYE goes out once more."""
         if final or not self.hub.timers.is_running(self.owner, "grace"):
             self.step(I.BYE_DONE)
+        elif self.flow in self.hub.flows:
+            self._retry_later()
 
     def bye(self, dialog: Dialog, done: Callable[[bool], None]) -> None:
         hub = self.hub
@@ -379,7 +385,7 @@ class Call:
             build=lambda credentials: dialog.next_request("BYE", extra=[*credentials, *hub.common_headers()]),
             method="BYE",
             target=dialog.remote_target,
-            on_final=lambda _: done(True),
+            on_final=lambda response: done(response.status not in _AWAY),
             on_failure=done,
         )
         if not hub.start(exchange):

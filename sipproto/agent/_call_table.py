@@ -180,6 +180,7 @@ TABLE: dict[tuple[CallState, CallInput], Row] = {
     # The peer does not know yet: BYE goes out as soon as there is a way for it.
     (S.LEAVING, I.FLOW_LOST): (S.LEAVING, (A.START_GRACE,)),
     (S.LEAVING, I.FLOW_READY): (S.LEAVING, (A.SEND_BYE,)),
+    (S.LEAVING, I.RETRY): (S.LEAVING, (A.SEND_BYE,)),
     (S.LEAVING, I.GRACE_OVER): (S.ENDED, (A.FORGET,)),
     (S.LEAVING, I.FLOW_GONE): (S.ENDED, (A.FORGET,)),
 }

@@ -47,6 +47,7 @@ class Changes:
         self._preparing = False
         self._exchange: Exchange | None = None
         self._acks: dict[int, Request] = {}  # of our re-INVITEs by sequence number; only the last one is kept
+        self._unsure: Request | None = None  # an ACK that may have to be said on the next flow
 
     @property
     def is_active(self) -> bool:
@@ -102,6 +103,8 @@ class Changes:
     def recover(self, done: Callable[[bool, int | None, str], None]) -> None:
         """Tells the peer where we are now, and has both find each other's media again."""
         call = self._call
+        if self._unsure is not None:
+            self._hub.send_alone(self._unsure, call.flow)
         session = call.session
         if self.is_active or call.offers.is_active:
             done(False, None, "another change of this call is under way")
@@ -238,7 +241,7 @@ class Changes:
         if cseq.method == "INVITE":
             sent = self._hub.send_alone(ack_for(call.dialog, exchange.request), call.flow)
             self._acks = {} if sent is None else {cseq.number: sent}
-        self._exchange = None
+        self._exchange = self._unsure = None
         if change is None or call.is_over:
             return
         call.session_timer.accepted(response)
@@ -285,12 +288,30 @@ class Changes:
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
-    def flow_lost(self) -> None:
-        """What is under way cannot be answered any more; a change that waits to be tried again is given up, too."""
+    def flow_lost(self, ack: Request | None) -> None:
+        """What is under way cannot be answered any more; a change that waits to be tried again is given up, too.
+
+        ack: of the first INVITE, if its transaction still lasts.
+        """
         self._call.stop_timer("glare")
+        self._note_ack(ack)
         self._hub.drop(self._exchange)
         if self.is_active:
             self._lost(False)
+
+    def _note_ack(self, ack: Request | None) -> None:
+        """A peer that has accepted an INVITE takes nothing new before its ACK, and gives up after 64*T1 (14.2, 13.3.1.4).
+
+        Its 2xx may have been on the way when the flow was lost, or our ACK. Said once more, an ACK that nobody waits for
+        does nothing.
+        """
+        exchange, dialog = self._exchange, self._call.dialog
+        if exchange is not None and exchange.request is not None and exchange.method == "INVITE" and dialog is not None:
+            ack = ack_for(dialog, exchange.request)
+        elif self._acks:
+            ack = list(self._acks.values())[-1]
+        if ack is not None:
+            self._unsure = Request("ACK", ack.target, ack.headers.without("Via"), ack.body)
 
     def call_ended(self, cause: Cause, detail: str) -> None:
         self._finish(False, cause, None, detail)

@@ -213,6 +213,13 @@ class Outgoing:
         if self._call.state in (S.ESTABLISHED, S.RECOVERING):
             self._call.leg = None
 
+    def flow_lost(self) -> Request | None:
+        """No other answer to the INVITE can come. Returns our ACK, which may not have arrived."""
+        dialog = self._call.dialog
+        ack = None if dialog is None else self._acks.get(dialog.remote.tag or "")
+        self._invite_ended()
+        return ack
+
     def report_progress(self) -> None:
         response = self._response
         if response is None or response.status <= _UNSPOKEN:

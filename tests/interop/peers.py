@@ -15,10 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .kamailio import INSTALL_HINT
+from .kamailio import INSTALL_HINT, Kamailio, password_of
 
 BROWSER_FOLDER = Path(__file__).resolve().parent / "browser"
 DEFAULT_TIMEOUT = 15.0
+# What each side sends, for the other to recognise.
+HERTZ = {"alice": 500, "bob": 800}
+COLORS = {"alice": (200, 30, 30), "bob": (30, 30, 200)}
 
 Message = dict[str, Any]
 
@@ -210,3 +213,28 @@ class BrowserPeer(JsonPeer):
         if node is None or not (BROWSER_FOLDER / "node_modules").is_dir() or shutil.which("chromium") is None:
             raise RuntimeError(f"Node.js, Chromium or the npm packages are missing: {INSTALL_HINT}")
         super().__init__([node, "peer.mjs"], name="browser", cwd=BROWSER_FOLDER)
+
+
+class Party:
+    """One side of a scenario: an agent process, or a page of the browser."""
+
+    def __init__(self, peer: JsonPeer, user: str, **fixed: Any) -> None:
+        self.peer = peer
+        self.user = user
+        self.fixed = fixed
+
+    def __call__(self, command: str, **fields: Any) -> dict[str, Any]:
+        return self.peer.request(command, **self.fixed, **fields)
+
+    def send(self, command: str, **fields: Any) -> int:
+        return self.peer.send(command, **self.fixed, **fields)
+
+    def expect(self, event: str, **match: Any) -> dict[str, Any]:
+        return self.peer.expect(event, **self.fixed, **match)
+
+    def open(self, kamailio: Kamailio, url: str, **more: Any) -> None:
+        settings = {"user": self.user, "password": password_of(self.user), "domain": kamailio.domain}
+        self("open", url=url, **{**settings, "register": True, **more})
+        self("tone", frequency=HERTZ[self.user])
+        color = COLORS[self.user]
+        self("color", color=list(color) if not self.fixed else f"rgb{color}")

@@ -15,39 +15,12 @@ from typing import Any
 
 import pytest
 
-from .kamailio import Kamailio, password_of
-from .peers import BrowserPeer, JsonPeer, PeerError
+from .kamailio import Kamailio
+from .peers import COLORS, HERTZ, BrowserPeer, JsonPeer, Party, PeerError
 
 pytestmark = pytest.mark.interop
 ROOT = Path(__file__).resolve().parents[2]
 RUNTIMES = ("anyio-asyncio", "anyio-trio", "trio")
-HERTZ = {"alice": 500, "bob": 800}
-COLORS = {"alice": (200, 30, 30), "bob": (30, 30, 200)}
-
-
-class Party:
-    """One side of a scenario: an agent process, or a page of the browser."""
-
-    def __init__(self, peer: JsonPeer, user: str, **fixed: Any) -> None:
-        self.peer = peer
-        self.user = user
-        self.fixed = fixed
-
-    def __call__(self, command: str, **fields: Any) -> dict[str, Any]:
-        return self.peer.request(command, **self.fixed, **fields)
-
-    def send(self, command: str, **fields: Any) -> int:
-        return self.peer.send(command, **self.fixed, **fields)
-
-    def expect(self, event: str, **match: Any) -> dict[str, Any]:
-        return self.peer.expect(event, **self.fixed, **match)
-
-    def open(self, kamailio: Kamailio, url: str, **more: Any) -> None:
-        settings = {"user": self.user, "password": password_of(self.user), "domain": kamailio.domain}
-        self("open", url=url, **{**settings, "register": True, **more})
-        self("tone", frequency=HERTZ[self.user])
-        color = COLORS[self.user]
-        self("color", color=list(color) if not self.fixed else f"rgb{color}")
 
 
 def start_agent(runtime: str, user: str) -> Party:
@@ -243,26 +216,3 @@ def test_wrong_password(kamailio: Kamailio, runtime: str) -> None:
         assert error.value.code == "authentication_error"
     finally:
         alice.peer.close()
-
-
-def test_server_killed_in_a_call(runtime: str) -> None:
-    """The call ends on both sides with its reason; after a restart the same agents connect and call again."""
-    with Kamailio() as kamailio:
-        alice, bob = start_agent(runtime, "alice"), start_agent(runtime, "bob")
-        try:
-            for party in (alice, bob):
-                party.open(kamailio, kamailio.ws_url)
-            establish(alice, bob, audio=True, video=False)
-            kamailio.kill()
-            for party in (alice, bob):
-                assert party.expect("call", state="ended")["cause"] == "connection_error"
-                party.expect("disconnected")
-                party.peer.forget_events()
-            kamailio.restart()
-            for party in (alice, bob):
-                party.open(kamailio, kamailio.ws_url)
-            establish(alice, bob, audio=True, video=False)
-            wait_for(alice, hears(bob))
-        finally:
-            for party in (alice, bob):
-                party.peer.close()

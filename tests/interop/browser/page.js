@@ -223,21 +223,21 @@ const commands = {
     return {};
   },
 
-  async hold({ call: id }) {
+  async hold({ call: id, use_update: useUpdate = false }) {
     const call = findCall({ call: id });
-    await duringCall(call, (done) => call.session.hold({}, done));
+    await duringCall(call, (done) => call.session.hold({ useUpdate }, done));
     return {};
   },
 
-  async resume({ call: id }) {
+  async resume({ call: id, use_update: useUpdate = false }) {
     const call = findCall({ call: id });
-    await duringCall(call, (done) => call.session.unhold({}, done));
+    await duringCall(call, (done) => call.session.unhold({ useUpdate }, done));
     return {};
   },
 
-  async renegotiate({ call: id, ice_restart = false }) {
+  async renegotiate({ call: id, ice_restart = false, use_update: useUpdate = false }) {
     const call = findCall({ call: id });
-    const options = { rtcOfferConstraints: ice_restart ? { iceRestart: true } : {} };
+    const options = { useUpdate, rtcOfferConstraints: ice_restart ? { iceRestart: true } : {} };
     await duringCall(call, (done) => call.session.renegotiate(options, done));
     return {};
   },
