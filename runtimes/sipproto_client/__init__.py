@@ -1,6 +1,9 @@
 """The awaitable client, written once over a small runtime port."""
 
-from sipproto_client._endpoint import Call, Endpoint, IncomingCalls, Media, Subscription, run_endpoint
+from sipproto.agent.inputs import Media
+from sipproto_client._call import Call
+from sipproto_client._endpoint import Endpoint, run_endpoint
+from sipproto_client._events import IncomingCalls, Subscription
 from sipproto_client._flow import Flow
 from sipproto_client._listen import Listener
 from sipproto_client._settings import FlowSettings, TlsSettings, default_transports

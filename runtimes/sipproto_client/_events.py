@@ -1,0 +1,102 @@
+"""What happens, as async iterators."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sipproto.agent import outputs as o
+from sipproto_client.errors import EventsLost
+
+if TYPE_CHECKING:
+    from sipproto_client._call import Call
+    from sipproto_client._endpoint import Endpoint
+
+_MAX_EVENTS = 2000
+
+
+class Subscription:
+    """Events as an async iterator. Bounded: a subscriber that does not keep up gets EventsLost."""
+
+    def __init__(self, endpoint: Endpoint, wanted: Callable[[o.Event], bool]) -> None:
+        self._endpoint = endpoint
+        self._wanted = wanted
+        self._queue: deque[o.Event] = deque()
+        self._bell = endpoint.runtime.event()
+        self._over = False
+        self._lost = False
+
+    def offer(self, event: o.Event) -> None:
+        if not self._wanted(event) or self._over:
+            return
+        if len(self._queue) >= _MAX_EVENTS:
+            self._lost = True
+            self.finish()
+            return
+        self._queue.append(event)
+        self._bell.set()
+
+    def finish(self) -> None:
+        self._over = True
+        self._bell.set()
+
+    def close(self) -> None:
+        """Ends the subscription; what is queued is dropped."""
+        self._queue.clear()
+        self.finish()
+        self._endpoint.unsubscribe(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> o.Event:
+        while not self._queue:
+            if self._lost:
+                raise EventsLost(f"more than {_MAX_EVENTS} events waited for this subscriber")
+            if self._over:
+                raise StopAsyncIteration
+            bell = self._bell
+            await bell.wait()
+            if self._bell is bell:  # else another task that iterates was first, and may wait for the new one already
+                self._bell = self._endpoint.runtime.event()
+        return self._queue.popleft()
+
+
+class IncomingCalls:
+    """Incoming calls as an async iterator, from its making on; ends with the endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._events = endpoint.events(lambda event: isinstance(event, o.IncomingCall))
+
+    def close(self) -> None:
+        """Ends the iteration."""
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Call:
+        while True:
+            event = await anext(self._events)
+            assert isinstance(event, o.IncomingCall)
+            if (call := self._endpoint.call_of(event.call)) is not None:
+                return call  # else it has ended before anybody could take it
