@@ -42,6 +42,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("call_echo.py", "Hz"),
         ("trio_call.py", "nobody: not_found 404"),
         ("trace_call.py", "all equal"),
+        ("transfer.py", "a call from sip:bob@example.com that replaces in-1"),
         ("custom_transport.py", "bob answers 200"),
     ],
 )
