@@ -16,6 +16,7 @@ from sipproto.agent._session import Session
 from sipproto.agent._session_timer import SessionTimer
 from sipproto.agent._transfer import Transfer
 from sipproto.agent.inputs import Answer, CommandId, Invite
+from sipproto.agent.media import MediaState
 from sipproto.agent.outputs import (
     CallEnded,
     CallEstablished,
@@ -91,6 +92,8 @@ class Call:
         self._reported_end = False
         self._lost_at = 0.0
         self._retries = 0
+        self._media: MediaState | None = None  # as the engine said last
+        self._agreed = False  # the peer has agreed to go on with a call that is being recovered
 
     @property
     def is_over(self) -> bool:
@@ -159,7 +162,8 @@ class Call:
                 self.transfer.timed_out()
             case "grace":
                 detail = f"the call could not be taken up again within {self.hub.config.recovery.grace:g} s"
-                self.step(I.GRACE_OVER, End(Cause.CONNECTION_ERROR, Originator.REMOTE, detail))
+                cause = Cause.MEDIA_ERROR if self._agreed else Cause.CONNECTION_ERROR
+                self.step(I.GRACE_OVER, End(cause, Originator.REMOTE, detail))
             case _:
                 self.incall.next_digit()
 
@@ -324,10 +328,25 @@ class Call:
     def _connection_end() -> End:
         return End(Cause.CONNECTION_ERROR, Originator.REMOTE, "the connection to the server was lost")
 
-    def media_lost(self, detail: str) -> None:
-        """The media connection has failed. An ICE restart may find another way (RFC 8445 2.4)."""
-        if not (self.hub.config.recovery.grace and self.step(I.MEDIA_LOST)) and self.state is not S.RECOVERING:
-            self.media_broken(detail)
+    def media_changed(self, state: MediaState) -> None:
+        """What the engine says of the media connection. An ICE restart may mend one that has failed (RFC 8445 2.4)."""
+        self._media = state
+        if self.state is S.RECOVERING and self._agreed:
+            if state is MediaState.CONNECTED:
+                self.step(I.RECOVERED)
+            elif state is MediaState.FAILED:
+                self._agreed = False
+                self._retry_later()
+        elif state is MediaState.FAILED and self.state is not S.RECOVERING:
+            may_recover = self.hub.config.recovery.grace > 0
+            if not (may_recover and self.step(I.MEDIA_LOST)):
+                self.media_broken("the media connection failed")
+
+    def agreed(self) -> None:
+        """The peer has agreed to go on: where we were waiting for that, the call is what it was as soon as media flow."""
+        self._agreed = True
+        if self._media in (None, MediaState.CONNECTED) or not self.session.has_media:
+            self.step(I.RECOVERED)
 
     def _start_grace(self) -> None:
         if not self.hub.timers.is_running(self.owner, "grace"):
@@ -336,6 +355,7 @@ class Call:
     def _report_loss(self) -> None:
         self._lost_at = self.hub.now
         self._retries = 0
+        self._agreed = False
         reason = "the media connection failed"
         if self.flow not in self.hub.flows:
             reason = "the connection to the server was lost"
@@ -348,7 +368,7 @@ class Call:
     def _restarted(self, done: bool, status: int | None, detail: str) -> None:
         """The outcome of an attempt to go on."""
         if done:
-            self.step(I.RECOVERED)
+            self.agreed()
         elif status == 481:
             self.dialog_lost(detail)
         elif self.state is S.RECOVERING and self.flow in self.hub.flows:

@@ -302,5 +302,4 @@ class Calls(Part):
         if call is None or call.is_over:
             return
         self._hub.emit(MediaChanged(call=changed.call, state=changed.state))
-        if changed.state is m.MediaState.FAILED:
-            call.media_lost("the media connection failed")
+        call.media_changed(changed.state)

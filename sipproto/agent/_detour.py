@@ -19,11 +19,13 @@ class Detour:
     def __init__(
         self,
         emit: Callable[[Output], None],
+        lose: Callable[[FlowId], None],
         new_flow: Callable[[], FlowId],
         start_timer: Callable[[float], None],
         stop_timer: Callable[[], None],
     ) -> None:
         self._emit = emit
+        self._lose = lose
         self._new_flow = new_flow
         self._start_timer = start_timer
         self._stop_timer = stop_timer
@@ -35,8 +37,7 @@ class Detour:
 
     def take(self, beside: FlowId, server: str, wait: float, go: Callable[[FlowId], None]) -> bool:
         """Has `go` called once it is known which flow to use, which may be at once. False when the datagram has to do."""
-        if self._beside != beside:
-            self.close()
+        if self._beside != beside:  # the one before it is gone, and took its detour along
             self._beside, self._refused = beside, False
         if self._refused or not server:
             return False
@@ -80,12 +81,15 @@ class Detour:
             self.close()
 
     def close(self) -> None:
-        for flow in (self._opening, self._open):
-            if flow is not None:
-                self._emit(CloseFlow(flow=flow))
+        """Closes what is open. Who waits is told of a flow that is gone, too."""
+        opening, flow, beside = self._opening, self._open, self._beside
+        self._opening = self._open = self._beside = None
         self._stop_timer()
-        beside, self._beside = self._beside, None
-        self._opening = self._open = None
+        if opening is not None:
+            self._emit(CloseFlow(flow=opening))
+        if flow is not None:
+            self._emit(CloseFlow(flow=flow))
+            self._lose(flow)
         if beside is not None:
             self._go(beside)
 

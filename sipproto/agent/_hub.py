@@ -166,11 +166,13 @@ class Hub:
         self._next_flow = 1
         self.detour = Detour(
             self.emit,
+            lambda flow: self.lose_flow(flow, None),
             self.new_flow,
             lambda wait: self.start_timer(("detour",), "open", wait, lambda _: self.detour.timed_out()),
             lambda: self.forget_owner(("detour",), "open"),
         )
         # Set by the agent: where messages that belong to no exchange go.
+        self.lose_flow: Callable[[FlowId, str | None], None] = lambda _, __: None
         self.on_request: Callable[[RequestReceived], None] = lambda _: None
         self.on_ack: Callable[[AckReceived], None] = lambda _: None
         self.on_stray: Callable[[StrayResponse], None] = lambda _: None
@@ -294,7 +296,11 @@ class Hub:
             exchange.method, exchange.target, exchange.body, secure=flow.secure
         )
         request = exchange.build(credentials)
-        if not flow.reliable and len(request.to_bytes()) > LARGEST_DATAGRAM - _VIA_LENGTH:
+        if (
+            exchange.flow == self.server_flow
+            and not flow.reliable
+            and len(request.to_bytes()) > LARGEST_DATAGRAM - _VIA_LENGTH
+        ):
 
             def go(by: FlowId) -> None:
                 exchange.flow = by

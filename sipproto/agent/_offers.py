@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sipproto.agent._call_table import CallInput, CallState
+from sipproto.agent._call_table import CallState
 from sipproto.agent._session_timer import too_small
 from sipproto.dialog import Dialog
 from sipproto.message import Request, Response, fields
@@ -131,12 +131,12 @@ class Offers:
         assert dialog is not None
         extra = [*self._response_headers(received.request), ("Content-Type", "application/sdp")]
         self.send_accepted(received, dialog.local.tag or "", extra, body)
-        self._call.step(CallInput.RECOVERED)  # where we were waiting for a way to the peer, it has found one
+        self._call.agreed()  # where we were waiting for a way to the peer, it has found one
 
     def _answer_update(self, received: RequestReceived, body: bytes) -> None:
         extra = [*self._response_headers(received.request), ("Content-Type", "application/sdp")]
         self._hub.respond(received, 200, extra=extra, body=body)
-        self._call.step(CallInput.RECOVERED)
+        self._call.agreed()
 
     def pracked(self, received: RequestReceived, dialog: Dialog) -> None:
         """A PRACK with an offer of its own (RFC 3262 5): answered like an UPDATE, but never refused for the offer alone."""

@@ -213,8 +213,8 @@ class Network:
 
     def _carry_out(self, node: Node, output: Output) -> None:
         match output:
-            case o.OpenFlow(flow=flow):
-                self._open(node, flow)
+            case o.OpenFlow(flow=flow, transport=transport):
+                self._open(node, flow, transport)
             case o.SendData(flow=flow, data=data):
                 self._send(node, node.flows[flow], data)
             case o.CloseFlow(flow=flow):
@@ -239,10 +239,12 @@ class Network:
 
     # -- flows -------------------------------------------------------------------------------------------------------
 
-    def _open(self, node: Node, flow: int) -> None:
+    def _open(self, node: Node, flow: int, transport: str | None) -> None:
         other = next(n for n in self.nodes.values() if n is not node)
         other.accepted -= 1
         link = self.links[node.name]
+        if transport is not None:
+            link = evolve(link, transport=transport)
         connection = Connection(link=link, ends=((node.name, flow), (other.name, other.accepted)))
 
         def opened(at: Node, ident: int) -> None:
