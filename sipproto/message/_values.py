@@ -38,6 +38,7 @@ _MEDIA_TYPE = re.compile(rf"({TOKEN})[ \t]*/[ \t]*({TOKEN})[ \t]*")
 _TOKEN_HEAD = re.compile(rf"({TOKEN}(?:/{TOKEN})?)[ \t]*")
 _DELTA_HEAD = re.compile(r"([0-9]+)[ \t]*(?:\(((?:[^()\\]|\\.)*+)\))?[ \t]*")
 _WARNING = re.compile(rf"([0-9]{{3}})[ \t]+(\S+)[ \t]+({QUOTED})", re.DOTALL)
+_MAX_TIME = 1e15  # seconds
 _TIMESTAMP = re.compile(r"([0-9]+(?:\.[0-9]*)?)(?:[ \t]+([0-9]*(?:\.[0-9]*)?))?")
 _AUTH_PARAM = re.compile(rf"[ \t]*({TOKEN})[ \t]*=[ \t]*({QUOTED}|[^\s,\"]+)[ \t]*(?:,|$)", re.DOTALL)
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]++=*+[ \t]*+")
@@ -409,8 +410,10 @@ def parse_timestamp(text: str) -> Timestamp:
     match = _TIMESTAMP.fullmatch(text)
     if match is None or len(text) > 40:
         raise bad(f"not a timestamp: {excerpt(text)!r}")
-    delay = match[2]
-    return Timestamp(float(match[1]), float(delay) if delay and delay != "." else None)
+    time, delay = float(match[1]), float(match[2]) if match[2] and match[2] != "." else None
+    if max(time, delay or 0.0) >= _MAX_TIME:  # more could not be written as it came
+        raise bad(f"not a timestamp: {excerpt(text)!r}")
+    return Timestamp(time, delay)
 
 
 def parse_auth(text: str) -> AuthValue:

@@ -385,3 +385,11 @@ def test_large_messages() -> None:
     assert message("X: " + "y" * 20_000).headers.first("x") == "y" * 20_000
     assert len(message(*(f"X-{n}: {n}" for n in range(300))).headers) == 307
     assert len(message(*(f"Via: SIP/2.0/WS h{n};branch=z9hG4bK{n}" for n in range(70))).headers.all(fields.VIA)) == 71
+
+
+def test_timestamps_can_be_written_again() -> None:
+    for text in ("9" * 40, f"1 {'9' * 38}", "1000000000000000"):
+        headers = Headers([("Timestamp", text)])
+        assert headers.get(fields.TIMESTAMP) is None
+        assert headers.fault(fields.TIMESTAMP) is not None
+    assert str(Headers([("Timestamp", "999999999999999.5 0.25")]).get(fields.TIMESTAMP)) == "999999999999999.5 0.25"
