@@ -68,6 +68,7 @@ class Call:
         self._over = over
         self._forget = forget
         self._reported_end = False
+        self.heard = 0  # requests of the peer
         self._lost_at = 0.0
         self._retries = 0
 
@@ -208,6 +209,7 @@ class Call:
         if not dialog.accepts(request):
             hub.respond(received, 500, reason="CSeq too low")  # 12.2.2
             return
+        self.heard += 1
         if self.flow not in hub.flows:  # the peer has found another way to us
             self._use_flow(received.flow)
         match request.method:

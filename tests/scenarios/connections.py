@@ -111,7 +111,7 @@ def called_reconnects_in_reinvite(w: World) -> None:
     w.run(0.022)
     w.reset("b")
     w.run(60)
-    w.fact(lambda: w.nodes["a"].agent.calls == () or w.nodes["b"].agent.calls == ("in-1",))
+    w.agreed("a", "b")
     w.do("a", i.HangUp)
     w.run(1)
 
@@ -125,10 +125,10 @@ def caller_lost_ringing(w: World) -> None:
     w.run(90)
     w.told(
         "a",
-        "failed connection_error",
-        "ended connection_error remote",
         "reconnecting",
         "unregistered",
+        "failed connection_error",
+        "ended connection_error remote",
         "connected",
         "registered",
     )
@@ -144,9 +144,9 @@ def called_lost_ringing(w: World) -> None:
     w.told(
         "b",
         "incoming audio",
-        "ended connection_error remote",
         "reconnecting",
         "unregistered",
+        "ended connection_error remote",
         "connected",
         "registered",
     )
@@ -212,7 +212,7 @@ def no_grace(w: World) -> None:
     w.up()
     w.reset("a")
     w.run(5)
-    w.told("a", "ended connection_error remote", "reconnecting", "unregistered", "connected", "registered")
+    w.told("a", "reconnecting", "unregistered", "ended connection_error remote", "connected", "registered")
 
 
 @scenario(
@@ -294,7 +294,7 @@ def registration_refused_after(w: World) -> None:
     w.proxy.answers["REGISTER a"] = 403
     w.reset("a")
     w.run(10)
-    w.told("a", "reconnecting", "reconnecting", "unregistered", "connected", "failed", "recovered")
+    w.told("a", "reconnecting", "unregistered", "reconnecting", "connected", "failed", "recovered")
     w.do("a", i.HangUp)
     w.run(1)
     w.told("b", "ended terminated remote")

@@ -171,7 +171,9 @@ class Network:
         self.links: dict[str, Link] = {}  # by the name of the node that connects
         self.servers: dict[str, str | None] = {}  # by URL, the node that it leads to; None: it refuses
         # What becomes of octets on their way: a list of extra delays and octets. And how late timers fire, in seconds.
-        self.carry: Callable[[Node, Connection, bytes], list[tuple[float, bytes]]] = lambda node, at, data: [(0.0, data)]
+        self.carry: Callable[[Node, Connection, bytes], list[tuple[float, bytes]]] = lambda node, at, data: [
+            (0.0, data)
+        ]
         self.lateness: Callable[[Node], float] = lambda node: 0.0
         self.log: list[tuple[float, str, Output]] = []
         self._heap: list[tuple[float, int, Callable[[], object]]] = []
