@@ -368,10 +368,10 @@ class Outgoing:
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def _drop_early(self, keep: DialogKey | None = None) -> None:
+        """Requests come in them no more. Their numbers still count: a fork may answer, and has to be sent a BYE then."""
         for dialog in self._early.values():
             if dialog.key != keep and self._hub.dialogs.get(dialog.key) is self._call:
                 del self._hub.dialogs[dialog.key]
-        self._early.clear()
 
     def forget(self) -> None:
         self._drop_early()

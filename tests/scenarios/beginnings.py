@@ -253,6 +253,24 @@ def fork_other_answers(w: World) -> None:
     w.run(1)
 
 
+@scenario("RFC 3261 12.2.1.1: the BYE to a fork that answers too late has a number higher than its PRACK", agents=THREE)
+def fork_early_media_both_answer(w: World) -> None:
+    w.call("a", "team", "x")
+    w.run(1)
+    for name in "bc":
+        w.do(name, i.Progress, "in-1", media=AUDIO)
+    w.run(1)
+    w.answer("b")
+    w.answer("c")
+    w.run(1)
+    w.told("a", "started", "progress 180", "progress 180", "progress 183 early", "progress 183", "established")
+    w.sent("a", "INVITE+", "PRACK", "PRACK", "ACK", "ACK", "BYE")
+    loser = "b" if w.nodes["c"].agent.calls else "c"
+    w.told(loser, "incoming audio", "established", "ended terminated remote")
+    w.do("a", i.HangUp, "x")
+    w.run(1)
+
+
 @scenario("RFC 3261 9.1: CANCEL reaches every fork", agents=THREE)
 def fork_cancel(w: World) -> None:
     w.call("a", "team", "x")

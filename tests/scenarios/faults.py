@@ -134,7 +134,7 @@ def play(case: Case) -> World:
     world.strict = False
     Fault(world, case)
     scenario.play(world)
-    world.finish()
+    world.finish(spoilt="spoilt" in case.fault or case.fault == "cut off")
     return world
 
 

@@ -27,6 +27,19 @@ RAW = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\
 LATENCY = 0.01
 SETTLE = 2000.0  # longer than the session interval: whoever is left alone in a call finds out
 CLOSE = 120.0
+IN_CALL = (
+    o.CallProgressed,
+    o.CallOffered,
+    o.CallRedirected,
+    o.CallEstablished,
+    o.CallHeld,
+    o.CallResumed,
+    o.CallReconnecting,
+    o.CallRecovered,
+    o.MediaChanged,
+    o.InfoReceived,
+    o.DtmfReceived,
+)
 
 
 @define(kw_only=True)
@@ -37,6 +50,7 @@ class Story:
     started: set[tuple[str, str]] = field(factory=set)  # node and its name for the call
     established: set[tuple[str, str]] = field(factory=set)
     ended: set[tuple[str, str]] = field(factory=set)
+    reconnecting: set[tuple[str, str]] = field(factory=set)
 
     @property
     def up(self) -> set[tuple[str, str]]:
@@ -99,6 +113,8 @@ class World(Network):
 
     def _note(self, node: Node, output: Output) -> None:
         end = (node.name, getattr(output, "call", ""))
+        if isinstance(output, IN_CALL):
+            assert end[1] in node.started, f"{node.name}: {output} of a call that is over"
         match output:
             case o.IncomingCall(headers=headers):
                 name = next((value for key, value in headers if key == "X-Sim"), "")
@@ -108,8 +124,14 @@ class World(Network):
                 story.started.add(end)
             case o.CallEstablished() if end in self._story_of:
                 self._story_of[end].established.add(end)
+            case o.CallReconnecting() if end in self._story_of:
+                self._story_of[end].reconnecting.add(end)
+            case o.CallRecovered() if end in self._story_of:
+                self._story_of[end].reconnecting.remove(end)
             case o.CallEnded() if end in self._story_of:
-                self._story_of.pop(end).ended.add(end)
+                story = self._story_of.pop(end)
+                story.ended.add(end)
+                story.reconnecting.discard(end)
             case _:
                 pass
 
@@ -187,8 +209,11 @@ class World(Network):
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    def finish(self) -> None:
-        """Both ends agree after a while; then everybody hangs up and leaves, and nothing is left."""
+    def finish(self, *, spoilt: bool = False) -> None:
+        """Both ends agree after a while; then everybody hangs up and leaves, and nothing is left.
+
+        spoilt: descriptions may have been changed on their way.
+        """
         self.counting = False
         self.run(SETTLE)
         for name, story in self.stories.items():
@@ -197,6 +222,10 @@ class World(Network):
             waiting = story.started - story.established - story.ended
             waiting = {end for end in waiting if not self.nodes[end[0]].dead}
             assert not waiting, f"call {name} is still being made at {waiting}"
+            assert not story.reconnecting, f"call {name} is still reconnecting at {story.reconnecting}"
+            if len(up) == 2 and not spoilt:
+                here, there = (self.nodes[node].agent.descriptions(call) for node, call in up)
+                assert here == (there[1], there[0]), f"call {name}: descriptions differ"
         for name in self.agents:
             for call in self.nodes[name].agent.calls:
                 self.command(name, i.HangUp(command=0, call=call))

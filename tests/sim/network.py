@@ -176,6 +176,7 @@ class Network:
         ]
         self.lateness: Callable[[Node], float] = lambda node: 0.0
         self.log: list[tuple[float, str, Output]] = []
+        self.keeps_log = True
         self._heap: list[tuple[float, int, Callable[[], object]]] = []
         self._sequence = 0
         self._commands = 0
@@ -230,7 +231,8 @@ class Network:
         if node.dead:
             return
         for output in node.agent.handle(what, self.now):
-            self.log.append((self.now - self.base, node.name, output))
+            if self.keeps_log:
+                self.log.append((self.now - self.base, node.name, output))
             self._carry_out(node, output)
             node.on_output(output)
 
