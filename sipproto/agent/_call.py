@@ -90,6 +90,7 @@ class Call:
         self.replaces: Call | None = None  # ends when this one is established
         self.watch: Callable[[int, str, bool], None] | None = None  # told how the call goes; True at the last time
         self._reported_end = False
+        self.heard = 0  # requests of the peer
         self._lost_at = 0.0
         self._retries = 0
         self._media: MediaState | None = None  # as the engine said last
@@ -242,6 +243,7 @@ class Call:
         if not dialog.accepts(request):
             hub.respond(received, 500, reason="CSeq too low")  # 12.2.2
             return
+        self.heard += 1
         if self.flow not in hub.flows:  # the peer has found another way to us
             self._use_flow(received.flow)
         match request.method:

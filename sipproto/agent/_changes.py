@@ -44,6 +44,7 @@ class Changes:
         self._hub = call.hub
         self._change: Change | None = None
         self._attempts = 0
+        self._heard = 0  # of the peer, when our request was sent
         self._preparing = False
         self._exchange: Exchange | None = None
         self._acks: dict[int, Request] = {}  # of our re-INVITEs by sequence number; only the last one is kept
@@ -180,6 +181,7 @@ class Changes:
                 extra.append(("Content-Type", "application/sdp"))
             return dialog.next_request(change.method, extra=extra, body=body)
 
+        self._heard = call.heard
         self._exchange = Exchange(
             flow=call.flow,
             build=build,
@@ -210,8 +212,8 @@ class Changes:
             return
         detail = f"the peer refused: {status} {response.reason}".strip()
         self._finish(False, cause_of(status), status, detail)
-        if status in (408, 481) and self._call.state is S.ESTABLISHED:
-            self._call.dialog_lost(detail)
+        if status == 481 or (status == 408 and self._is_silent):
+            self._dialog_lost(detail)
 
     def _wait_after(self, response: Response) -> float | None:
         """Seconds after which the same is worth another attempt; None when it is not."""
@@ -263,8 +265,17 @@ class Changes:
             self._finish(False, Cause.CONNECTION_ERROR, None, "the connection to the server was lost")
             return
         self._finish(False, Cause.REQUEST_TIMEOUT, None, "the peer did not answer")
+        if self._is_silent:
+            self._dialog_lost("the peer does not answer any more")
+
+    @property
+    def _is_silent(self) -> bool:
+        """Whether nothing was heard of the peer since our request: else that was lost, with its connection perhaps."""
+        return self._call.heard == self._heard
+
+    def _dialog_lost(self, detail: str) -> None:
         if self._call.state is S.ESTABLISHED:
-            self._call.dialog_lost("the peer does not answer any more")
+            self._call.dialog_lost(detail)
 
     def try_again(self) -> None:
         """The back-off is over. A change of the peer that is under way goes first."""
@@ -314,6 +325,8 @@ class Changes:
             self._unsure = Request("ACK", ack.target, ack.headers.without("Via"), ack.body)
 
     def call_ended(self, cause: Cause, detail: str) -> None:
+        if self._exchange is not None and self._exchange.transaction is None:
+            self.forget()  # it has not even been sent
         self._finish(False, cause, None, detail)
 
     def forget(self) -> None:

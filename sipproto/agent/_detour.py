@@ -51,6 +51,10 @@ class Detour:
             self._start_timer(wait)
         return True
 
+    @property
+    def is_opening(self) -> bool:
+        return self._opening is not None
+
     def awaits(self, flow: FlowId) -> bool:
         return self._opening is not None and flow == self._opening
 

@@ -296,14 +296,12 @@ class Hub:
             exchange.method, exchange.target, exchange.body, secure=flow.secure
         )
         request = exchange.build(credentials)
-        if (
-            exchange.flow == self.server_flow
-            and not flow.reliable
-            and len(request.to_bytes()) > LARGEST_DATAGRAM - _VIA_LENGTH
-        ):
+        large = not flow.reliable and len(request.to_bytes()) > LARGEST_DATAGRAM - _VIA_LENGTH
+        # Behind a request that waits for its flow all others wait, too: sequence numbers have to arrive in order.
+        if exchange.flow == self.server_flow and (large or self.detour.is_opening):
 
             def go(by: FlowId) -> None:
-                exchange.flow = by
+                exchange.flow = by if large else exchange.flow
                 if not exchange.is_dropped and not self._send(exchange, request):
                     exchange.on_failure(False)
 

@@ -39,9 +39,11 @@ class Offers:
 
     def reinvited(self, received: RequestReceived, dialog: Dialog) -> None:
         call = self._call
-        if self.is_active or call.state not in (S.ESTABLISHED, S.RECOVERING):
+        if self._pending is not None or call.state not in (S.ESTABLISHED, S.RECOVERING):
             self._ask_to_wait(received)
             return
+        if self._answered is not None and call.session.is_late:
+            call.session.rollback()  # the ACK with the answer to our offer was lost with the connection it was sent on
         if call.session.negotiator is None:
             self._refuse_without_media(received, dialog)
             return

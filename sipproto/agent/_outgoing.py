@@ -161,22 +161,23 @@ class Outgoing:
     # -- final answers -----------------------------------------------------------------------------------------------
 
     def _final(self, response: Response) -> None:
-        self._response = response
         self._call.stop_timer("ring")
         status = response.status
-        if 300 <= status < 400 and self._may_redirect(response):
+        if status < 300:
+            self._success(response)
+            return
+        self._response = response
+        if status < 400 and self._may_redirect(response):
             self._call.step(I.REDIRECTION)
         elif status == 422 and self._may_raise(response):
             self._call.step(I.AGAIN)
             self.send()
-        elif status >= 300:
+        else:
             assert self._exchange is not None
             cause, detail = cause_of(status), f"{status} {response.reason}".strip()
             if status in (401, 407):
                 cause, detail = outcome_of_auth(self._exchange)
             self._call.step(I.FAILURE, End(cause, Originator.REMOTE, detail, status=status))
-        else:
-            self._success(response)
 
     def _may_redirect(self, response: Response) -> bool:
         wanted = self._invite.choose_redirect and not self._call.is_over and self._redirects < _MAX_REDIRECTS
@@ -189,10 +190,14 @@ class Outgoing:
     def _success(self, response: Response) -> None:
         tag = _to_tag(response)
         dialog = self._call.dialog
-        if dialog is not None and tag != (dialog.remote.tag or "") and tag not in self._acks:
+        if tag in self._acks:
+            self._hub.send_again(self._acks[tag], self._call.flow)  # 13.2.2.4: for each repetition of a 2xx
+        elif dialog is not None and tag != (dialog.remote.tag or ""):
             self._end_fork(response)
-        elif tag in self._acks or not (self._is_late and response.body and self._call.step(I.OFFERED)):
-            self._call.step(I.SUCCESS)
+        else:
+            self._response = response
+            if not (self._is_late and response.body and self._call.step(I.OFFERED)):
+                self._call.step(I.SUCCESS)
 
     def _no_final(self, timeout: bool) -> None:
         self._call.stop_timer("ring")
@@ -332,19 +337,15 @@ class Outgoing:
         # Else it has answered before: what the 2xx says once more is ignored (13.2.1).
 
     def acknowledge(self, body: bytes = b"") -> None:
-        """ACK for a 2xx, and the same again for each repetition of it (13.2.2.4)."""
+        """ACK for the first 2xx (13.2.2.4)."""
         response, call = self._response, self._call
         assert response is not None and self._exchange is not None and self._exchange.request is not None
-        tag = _to_tag(response)
-        if tag in self._acks:
-            self._hub.send_again(self._acks[tag], call.flow)
-            return
         dialog = self._dialog_from(response)
         if call.dialog is None:
             call.dialog = dialog
         sent = self._hub.send_alone(ack_for(dialog, self._exchange.request, body), call.flow)
         if sent is not None:
-            self._acks[tag] = sent
+            self._acks[_to_tag(response)] = sent
 
     def _end_fork(self, response: Response) -> None:
         """A second party has answered too: confirm, then end what the application does not have (13.2.2.4)."""
@@ -376,10 +377,10 @@ class Outgoing:
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def _drop_early(self, keep: DialogKey | None = None) -> None:
+        """Requests come in them no more. Their numbers still count: a fork may answer, and has to be sent a BYE then."""
         for dialog in self._early.values():
             if dialog.key != keep and self._hub.dialogs.get(dialog.key) is self._call:
                 del self._hub.dialogs[dialog.key]
-        self._early.clear()
 
     def forget(self) -> None:
         self._drop_early()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
+from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 
-from sipproto.agent import Input, Output, UserAgent
+from sipproto.agent import Input, Output
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
@@ -117,12 +118,30 @@ class MediaPeer:
         return out
 
 
+class Agent(Protocol):
+    """What a node runs: a UserAgent, or whatever else has its shape."""
+
+    def handle(self, what: Input, now: float) -> tuple[Output, ...]: ...
+
+    def next_timeout(self) -> float | None: ...
+
+    def timers(self) -> list[tuple[object, str, float]]: ...
+
+    def descriptions(self, call: m.CallId) -> tuple[bytes, bytes]: ...
+
+    @property
+    def calls(self) -> tuple[m.CallId, ...]: ...
+
+    @property
+    def retained(self) -> dict[str, int]: ...
+
+
 @define(kw_only=True, eq=False)
 class Node:
     """One agent with what the network knows of it, and the books that it keeps."""
 
     name: str
-    agent: UserAgent
+    agent: Agent
     media: MediaPeer
     on_output: Callable[[Output], None] = field(default=lambda _: None)
     flows: dict[int, Connection] = field(factory=dict)
@@ -131,6 +150,13 @@ class Node:
     outcomes: dict[int, tuple[float, o.Outcome]] = field(factory=dict)
     started: set[str] = field(factory=set)
     ended: list[o.CallEnded] = field(factory=list)
+    dead: bool = False  # the machine has stopped, and nobody has told the others
+    asleep_until: float = 0.0  # its timers are late until then
+
+    @property
+    def wakes_at(self) -> float | None:
+        due = None if self.dead else self.agent.next_timeout()
+        return None if due is None else max(due, self.asleep_until)
 
 
 class Network:
@@ -143,12 +169,19 @@ class Network:
         self.base = base
         self.nodes: dict[str, Node] = {}
         self.links: dict[str, Link] = {}  # by the name of the node that connects
+        self.servers: dict[str, str | None] = {}  # by URL, the node that it leads to; None: it refuses
+        # What becomes of octets on their way: a list of extra delays and octets. And how late timers fire, in seconds.
+        self.carry: Callable[[Node, Connection, bytes], list[tuple[float, bytes]]] = lambda node, at, data: [
+            (0.0, data)
+        ]
+        self.lateness: Callable[[Node], float] = lambda node: 0.0
         self.log: list[tuple[float, str, Output]] = []
+        self.keeps_log = True
         self._heap: list[tuple[float, int, Callable[[], object]]] = []
         self._sequence = 0
         self._commands = 0
 
-    def add(self, name: str, agent: UserAgent, media: MediaPeer | None = None) -> Node:
+    def add(self, name: str, agent: Agent, media: MediaPeer | None = None) -> Node:
         node = Node(name=name, agent=agent, media=media or MediaPeer())
         self.nodes[name] = node
         return node
@@ -160,7 +193,7 @@ class Network:
         heapq.heappush(self._heap, (self.now + delay, self._sequence, action))
 
     def next_event(self) -> float | None:
-        times = [t for node in self.nodes.values() if (t := node.agent.next_timeout()) is not None]
+        times = [t for node in self.nodes.values() if (t := node.wakes_at) is not None]
         if self._heap:
             times.append(self._heap[0][0])
         return min(times, default=None)
@@ -172,8 +205,12 @@ class Network:
             return False
         self.now = max(self.now, when)
         for node in self.nodes.values():
-            due = node.agent.next_timeout()
+            due = node.wakes_at
             if due is not None and due <= self.now:
+                late = self.lateness(node)
+                if late:
+                    node.asleep_until = self.now + late
+                    return True
                 self.give(node, i.TimeoutElapsed())
                 left = node.agent.next_timeout()
                 assert left is None or left > self.now, f"seed {self.seed}: a timer is left behind"
@@ -191,8 +228,11 @@ class Network:
     # -- inputs and outputs ------------------------------------------------------------------------------------------
 
     def give(self, node: Node, what: Input) -> None:
+        if node.dead:
+            return
         for output in node.agent.handle(what, self.now):
-            self.log.append((self.now - self.base, node.name, output))
+            if self.keeps_log:
+                self.log.append((self.now - self.base, node.name, output))
             self._carry_out(node, output)
             node.on_output(output)
 
@@ -213,10 +253,12 @@ class Network:
 
     def _carry_out(self, node: Node, output: Output) -> None:
         match output:
-            case o.OpenFlow(flow=flow, transport=transport):
-                self._open(node, flow, transport)
+            case o.OpenFlow(flow=flow, server=server, transport=transport):
+                self._open(node, flow, server, transport)
             case o.SendData(flow=flow, data=data):
-                self._send(node, node.flows[flow], data)
+                connection = node.flows[flow]
+                for extra, octets in self.carry(node, connection, data):
+                    self._send(node, connection, octets, extra)
             case o.CloseFlow(flow=flow):
                 connection = node.flows.pop(flow, None)
                 if connection is not None:
@@ -239,31 +281,40 @@ class Network:
 
     # -- flows -------------------------------------------------------------------------------------------------------
 
-    def _open(self, node: Node, flow: int, transport: str | None) -> None:
-        other = next(n for n in self.nodes.values() if n is not node)
-        other.accepted -= 1
+    def _open(self, node: Node, flow: int, server: str, transport: str | None) -> None:
         link = self.links[node.name]
         if transport is not None:
             link = evolve(link, transport=transport)
+        other = self._server(node, server)
+        if other is None or other.dead:
+            self.after(2 * link.latency, lambda: self.give(node, i.OpenFlowFailed(flow=flow, error="refused")))
+            return
+        other.accepted -= 1
         connection = Connection(link=link, ends=((node.name, flow), (other.name, other.accepted)))
 
         def opened(at: Node, ident: int) -> None:
             if connection.open:
                 at.flows[ident] = connection
-                address = ("10.0.0.1" if at.name < other.name or at.name < node.name else "10.0.0.2", 5060)
+                address = (f"10.0.0.{1 + list(self.nodes).index(at.name)}", 5060)
                 self.give(at, i.FlowOpened(flow=ident, transport=link.transport, local=address))
 
         accepted = other.accepted
         self.after(link.latency, lambda: opened(other, accepted))
         self.after(2 * link.latency, lambda: opened(node, flow))
 
-    def _send(self, node: Node, connection: Connection, data: bytes) -> None:
+    def _server(self, node: Node, url: str) -> Node | None:
+        if url in self.servers:
+            name = self.servers[url]
+            return None if name is None else self.nodes[name]
+        return next(n for n in self.nodes.values() if n is not node)
+
+    def _send(self, node: Node, connection: Connection, data: bytes, extra: float = 0.0) -> None:
         link, rng = connection.link, self.rng
         if not connection.open or (not link.ordered and rng.random() < link.loss):
             return
         copies = 2 if not link.ordered and rng.random() < link.duplicate else 1
         for _ in range(copies):
-            delay = link.latency + link.jitter * rng.random()
+            delay = link.latency + link.jitter * rng.random() + extra
             if not link.ordered and rng.random() < link.reorder:
                 delay += 5 * link.latency
             arrival = self.now + delay
@@ -290,5 +341,10 @@ class Network:
     def reset(self, name: str) -> None:
         """Breaks every connection that this node opened; both ends hear of it."""
         for connection in list(self.nodes[name].flows.values()):
-            if connection.open and connection.ends[0][0] == name:
-                self._close(connection, tell=list(connection.ends), error="connection reset")
+            if connection.ends[0][0] == name:
+                self.cut(connection)
+
+    def cut(self, connection: Connection) -> None:
+        """Breaks one connection."""
+        if connection.open:
+            self._close(connection, tell=list(connection.ends), error="connection reset")
