@@ -171,7 +171,8 @@ class Call:
 
     def dialog_headers(self) -> list[tuple[str, object]]:
         """What INVITE, UPDATE and the answers to them say of us."""
-        return [("Contact", self.hub.contact(self.flow)), ("Allow", ALLOW), ("Supported", SUPPORTED)]
+        hub = self.hub
+        return [("Contact", hub.contact(self.flow)), ("Allow", ALLOW), ("Supported", SUPPORTED), *hub.allow_events()]
 
     # -- messages in the dialog --------------------------------------------------------------------------------------
 
@@ -228,6 +229,10 @@ class Call:
                 self.incall.info_received(received)
             case "OPTIONS":
                 hub.respond(received, 200, extra=[("Allow", ALLOW), ("Accept", "application/sdp")])
+            case "NOTIFY":
+                hub.respond(received, 481)  # RFC 6665 4.1.3: there is no subscription in this dialog
+            case "SUBSCRIBE":
+                hub.respond(received, 403)  # RFC 6665 4.5.2: subscriptions have dialogs of their own
             case _:
                 hub.respond(received, 405, extra=[("Allow", ALLOW)])
 

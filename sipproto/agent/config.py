@@ -9,7 +9,7 @@ from attrs import Attribute, field, frozen
 from sipproto._entropy import SystemTokens
 from sipproto.auth import AuthPolicy, Credential
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
-from sipproto.message import Headers, MessageLimits, SipUri, parse_sip_uri
+from sipproto.message import Headers, MessageLimits, SipUri, is_token, parse_sip_uri
 from sipproto.negotiation import MediaCapabilities
 from sipproto.timers import TimerValues
 from sipproto.tokens import TokenSource
@@ -24,6 +24,10 @@ class AgentLimits:
     early_dialogs: int = 16  # per call; further forks are ignored, also those that answer after the first
     server_transactions: int = 10_000  # requests are ignored until one ends
     exchanges: int = 10_000  # LocalProtocolError to the application
+    subscriptions: int = 1000  # of ours, each with one dialog; LocalProtocolError to the application
+    watchers: int = 1000  # peers that have subscribed; 503 to a SUBSCRIBE
+    notifications: int = 64  # waiting in one subscription of a peer; LocalProtocolError to the application
+    publications: int = 100  # LocalProtocolError to the application
 
 
 @frozen(kw_only=True)
@@ -36,7 +40,8 @@ class Waits:
     media: float = 20.0  # for a reply of the media engine
     request: float = 32.0  # for the answer to a request outside calls; timer F ends it at 64*T1 at the latest
     info: float = 10.0  # for the answer to INFO: some servers never give one
-    shutdown: float = 3.0  # for BYE and un-REGISTER when the agent ends
+    subscription: float = 10.0  # for the application to answer a SUBSCRIBE (then 480)
+    shutdown: float = 3.0  # for BYE, un-SUBSCRIBE and un-REGISTER when the agent ends
 
 
 @frozen(kw_only=True)
@@ -79,6 +84,18 @@ def _no_control(_: object, attribute: Attribute[Any], value: str | None) -> None
     Headers([(attribute.name.replace("_", "-"), value or "")])  # raises LocalProtocolError: it will stand in headers
 
 
+def _tokens(_: object, __: object, value: tuple[str, ...]) -> None:
+    for name in value:
+        if not is_token(name):
+            raise LocalProtocolError(f"{name!r} is no name of an event package")
+
+
+def _under_an_hour(_: object, __: object, value: int) -> None:
+    # RFC 6665 4.2.1.1: a lifetime of an hour or more must not be refused as too short.
+    if not 1 <= value <= 3600:
+        raise LocalProtocolError("the least lifetime of a subscription is 1 to 3600 s")
+
+
 @frozen(kw_only=True)
 class AgentConfig:
     """Configuration of one agent.
@@ -87,6 +104,9 @@ class AgentConfig:
     register_expires: wanted lifetime of a registration in seconds (60 to 86400 are sensible).
     capabilities: what the media engine can do; None for an agent whose application brings session descriptions itself.
     any_user: accept calls to every user part, as a server does, and not only to our own.
+    accept_notifications: take NOTIFYs that nobody has subscribed to, such as those of a voice mail; else 481.
+    events: the packages that peers may subscribe to, e.g. `presence`; others are answered 489. min_subscription and
+    max_subscription: their lifetimes in seconds; less is answered 423, more is cut.
     keep_alive: seconds between two pings (CRLF, RFC 5626 3.5.1) on TCP, TLS and UDP; 0: none. A WebSocket has its own.
     tokens: the source of randomness; give SeededTokens to make an agent repeat itself.
     """
@@ -102,6 +122,10 @@ class AgentConfig:
     capabilities: MediaCapabilities | None = None
     any_user: bool = False
     accept_messages: bool = True
+    accept_notifications: bool = True
+    events: tuple[str, ...] = field(default=(), validator=_tokens)
+    min_subscription: int = field(default=60, validator=_under_an_hour)
+    max_subscription: int = 3600
     recovery: Recovery = Recovery()
     session_timers: SessionTimers = SessionTimers()
     keep_alive: float = 25.0

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from sipproto.agent.event_inputs import *  # noqa: F403  what belongs here, too
+from sipproto.agent.event_inputs import EventCommand
 from sipproto.agent.media import CallId, MediaInput
 from sipproto.auth import Credential
 from sipproto.sdp import Direction
@@ -298,6 +300,7 @@ Command = (
     | SendMessage
     | SendOptions
     | GetStats
+    | EventCommand
     | Shutdown
 )
 Notice = FlowOpened | OpenFlowFailed | DataReceived | FlowClosed | TimeoutElapsed

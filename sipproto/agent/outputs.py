@@ -6,6 +6,8 @@ import enum
 
 from attrs import field, frozen
 
+from sipproto.agent.event_outputs import *  # noqa: F403  what belongs here, too
+from sipproto.agent.event_outputs import EventEvent
 from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaOperation, MediaState
 from sipproto.auth import BearerChallenge
@@ -110,7 +112,10 @@ class CloseFlow:
 
 @frozen(kw_only=True)
 class CommandSucceeded:
-    """`result`: an int (status) for requests, a MediaReport for GetStats, a Registration for Register, else None."""
+    """`result`: an int (status) for requests, a MediaReport for GetStats, a Registration for Register, else None.
+
+    For Subscribe and Publish it is the lifetime that was granted, in seconds.
+    """
 
     command: CommandId
     result: object = None
@@ -367,6 +372,7 @@ Event = (
     | InfoReceived
     | DtmfReceived
     | MessageReceived
+    | EventEvent
     | ProtocolViolated
 )
 Output = Effect | Outcome | Event
