@@ -1,6 +1,7 @@
 """The awaitable client, written once over a small runtime port."""
 
 from sipproto_client._endpoint import Call, Endpoint, IncomingCalls, Media, Subscription, run_endpoint
+from sipproto_client._events import EventSubscription, Publication, Watcher, Watchers
 from sipproto_client._flow import (
     FlowSettings,
     ServerUrl,
@@ -19,13 +20,17 @@ __all__ = [
     "Endpoint",
     "EndpointClosed",
     "EngineTimer",
+    "EventSubscription",
     "EventsLost",
     "FlowSettings",
     "IncomingCalls",
     "Media",
+    "Publication",
     "ServerUrl",
     "Subscription",
     "TlsSettings",
+    "Watcher",
+    "Watchers",
     "WebSocketFlow",
     "describe_error",
     "parse_server_url",
