@@ -13,7 +13,7 @@ from sipproto.agent import outputs as o
 from sipproto.errors import SipProtoError
 
 if TYPE_CHECKING:
-    from sipproto_client._endpoint import Endpoint
+    from sipproto_client._endpoint import Endpoint, Subscription
 
 Lines = tuple[tuple[str, str], ...]
 
@@ -33,7 +33,7 @@ class EventSubscription:
         self.ident = command.subscription
         self.state: SubscriptionState | None = None
         self.ended: o.SubscriptionChanged | None = None
-        self._events = endpoint.events(self._note)
+        self._events: Subscription  # from entering on
 
     def _note(self, event: o.Event) -> bool:
         """Sees each event as it happens: `state` is up to date also when nobody iterates."""
@@ -47,6 +47,7 @@ class EventSubscription:
 
     async def __aenter__(self) -> Self:
         entered = False
+        self._events = self._endpoint.events(self._note)
         try:
             await self._endpoint.run(lambda n: evolve(self._command, command=n))
             entered = True
@@ -165,7 +166,7 @@ class Publication:
         self.ident = command.publication
         self.state: PublicationState | None = None
         self.ended: o.PublicationChanged | None = None
-        self._events = endpoint.events(self._note)
+        self._events: Subscription
 
     def _note(self, event: o.Event) -> bool:
         if isinstance(event, o.PublicationChanged) and event.publication == self.ident:
@@ -176,6 +177,7 @@ class Publication:
 
     async def __aenter__(self) -> Self:
         entered = False
+        self._events = self._endpoint.events(self._note)
         try:
             await self._endpoint.run(lambda n: evolve(self._command, command=n))
             entered = True
