@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sipproto.agent import CONNECTION_TABLE
+from sipproto.agent import CONNECTION_TABLE, NOTIFIER_TABLE, SUBSCRIBER_TABLE
 from sipproto.agent import TABLE as CALL
 from sipproto.negotiation import TRANSITIONS as SIGNALING
 from sipproto.transaction import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER
@@ -51,6 +51,10 @@ def render() -> str:
     )
     connection = [(state.value, after.value, what.value) for (state, what), (after, _) in CONNECTION_TABLE.items()]
     parts.append(_diagram("Connection to the server (RFC 5626)", connection))
+    ours = [(state.value, after.value, what.value) for (state, what), (after, _) in SUBSCRIBER_TABLE.items()]
+    parts.append(_diagram("Subscription of ours (RFC 6665 4.1)", ours))
+    peers = [(state.value, after.value, what.value) for (state, what), (after, _) in NOTIFIER_TABLE.items()]
+    parts.append(_diagram("Subscription of a peer (RFC 6665 4.2)", peers))
     signaling = [(state.value, after.value, step.value) for (state, step), after in SIGNALING.items()]
     parts.append(_diagram("Offer and answer (RFC 3264, RFC 8829)", signaling))
     return "\n".join(parts)

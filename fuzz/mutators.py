@@ -41,6 +41,14 @@ TOKENS = [
     ),
     *(b"0", b"-1", b"4294967295", b"4294967296", b"99999999999999999999", b"65536", b"SIP/2.0", b"SIP/7.0"),
     *(b"Content-Length: ", b"Via: SIP/2.0/WS a;branch=z9hG4bKx", b"CSeq: 1 INVITE", b"Contact: *", b"Require: 100rel"),
+    *(
+        b"Event: presence",
+        b"Subscription-State: terminated;reason=timeout",
+        b"Expires: 0",
+        b"SIP-ETag: x",
+        b"Retry-After: 1",
+    ),
+    *(b"SUBSCRIBE ", b"NOTIFY ", b"PUBLISH ", b"412 ", b"423 ", b"481 ", b"489 "),
     *(b"INVITE ", b"ACK ", b"BYE ", b"CANCEL ", b"100 ", b"180 ", b"200 ", b"401 ", b"487 ", b"491 ", b"699 "),
     *(
         b"a=mid:0",

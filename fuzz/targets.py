@@ -28,6 +28,7 @@ from sipproto.message import (
     Request,
     Response,
     StreamParser,
+    fields,
     parse_auth,
     parse_message,
     parse_uri,
@@ -244,6 +245,7 @@ def engine(data: bytes) -> None:
             any_user=True,
             capabilities=CAPABILITIES,
             recovery=Recovery(reconnect=False),
+            events=("presence", "reg"),
             tokens=SeededTokens(1),
         )
     )
@@ -251,11 +253,21 @@ def engine(data: bytes) -> None:
     agent.handle(i.Connect(command=1, server="ws://x"), now)
     agent.handle(i.FlowOpened(flow=1, transport="UDP" if data[:1] > b"\x7f" else "WS"), now)
     agent.handle(i.Invite(command=2, call="c", target="sip:a@b", media=(("audio", Direction.SENDRECV),)), now)
+    # What the agent has chosen, no mutation would find: the peer has names for it.
+    subscribe = i.Subscribe(command=3, subscription="s", target="sip:a@b", event="presence", expires=120)
+    publish = i.Publish(
+        command=4, publication="p", target="sip:bob@b", event="presence", content_type="text/plain", body=b"x"
+    )
+    names: dict[str, str] = {}
+    _obey(agent, agent.handle(subscribe, now), now, 5, names)
+    _obey(agent, agent.handle(publish, now), now, 6, names)
     for number, piece in enumerate(data.split(b"\0\0")[:32]):
+        for name, value in names.items():
+            piece = piece.replace(name.encode(), value.encode("utf-8", "surrogateescape"))
         outputs = agent.handle(i.DataReceived(flow=1, data=piece), now)
-        _obey(agent, outputs, now, 100 + 10 * number)
+        _obey(agent, outputs, now, 100 + 10 * number, names)
         now += (len(piece) % 7) * 0.4
-        _obey(agent, agent.handle(i.TimeoutElapsed(), now), now, 10_000 + number)
+        _obey(agent, agent.handle(i.TimeoutElapsed(), now), now, 10_000 + number, names)
     for _ in range(40):  # everything ends by itself
         now += 20.0
         agent.handle(i.TimeoutElapsed(), now)
@@ -265,18 +277,43 @@ def engine(data: bytes) -> None:
     assert not any(agent.retained.values()), agent.retained
 
 
-def _obey(agent: UserAgent, outputs: tuple[o.Output, ...], now: float, command: int) -> None:
+def _names(output: o.SendData) -> dict[str, str]:
+    """What a peer has to repeat, by the names that it has for it: of our newest SUBSCRIBE, NOTIFY, PUBLISH and 2xx."""
+    try:
+        sent = parse_message(output.data)
+        cseq, via = sent.headers.require(fields.CSEQ), sent.headers.require(fields.VIA)
+        tags = [sent.headers.require(which).tag or "" for which in (fields.FROM, fields.TO)]
+    except MessageSyntaxError:
+        return {}  # a keep-alive, or the answer to a malformed request with its headers in it
+    if isinstance(sent, Response):
+        return {"%TO-TAG%": tags[1]} if cseq.method == "SUBSCRIBE" and sent.status == 200 else {}
+    out = {f"%BRANCH-{cseq.method}%": via.branch or ""}
+    if cseq.method == "SUBSCRIBE":
+        out |= {"%TAG%": tags[0], "%CALL-ID%": sent.headers.require(fields.CALL_ID)}
+    return out
+
+
+def _obey(agent: UserAgent, outputs: tuple[o.Output, ...], now: float, command: int, names: dict[str, str]) -> None:
     local = LocalTransport(ice_ufrag="u", ice_pwd="p" * 22, candidates=(), fingerprint=("sha-256", "AA:BB"))
     for output in outputs:
         match output:
             case OpenMedia(request=request, slots=slots):
                 opened = MediaOpened(request=request, transports=tuple((slot, local) for slot in slots))
-                _obey(agent, agent.handle(opened, now), now, command + 1)
+                _obey(agent, agent.handle(opened, now), now, command + 1, names)
             case ApplyMedia(request=request):
                 agent.handle(MediaApplied(request=request), now)
             case o.IncomingCall(call=call):
                 media = (("audio", Direction.SENDRECV),)
-                _obey(agent, agent.handle(i.Answer(command=command, call=call, media=media), now), now, command + 1)
+                answer = i.Answer(command=command, call=call, media=media)
+                _obey(agent, agent.handle(answer, now), now, command + 1, names)
+            case o.SubscribeReceived(subscription=name):
+                accept = i.AcceptSubscription(command=command, subscription=name, content_type="text/plain", body=b"x")
+                _obey(agent, agent.handle(accept, now), now, command + 1, names)
+            case o.SubscriptionRefreshed(subscription=name):
+                notify = i.Notify(command=command, subscription=name)
+                _obey(agent, agent.handle(notify, now), now, command + 1, names)
+            case o.SendData():
+                names |= _names(output)
             case _:
                 pass
 

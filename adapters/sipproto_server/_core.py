@@ -292,7 +292,7 @@ class ServerCore:
         headers = request.headers.replace("Route", *own).replace("Max-Forwards", 70 if hops is None else hops - 1)
         # The answer to our challenge is not for the callee, who could guess passwords with it.
         headers = headers.without("Proxy-Authorization")
-        if request.method in ("INVITE", "SUBSCRIBE", "REFER"):
+        if request.method in ("INVITE", "SUBSCRIBE", "NOTIFY", "REFER"):  # RFC 6665 4.3: of NOTIFY, too
             ends = f"{flow}-{other}"
             route = f"<sip:{ends}-{self._sign(ends)}@{self._via_host};transport=ws;lr>"
             headers = headers.with_first("Record-Route", route)

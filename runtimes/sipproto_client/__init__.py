@@ -8,6 +8,7 @@ from sipproto_client._flow import Flow
 from sipproto_client._listen import Listener
 from sipproto_client._settings import FlowSettings, TlsSettings, default_transports
 from sipproto_client._sip import Resolver, SipTransport
+from sipproto_client._subscriptions import EventSubscription, Publication, Watcher, Watchers
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._trace import Trace, TraceFile
@@ -23,6 +24,7 @@ __all__ = [
     "Endpoint",
     "EndpointClosed",
     "EngineTimer",
+    "EventSubscription",
     "EventsLost",
     "Flow",
     "FlowSettings",
@@ -31,6 +33,7 @@ __all__ = [
     "Listener",
     "Media",
     "Opening",
+    "Publication",
     "Resolver",
     "ServerUrl",
     "SipTransport",
@@ -39,6 +42,8 @@ __all__ = [
     "Trace",
     "TraceFile",
     "Transport",
+    "Watcher",
+    "Watchers",
     "WebSocketFlow",
     "WebSocketTransport",
     "default_transports",

@@ -21,6 +21,7 @@ from sipproto_client._events import IncomingCalls, Subscription
 from sipproto_client._flow import Flow
 from sipproto_client._listen import Listener, parse_listen_address
 from sipproto_client._settings import FlowSettings
+from sipproto_client._subscriptions import EventSubscription, Publication, Watchers
 from sipproto_client._tasks import Background, plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._trace import Trace, recording
@@ -69,6 +70,7 @@ class Endpoint:
         self._calls: dict[CallId, Call] = {}
         self._next_command = 0
         self._next_call = 0
+        self._next_name = 0
         self.timer = EngineTimer(runtime, self.agent.next_timeout, lambda: self.step(i.TimeoutElapsed()))
         self._flow_gone = runtime.event()
         self._closed = False
@@ -146,7 +148,7 @@ class Endpoint:
         self._flows[self._accepted] = Flow(self.runtime, self._accepted, self.step)
         await self._run_flow(self._accepted, ready)
 
-    # -- events ------------------------------------------------------------------------------------------------------
+    # -- what is heard -----------------------------------------------------------------------------------------------
 
     def events(self, wanted: Callable[[o.Event], bool] = lambda _: True) -> Subscription:
         """The events from now on that `wanted` chooses. Use it as a context manager, iterate with `async for`."""
@@ -202,6 +204,14 @@ class Endpoint:
         if outcome is None:
             raise EndpointClosed("the endpoint was closed")
         return outcome.result
+
+    def tell(self, make: Callable[[i.CommandId], i.Command]) -> None:
+        """Gives a command whose outcome nobody waits for. Fine when it is not possible any more."""
+        self._next_command += 1
+        try:
+            self.step(make(self._next_command))
+        except LocalProtocolError:
+            pass  # it is over already
 
     async def connect(self, *servers: str | i.Server) -> None:
         """Connects to a server, e.g. `wss://sip.example.com/ws` or `sip:example.com;transport=tcp`, or to the first of several.
@@ -338,6 +348,58 @@ class Endpoint:
         """Asks whether somebody is there; returns the status of the answer, whatever it is."""
         result = await self.run(lambda n: i.SendOptions(command=n, target=target, timeout=timeout))
         return int(str(result))
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _new_name(self) -> str:
+        self._next_name += 1
+        return f"own-{self._next_name}"
+
+    def subscribe(
+        self,
+        target: str,
+        event: str,
+        *,
+        expires: int = 3600,
+        accept: tuple[str, ...] = (),
+        content_type: str = "",
+        body: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> EventSubscription:
+        """What `target` tells of `event`: `async with endpoint.subscribe(...) as notifications`. 0 seconds ask once."""
+        return EventSubscription(
+            self,
+            i.Subscribe(
+                command=0,
+                subscription=self._new_name(),
+                target=target,
+                event=event,
+                expires=expires,
+                accept=accept,
+                content_type=content_type,
+                body=body,
+                headers=headers,
+            ),
+        )
+
+    def watchers(self) -> Watchers:
+        """The peers that subscribe to us from now on, to one of `config.events`."""
+        return Watchers(self)
+
+    def publish(self, target: str, event: str, content_type: str, body: bytes, *, expires: int = 3600) -> Publication:
+        """Publishes our state: `async with endpoint.publish(...) as publication`."""
+        return Publication(
+            self,
+            i.Publish(
+                command=0,
+                publication=self._new_name(),
+                target=target,
+                event=event,
+                content_type=content_type,
+                body=body,
+                expires=expires,
+            ),
+        )
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,11 @@ from sipproto.agent._calls import Calls
 from sipproto.agent._connection import Connection, make_flow
 from sipproto.agent._hub import Hub
 from sipproto.agent._incoming import refusal
+from sipproto.agent._notifications import Notifications
 from sipproto.agent._part import Part
+from sipproto.agent._publications import Publications
 from sipproto.agent._registration import Registrar
+from sipproto.agent._subscriptions import Subscriptions
 from sipproto.agent._wire import Wire
 from sipproto.agent.config import AgentConfig
 from sipproto.agent.outputs import Cause, CloseFlow, Output
@@ -39,7 +42,14 @@ class UserAgent:
         self._connection = Connection(hub, self._connected, self._lose_flow, self._no_connection)
         self._registrar = Registrar(hub, self._settled, self._connection.flow_timer)
         self._calls = Calls(hub)
-        self._parts: tuple[Part, ...] = (self._registrar, self._calls, Alone(hub))
+        self._parts: tuple[Part, ...] = (
+            self._registrar,
+            self._calls,
+            Alone(hub),
+            Subscriptions(hub),
+            Notifications(hub),
+            Publications(hub),
+        )
         self._shutdown: i.CommandId | None = None
         self._is_shut = False
         self._inputs: dict[type, Callable[[Any], object]] = {
@@ -207,6 +217,8 @@ class UserAgent:
             return
         key = dialog_key(request)
         user = hub.dialogs.get(key)
+        if user is None and request.method == "NOTIFY":
+            user = hub.awaited.get(key[:2])
         outside = None if key[1] else self._requests.get(request.method)
         if user is not None:
             user.on_request(received)
@@ -268,4 +280,6 @@ class UserAgent:
 
 
 # Calls that are still there may be ended, held, sent digits; nothing new begins.
-_NOT_WHEN_SHUT = frozenset({i.Connect, i.Register, i.Invite, i.SendMessage, i.SendOptions, i.Shutdown})
+_NOT_WHEN_SHUT = frozenset(
+    {i.Connect, i.Register, i.Invite, i.SendMessage, i.SendOptions, i.Subscribe, i.Publish, i.Shutdown}
+)

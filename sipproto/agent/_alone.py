@@ -109,11 +109,11 @@ class Alone(Part):
         send_alone(self._hub, "MESSAGE", command.command, command.target, content, command.body, None, any_final=False)
 
     def _send_options(self, command: SendOptions) -> None:
-        content = capabilities()
+        content = capabilities(self._hub)
         send_alone(self._hub, "OPTIONS", command.command, command.target, content, b"", command.timeout, any_final=True)
 
     def _options(self, received: RequestReceived) -> None:
-        self._hub.respond(received, 200, extra=capabilities())
+        self._hub.respond(received, 200, extra=capabilities(self._hub))
 
     def _message(self, received: RequestReceived) -> None:
         request, hub = received.request, self._hub
@@ -132,6 +132,7 @@ class Alone(Part):
         )
 
 
-def capabilities() -> list[tuple[str, object]]:
+def capabilities(hub: Hub) -> list[tuple[str, object]]:
     """What OPTIONS says of us, in either direction (11.2)."""
-    return [("Accept", ", ".join(ACCEPTED_BODIES)), ("Allow", ALLOW), ("Supported", SUPPORTED)]
+    accept = ", ".join(ACCEPTED_BODIES)
+    return [("Accept", accept), ("Allow", ALLOW), ("Supported", SUPPORTED), *hub.allow_events()]

@@ -203,6 +203,7 @@ class Call:
             ("Contact", self.hub.contact(self.flow)),
             ("Allow", ALLOW),
             ("Supported", SUPPORTED),
+            *self.hub.allow_events(),
         ]
         if packages := self.hub.config.info_packages:
             out.append(("Recv-Info", ", ".join(packages)))  # RFC 6086 4.1
@@ -268,6 +269,10 @@ class Call:
                 self.incall.info_received(received)
             case "OPTIONS":
                 hub.respond(received, 200, extra=[("Allow", ALLOW), ("Accept", "application/sdp")])
+            case "NOTIFY":
+                hub.respond(received, 481)  # RFC 6665 4.1.3: there is no subscription in this dialog
+            case "SUBSCRIBE":
+                hub.respond(received, 403)  # RFC 6665 4.5.2: subscriptions have dialogs of their own
             case _:
                 hub.respond(received, 405, extra=[("Allow", ALLOW)])
 

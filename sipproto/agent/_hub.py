@@ -40,10 +40,12 @@ from sipproto.transaction import (
     TransactionOutput,
     Transmit,
 )
-from sipproto.transaction import ResponseReceived as TransactionResponse
+from sipproto.transaction import (
+    ResponseReceived as TransactionResponse,
+)
 
 # What we understand, and say so. Other methods are answered 405 (known) or 501 (unknown), other option tags 420.
-ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, NOTIFY, OPTIONS, PRACK, REFER, UPDATE"
+ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, NOTIFY, OPTIONS, PRACK, REFER, SUBSCRIBE, UPDATE"
 SUPPORTED = "100rel, gruu, norefersub, outbound, replaces, timer"
 _VIA_LENGTH = 100  # about, of the one that is added
 _MAX_ATTEMPTS = 8  # credentials for a few realms, and a stale nonce each; every one of them needs a new nonce
@@ -152,6 +154,8 @@ class Hub:
         self.server_flow: FlowId | None = None
         self.exchanges: dict[TransactionId, Exchange] = {}
         self.dialogs: dict[DialogKey, DialogUser] = {}
+        # Who waits for a NOTIFY that makes a dialog (RFC 6665 4.4.1), by Call-ID and our tag.
+        self.awaited: dict[tuple[str, str], DialogUser] = {}
         self.media_requests: dict[RequestId, Callable[[object], None]] = {}
         self.media_owner: dict[RequestId, CallId] = {}
         self.via_host = f"{token(config.tokens, 12)}.invalid"
@@ -261,6 +265,11 @@ class Hub:
 
     def common_headers(self) -> list[tuple[str, object]]:
         return [("User-Agent", self.config.user_agent)]
+
+    def allow_events(self) -> list[tuple[str, object]]:
+        """The packages that peers may subscribe to (RFC 6665 8.2.2)."""
+        events = self.config.events
+        return [("Allow-Events", ", ".join(events))] if events else []
 
     # -- requests ----------------------------------------------------------------------------------------------------
 

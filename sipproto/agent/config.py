@@ -25,6 +25,10 @@ class AgentLimits:
     server_transactions: int = 10_000  # requests are ignored until one ends
     transfers: int = 100  # asked for by peers and not over; 603
     exchanges: int = 10_000  # LocalProtocolError to the application
+    subscriptions: int = 1000  # of ours, each with one dialog; LocalProtocolError to the application
+    watchers: int = 1000  # peers that have subscribed; 503 to a SUBSCRIBE
+    notifications: int = 64  # waiting in one subscription of a peer; LocalProtocolError to the application
+    publications: int = 100  # LocalProtocolError to the application
 
 
 @frozen(kw_only=True)
@@ -38,7 +42,8 @@ class Waits:
     request: float = 32.0  # for the answer to a request outside calls; timer F ends it at 64*T1 at the latest
     transfer: float = 180.0  # for the outcome of a transfer that the peer has agreed to
     info: float = 10.0  # for the answer to INFO: some servers never give one
-    shutdown: float = 3.0  # for BYE and un-REGISTER when the agent ends
+    subscription: float = 10.0  # for the application to answer a SUBSCRIBE (then 480)
+    shutdown: float = 3.0  # for BYE, un-SUBSCRIBE and un-REGISTER when the agent ends
 
 
 @frozen(kw_only=True)
@@ -86,6 +91,12 @@ def _no_control(_: object, attribute: Attribute[Any], value: str | None) -> None
     Headers([(attribute.name.replace("_", "-"), value or "")])  # raises LocalProtocolError: it will stand in headers
 
 
+def _under_an_hour(_: object, __: object, value: int) -> None:
+    # RFC 6665 4.2.1.1: a lifetime of an hour or more must not be refused as too short.
+    if not 1 <= value <= 3600:
+        raise LocalProtocolError("the least lifetime of a subscription is 1 to 3600 s")
+
+
 @frozen(kw_only=True)
 class AgentConfig:
     """Configuration of one agent.
@@ -94,6 +105,9 @@ class AgentConfig:
     register_expires: wanted lifetime of a registration in seconds (60 to 86400 are sensible).
     capabilities: what the media engine can do; None for an agent whose application brings session descriptions itself.
     any_user: accept calls to every user part, as a server does, and not only to our own.
+    accept_notifications: take NOTIFYs that nobody has subscribed to, such as those of a voice mail; else 481.
+    events: the packages that peers may subscribe to, e.g. `presence`; others are answered 489. min_subscription and
+    max_subscription: their lifetimes in seconds; less is answered 423, more is cut.
     keep_alive: seconds between two pings (CRLF, RFC 5626 3.5.1) on TCP, TLS and UDP; 0: none. A WebSocket has its own.
     info_packages: names of the INFO packages that the application understands (RFC 6086); others are answered 469.
     tokens: the source of randomness; give SeededTokens to make an agent repeat itself.
@@ -112,6 +126,10 @@ class AgentConfig:
     accept_messages: bool = True
     accept_transfers: bool = True
     info_packages: tuple[str, ...] = field(default=(), validator=_tokens)
+    accept_notifications: bool = True
+    events: tuple[str, ...] = field(default=(), validator=_tokens)
+    min_subscription: int = field(default=60, validator=_under_an_hour)
+    max_subscription: int = 3600
     recovery: Recovery = Recovery()
     session_timers: SessionTimers = SessionTimers()
     keep_alive: float = 25.0

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from sipproto.agent.event_inputs import *  # noqa: F403  what belongs here, too
+from sipproto.agent.event_inputs import EventCommand
 from sipproto.agent.media import CallId, MediaInput
+from sipproto.agent.media import CommandId as CommandId
 from sipproto.auth import Credential
 from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 
-CommandId = int
 Media = tuple[tuple[str, Direction], ...]  # pairs of kind and direction
 
 
@@ -347,6 +349,7 @@ Command = (
     | SendMessage
     | SendOptions
     | GetStats
+    | EventCommand
     | Shutdown
 )
 Notice = FlowOpened | OpenFlowFailed | DataReceived | FlowClosed | TimeoutElapsed

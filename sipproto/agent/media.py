@@ -15,6 +15,7 @@ from attrs import frozen
 from sipproto.negotiation import LocalTransport, MediaCapabilities, NegotiatedSession
 
 CallId = str
+CommandId = int
 RequestId = int
 
 

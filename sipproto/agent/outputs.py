@@ -6,73 +6,16 @@ import enum
 
 from attrs import field, frozen
 
+from sipproto.agent.causes import Cause as Cause
+from sipproto.agent.causes import Originator as Originator
+from sipproto.agent.causes import cause_of as cause_of
+from sipproto.agent.event_outputs import *  # noqa: F403  what belongs here, too
+from sipproto.agent.event_outputs import EventEvent
 from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaOperation, MediaState
 from sipproto.auth import BearerChallenge
 from sipproto.errors import Fault
 from sipproto.transaction import FlowId
-
-
-class Cause(enum.Enum):
-    """Why something failed or ended. The values are stable: programs may depend on them."""
-
-    TERMINATED = "terminated"  # a normal BYE
-    CANCELED = "canceled"
-    BUSY = "busy"
-    REJECTED = "rejected"
-    REDIRECTED = "redirected"
-    UNAVAILABLE = "unavailable"
-    NOT_FOUND = "not_found"
-    ADDRESS_INCOMPLETE = "address_incomplete"
-    INCOMPATIBLE_MEDIA = "incompatible_media"
-    AUTHENTICATION_ERROR = "authentication_error"
-    NO_PASSWORD = "no_password"  # a realm asks for credentials that we do not have
-    REQUEST_TIMEOUT = "request_timeout"
-    NO_ANSWER = "no_answer"
-    NO_ACK = "no_ack"
-    CONNECTION_ERROR = "connection_error"
-    MEDIA_ERROR = "media_error"
-    DIALOG_ERROR = "dialog_error"  # the peer does not know the call any more
-    EXPIRED = "expired"  # the session was not refreshed in time
-    SUPERSEDED = "superseded"  # a later command took the place of this one
-    SIP_FAILURE_CODE = "sip_failure_code"
-
-
-_CAUSE_OF_STATUS = {
-    401: Cause.AUTHENTICATION_ERROR,
-    407: Cause.AUTHENTICATION_ERROR,
-    404: Cause.NOT_FOUND,
-    604: Cause.NOT_FOUND,
-    408: Cause.REQUEST_TIMEOUT,
-    410: Cause.UNAVAILABLE,
-    430: Cause.UNAVAILABLE,
-    480: Cause.UNAVAILABLE,
-    424: Cause.ADDRESS_INCOMPLETE,
-    484: Cause.ADDRESS_INCOMPLETE,
-    481: Cause.DIALOG_ERROR,
-    486: Cause.BUSY,
-    600: Cause.BUSY,
-    487: Cause.CANCELED,
-    488: Cause.INCOMPATIBLE_MEDIA,
-    606: Cause.INCOMPATIBLE_MEDIA,
-    403: Cause.REJECTED,
-    603: Cause.REJECTED,
-    607: Cause.REJECTED,
-    608: Cause.REJECTED,
-}
-
-
-def cause_of(status: int) -> Cause:
-    """The cause that a final status stands for."""
-    if 300 <= status < 400:
-        return Cause.REDIRECTED
-    return _CAUSE_OF_STATUS.get(status, Cause.SIP_FAILURE_CODE)
-
-
-class Originator(enum.Enum):
-    LOCAL = "local"
-    REMOTE = "remote"
-
 
 # -- effects ---------------------------------------------------------------------------------------------------------
 
@@ -110,7 +53,10 @@ class CloseFlow:
 
 @frozen(kw_only=True)
 class CommandSucceeded:
-    """`result`: a status for requests and transfers, a MediaReport for GetStats, a Registration for Register, else None."""
+    """`result`: a status for requests and transfers, a MediaReport for GetStats, a Registration for Register, else None.
+
+    For Subscribe and Publish it is the lifetime that was granted, in seconds.
+    """
 
     command: CommandId
     result: object = None
@@ -396,6 +342,7 @@ Event = (
     | InfoReceived
     | DtmfReceived
     | MessageReceived
+    | EventEvent
     | ProtocolViolated
 )
 Output = Effect | Outcome | Event

@@ -144,7 +144,7 @@ class Peer:
             f"CSeq: {cseq} {method}",
             *(
                 ["Contact: <sip:bob@peer.invalid;transport=ws>"]
-                if method == "INVITE" and parts.get("contact") != ""
+                if method in ("INVITE", "SUBSCRIBE", "NOTIFY") and parts.get("contact") != ""
                 else []
             ),
             *lines,

@@ -16,7 +16,7 @@ from tests.agent.peer import CONTACT, FLOW, RAW, SDP, Peer, answer_to, cseq_of
 
 EXPECTED = {
     "unknown method": ("FLY", (), {}, 501),
-    "method that we do not take": ("SUBSCRIBE", (CONTACT, "Event: x"), {}, 405),
+    "method that we do not take": ("PUBLISH", ("Event: x",), {}, 405),
     "no SIP URI": ("OPTIONS", (), {"target": "tel:+123"}, 416),
     "somebody else": ("OPTIONS", (), {"target": "sip:carol@example.com"}, 404),
     "extension": ("OPTIONS", ("Require: 100rel, precondition",), {}, 420),

@@ -40,6 +40,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("two_agents.py", "BYE"),
         ("authentication.py", "a token is wanted: sip from https://as.example.com"),
         ("call_echo.py", "Hz"),
+        ("presence.py", "the end: noresource"),
         ("trio_call.py", "nobody: not_found 404"),
         ("trace_call.py", "all equal"),
         ("transfer.py", "a call from sip:bob@example.com that replaces in-1"),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 
 from fuzz.mutators import mutate
 from fuzz.targets import TARGETS
+from sipproto.agent import UserAgent
+from sipproto.agent import inputs as i
+from sipproto.agent import outputs as o
 from tests.benchmarks.corpus import MESSAGES, SDP
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
@@ -24,6 +29,60 @@ ANSWERS = [
         b'response="00", algorithm=SHA-256, qop=auth, cnonce="c", nc=00000001'
     ),
     b"Digest username*=UTF-8''%C3%A4, realm=\"r\", userhash=true",
+]
+_NUMBERS = itertools.count(1)
+
+
+def _event_message(start: str, method: str, *lines: str) -> str:
+    """A message of the peer about subscriptions. `%...%` stands for what the agent has chosen (`fuzz.targets.engine`)."""
+    head = [start, *lines, f"CSeq: {next(_NUMBERS)} {method}", "Contact: <sip:c@d>", "Content-Length: 0"]
+    return "\r\n".join(head) + "\r\n\r\n"
+
+
+def _event_request(method: str, to_tag: str, call_id: str, *lines: str) -> str:
+    return _event_message(
+        f"{method} sip:bob@example.com SIP/2.0",
+        method,
+        f"Via: SIP/2.0/WS x.invalid;branch=z9hG4bK{next(_NUMBERS)}",
+        "From: <sip:a@b>;tag=peer",
+        f"To: <sip:bob@example.com>{to_tag}",
+        f"Call-ID: {call_id}",
+        *lines,
+    )
+
+
+def _event_response(status: int, method: str, *lines: str) -> str:
+    return _event_message(
+        f"SIP/2.0 {status} Text",
+        method,
+        f"Via: SIP/2.0/WS y.invalid;branch=%BRANCH-{method}%",
+        "From: <sip:bob@example.com>;tag=%TAG%",
+        "To: <sip:a@b>;tag=peer",
+        "Call-ID: %CALL-ID%",
+        *lines,
+    )
+
+
+def _notify(state: str) -> str:
+    return _event_request("NOTIFY", ";tag=%TAG%", "%CALL-ID%", "Event: presence", f"Subscription-State: {state}")
+
+
+def _subscribe(to_tag: str, expires: int) -> str:
+    return _event_request("SUBSCRIBE", to_tag, "watching", "Event: presence", f"Expires: {expires}")
+
+
+EVENTS = [
+    "\0\0".join(messages).encode()
+    for messages in (
+        (_event_response(200, "SUBSCRIBE", "Expires: 60"), _notify("active;expires=60"), _notify("pending")),
+        (_notify("active"), _notify("terminated;reason=probation;retry-after=5"), _notify("active")),
+        (_event_response(423, "SUBSCRIBE", "Min-Expires: 900"), _event_response(481, "SUBSCRIBE")),
+        (_subscribe("", 90), _event_response(200, "NOTIFY"), _subscribe(";tag=%TO-TAG%", 80)),
+        (_subscribe("", 90), _subscribe(";tag=%TO-TAG%", 0), _event_response(500, "NOTIFY", "Retry-After: 5")),
+        (_subscribe("", 0), _event_response(481, "NOTIFY")),
+        (_event_request("NOTIFY", "", "voice-mail", "Event: message-summary"),),
+        (_event_response(200, "PUBLISH", "SIP-ETag: x", "Expires: 9"), _event_response(412, "PUBLISH")),
+    )
 ]
 ROUNDS = {
     "engine": 12,
@@ -50,6 +109,7 @@ def seeds(name: str) -> list[bytes]:
         "negotiation": [SDP.encode(), b"v=0\r\nm=audio 9 RTP/SAVPF 0\r\na=rtcp-mux\r\n"],
         "header": [bytes([n]) + b'"A" <sip:a@b;c=d>;tag=e, 12 INVITE' for n in range(80)],
         "stream": [b"\x05" + message for message in messages],
+        "engine": [*messages, *EVENTS],
     }.get(name, messages)
 
 
@@ -60,10 +120,25 @@ def test_seeds(name: str) -> None:
         TARGETS[name](b"")
 
 
+def test_seeds_reach_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[type] = set()
+    handle = UserAgent.handle
+
+    def noting(agent: UserAgent, what: i.Input, now: float) -> tuple[o.Output, ...]:
+        out = handle(agent, what, now)
+        seen.update(map(type, out))
+        return out
+
+    monkeypatch.setattr(UserAgent, "handle", noting)
+    for seed in EVENTS:
+        TARGETS["engine"](seed)
+    assert set(get_args(o.EventEvent)) <= seen
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutations(name: str) -> None:
     random = Random(name)
-    for seed in seeds(name)[:: 4 if name == "engine" else 1]:
+    for seed in [*seeds(name)[::4], *EVENTS] if name == "engine" else seeds(name):
         for _ in range(ROUNDS[name] if len(seeds(name)) > 4 else ROUNDS[name] // 2):
             data = mutate(seed, random)
             try:

@@ -19,7 +19,9 @@ def caller_reconnects(w: World) -> None:
     w.run(5)
     w.told("a", "reconnecting", "unregistered", "reconnecting", "connected", "registered", "recovered")
     w.told("b")
-    w.sent("a", "REGISTER", "ACK", "INVITE+", "ACK")  # the ACK to the first INVITE may have been lost with the connection
+    w.sent(
+        "a", "REGISTER", "ACK", "INVITE+", "ACK"
+    )  # the ACK to the first INVITE may have been lost with the connection
     w.agreed("a", "b")
     w.do("b", i.SendInfo, "in-1", content_type="text/plain", body=b"still there?")
     w.run(1)
