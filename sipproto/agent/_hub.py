@@ -40,9 +40,7 @@ from sipproto.transaction import (
     TransactionOutput,
     Transmit,
 )
-from sipproto.transaction import (
-    ResponseReceived as TransactionResponse,
-)
+from sipproto.transaction import ResponseReceived as TransactionResponse
 
 # What we understand, and say so. Other methods are answered 405 (known) or 501 (unknown), other option tags 420.
 ALLOW = "INVITE, ACK, CANCEL, BYE, INFO, MESSAGE, NOTIFY, OPTIONS, PRACK, REFER, SUBSCRIBE, UPDATE"

@@ -232,12 +232,12 @@ class Subscription:
             target=target,
             body=body,
             on_final=answered,
-            on_failure=self._silent,
+            on_failure=lambda timeout: self._silent(timeout, first),
             timeout=hub.config.waits.request,
             is_wanted=lambda: first is (self._dialog is None) and self.state is not S.WITHDRAWING,
         )
         if not hub.start(self._exchange):
-            self._silent(False)
+            self._silent(False, first)
 
     def _headers(self, expires: int) -> list[tuple[str, object]]:
         hub = self._hub
@@ -272,13 +272,15 @@ class Subscription:
 
     def _first_accepted(self, response: Response, exchange: Exchange | None) -> None:
         lifetime = e.granted(response, self._expires)
-        self._once = self._once or lifetime == 0
         if self._dialog is None:
+            self._once = self._once or lifetime == 0
             self._ends_at = self._hub.now + lifetime
             if exchange is not None and exchange.request is not None:
                 self._answered_by = _dialog_or_none(exchange.request, response, exchange.flow)
-            return
-        if self._once:
+        elif response.headers.require(fields.TO).tag != self._dialog.remote.tag:
+            pass  # of another branch than the NOTIFY: it says nothing of our subscription
+        elif lifetime == 0:
+            self._once = True
             self.step(I.NOTIFY_END, _FETCHED)
         else:
             self._live(lifetime)
@@ -329,9 +331,11 @@ class Subscription:
         else:
             self.step(I.REFUSED, why)
 
-    def _silent(self, timeout: bool) -> None:
+    def _silent(self, timeout: bool, first: bool) -> None:
         self._exchange = None
-        if timeout:
+        if timeout and first and self._dialog is not None:
+            pass  # the NOTIFY has said enough
+        elif timeout:
             self._failed(_Why(cause=Cause.REQUEST_TIMEOUT, detail=e.SILENT))
         else:
             self._failed(_CONNECTION)

@@ -152,6 +152,23 @@ def test_a_failure_after_a_notify_of_another_branch() -> None:
     assert peer.timer("expiry") == pytest.approx(600)
 
 
+def test_no_answer_but_a_notify() -> None:
+    peer = Notifier()
+    peer.subscribe()
+    peer.notify("active;expires=600")
+    assert peer.wait(60) == []
+    assert peer.timer("expiry") == pytest.approx(540)
+
+
+def test_the_2xx_is_of_another_branch() -> None:
+    peer = Notifier()
+    subscribe = peer.subscribe()
+    peer.notify("active;expires=600", tag="one")
+    peer.answer(subscribe, 200, CONTACT, "Expires: 0", tag="two")
+    assert peer.out == []
+    assert peer.timer("expiry") == pytest.approx(600)
+
+
 def test_forked_subscribe_keeps_the_first() -> None:
     peer = Notifier()
     subscribe = peer.subscribe()
