@@ -8,10 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sipproto.agent import Recovery, SessionTimers
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from tests.sim.network import Link, MediaPeer, Node
-from tests.sim.pair import AUDIO, RAW, VIDEO, Pair
+from tests.sim.pair import AUDIO, NO_RECOVERY, RAW, VIDEO, Pair
 
 SIDES = st.sampled_from(["a", "b"])
 LINKS = [
@@ -20,16 +21,25 @@ LINKS = [
     Link(loss=0.3, duplicate=0.2, jitter=0.1),
     Link(transport="WS", jitter=0.1),
 ]
+RECOVERIES = [NO_RECOVERY, Recovery(), Recovery(grace=5.0), Recovery(reconnect=False)]
 MEDIAS = [MediaPeer(), MediaPeer(delay=1.0, fail=0.15, silent=0.1, break_later=0.2)]
 
 
 class Agents(RuleBasedStateMachine):
     pair: Pair
     calls = 0
+    recovery = NO_RECOVERY
 
-    @initialize(seed=st.integers(0, 10**6), link=st.sampled_from(LINKS), media=st.sampled_from(MEDIAS))
-    def connect(self, seed: int, link: Link, media: MediaPeer) -> None:
-        self.pair = Pair(seed, link, media)
+    @initialize(
+        seed=st.integers(0, 10**6),
+        link=st.sampled_from(LINKS),
+        media=st.sampled_from(MEDIAS),
+        recovery=st.sampled_from(RECOVERIES),
+        expires=st.sampled_from([0, 90]),
+    )
+    def connect(self, seed: int, link: Link, media: MediaPeer, recovery: Recovery, expires: int) -> None:
+        self.pair = Pair(seed, link, media, recovery=recovery, session_timers=SessionTimers(expires=expires))
+        self.recovery = recovery
 
     def node(self, side: str) -> Node:
         return self.pair.nodes[side]
@@ -56,7 +66,7 @@ class Agents(RuleBasedStateMachine):
     @rule(
         side=SIDES,
         which=st.integers(0, 5),
-        what=st.sampled_from(["hang up", "hold", "resume", "info", "dtmf", "stats"]),
+        what=st.sampled_from(["hang up", "hold", "resume", "restart", "update", "info", "dtmf", "stats"]),
     )
     def command(self, side: str, which: int, what: str) -> None:
         for call in self.node(side).agent.calls[which : which + 1]:
@@ -64,16 +74,37 @@ class Agents(RuleBasedStateMachine):
                 "hang up": i.HangUp(command=0, call=call),
                 "hold": i.Hold(command=0, call=call),
                 "resume": i.Resume(command=0, call=call),
+                "restart": i.RestartIce(command=0, call=call),
+                "update": i.RestartIce(command=0, call=call, use_update=True),
                 "info": i.SendInfo(command=0, call=call, content_type="text/plain", body=b"x"),
                 "dtmf": i.SendDtmf(command=0, call=call, digits="1,2"),
                 "stats": i.GetStats(command=0, call=call),
             }
             self.pair.command(side, commands[what])
 
-    @rule(which=st.integers(0, 5))
-    def both_hold(self, which: int) -> None:
-        self.command("a", which, "hold")
-        self.command("b", which, "hold")
+    @rule(
+        side=SIDES,
+        which=st.integers(0, 5),
+        status=st.sampled_from([180, 183]),
+        kind=st.sampled_from(["plain", "media", "body"]),
+    )
+    def progress(self, side: str, which: int, status: int, kind: str) -> None:
+        media, body = ((AUDIO,) if kind == "media" else ()), (RAW if kind == "body" else b"")
+        for call in self.node(side).agent.calls[which : which + 1]:
+            self.pair.command(side, i.Progress(command=0, call=call, status=status, media=media, body=body))
+
+    @rule(which=st.integers(0, 5), what=st.sampled_from(["hold", "restart", "update", "hang up"]))
+    def both(self, which: int, what: str) -> None:
+        self.command("a", which, what)
+        self.command("b", which, what)
+
+    @rule(side=SIDES)
+    def disconnect(self, side: str) -> None:
+        self.pair.command(side, i.Disconnect(command=0))
+
+    @rule(side=SIDES)
+    def connect_again(self, side: str) -> None:
+        self.pair.command(side, i.Connect(command=0, server="ws://peer"))
 
     @rule(side=SIDES)
     def message(self, side: str) -> None:
@@ -122,9 +153,12 @@ class Agents(RuleBasedStateMachine):
             pair.run(320)
         else:  # the other: the connections go, and with them everything at once
             pair.reconnect = False
-            pair.reset("a")
-            pair.reset("b")
-            pair.run(25)
+            for side in pair.nodes:
+                if self.recovery.reconnect:
+                    pair.command(side, i.Disconnect(command=0))
+                else:
+                    pair.reset(side)
+            pair.run(25 + self.recovery.grace)  # the called wait for their callers to come back
         pair.check()
         for numbers in pair.cseqs().values():
             assert all(after[0] == before[0] + 1 for before, after in itertools.pairwise(numbers)), numbers
@@ -133,6 +167,6 @@ class Agents(RuleBasedStateMachine):
 
 
 Agents.TestCase.settings = settings(
-    max_examples=500, stateful_step_count=30, deadline=None, derandomize=True, database=None, print_blob=True
+    max_examples=400, stateful_step_count=30, deadline=None, derandomize=True, database=None, print_blob=True
 )
 TestAgents = Agents.TestCase

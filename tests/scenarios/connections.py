@@ -106,7 +106,7 @@ def reconnects_in_reinvite(w: World) -> None:
     w.run(1)
 
 
-@scenario("the called one's connection is lost while it answers a re-INVITE", transports=STREAMS)
+@scenario("the called one's connection is lost while it answers a re-INVITE", transports=("WS",))
 def called_reconnects_in_reinvite(w: World) -> None:
     w.up()
     w.do("a", i.Hold)
@@ -274,6 +274,7 @@ def fail_over(w: World) -> None:
 @scenario(
     "RFC 5626 4.4.1: a server that does not answer keep-alives is dead",
     transports=("TCP",),
+    agents={"a": {"keep_alive": 25.0}, "b": {"keep_alive": 25.0}},
     proxy=lambda: Proxy(flow_timer=30),
 )
 def no_pong(w: World) -> None:

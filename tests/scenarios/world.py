@@ -98,6 +98,7 @@ class World(Network):
             "aor": f"sip:{settings.pop('user', name)}@example.com",
             "capabilities": CAPABILITIES,
             "register_expires": 3600,
+            "keep_alive": 0.0,
             "tokens": SeededTokens(1000 * self.seed + number),
             **settings,
         }

@@ -6,7 +6,7 @@ import random
 
 from attrs import define, field
 
-from sipproto.agent import AgentConfig, Output, Recovery, UserAgent
+from sipproto.agent import AgentConfig, Output, Recovery, SessionTimers, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.message import parse_message
@@ -20,12 +20,13 @@ VIDEO = ("video", Direction.SENDRECV)
 RAW = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
 
 
-def config(name: str, seed: int, recovery: Recovery) -> AgentConfig:
+def config(name: str, seed: int, recovery: Recovery, session_timers: SessionTimers) -> AgentConfig:
     return AgentConfig(
         aor=f"sip:{name}@example.com",
         capabilities=CAPABILITIES,
         tokens=SeededTokens(seed),
         recovery=recovery,
+        session_timers=session_timers,
         keep_alive=0.0,
     )
 
@@ -50,14 +51,16 @@ class Pair(Network):
         *,
         base: float = 0.0,
         recovery: Recovery = NO_RECOVERY,
+        session_timers: SessionTimers | None = None,
     ) -> None:
         super().__init__(seed, base=base)
         self.stories: dict[str, Story] = {}
         self._names: dict[tuple[str, str], str] = {}  # (node, call there) to the call's name
         self.auto = False
         spare = media or MediaPeer()
-        self.a = self.add("a", UserAgent(config("a", 2 * seed, recovery)), self._peer(spare))
-        self.b = self.add("b", UserAgent(config("b", 2 * seed + 1, recovery)), self._peer(spare))
+        timers = session_timers or SessionTimers()
+        self.a = self.add("a", UserAgent(config("a", 2 * seed, recovery, timers)), self._peer(spare))
+        self.b = self.add("b", UserAgent(config("b", 2 * seed + 1, recovery, timers)), self._peer(spare))
         self.links = {"a": link, "b": link}
         self.reconnect = True
         for node in (self.a, self.b):
