@@ -20,3 +20,12 @@ def test_a_prack_is_answered_before_the_next_provisional() -> None:
     assert answers == [(200, "PRACK"), (183, "INVITE")]
     peer.wait(0.6)
     assert peer.statuses() == [183]  # and again, until it is acknowledged
+
+
+def test_no_reason_phrase_names_a_header() -> None:
+    """SIPp looks for "CSeq" from the first octet of an answer on, and found it in "500 CSeq too low"."""
+    peer = Peer()
+    ok = peer.call_in()
+    peer.say("INFO", cseq=9, to_tag=tag_of(ok))
+    peer.say("INFO", cseq=8, to_tag=tag_of(ok))
+    assert "CSeq" not in peer.response(500).reason
