@@ -242,7 +242,7 @@ class Call:
             hub.respond(received, 481)
             return
         if not dialog.accepts(request):
-            hub.respond(received, 500, reason="CSeq too low")  # 12.2.2
+            hub.respond(received, 500, reason="Sequence Number Too Low")  # 12.2.2
             return
         self.heard += 1
         if self.flow not in hub.flows:  # the peer has found another way to us

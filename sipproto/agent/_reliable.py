@@ -129,9 +129,12 @@ class ReliableSender:
             return None
         self._queue.popleft()
         self._call.stop_timer("1xx", "prack")
+        return first
+
+    def go_on(self) -> None:
+        """Sends what has waited for the PRACK, whose own answer is out by now: peers expect that one first."""
         if self._queue:
             self._transmit()
-        return first
 
     def stop(self) -> None:
         """The final answer is out: what was not acknowledged needs it no more."""

@@ -149,6 +149,7 @@ class Ringing:
             call.offers.pracked(received, dialog)
         else:
             self._hub.respond(received, 200)
+        self._sender.go_on()
         if self._ready and not self._sender.blocks_answer:
             call.step(I.MEDIA_READY)
 
