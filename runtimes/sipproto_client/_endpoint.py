@@ -38,9 +38,12 @@ class _Pending:
 class Subscription:
     """Events as an async iterator. Bounded: a subscriber that does not keep up gets EventsLost."""
 
-    def __init__(self, endpoint: Endpoint, wanted: Callable[[o.Event], bool]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, wanted: Callable[[o.Event], bool], last: Callable[[o.Event], bool] = lambda _: False
+    ) -> None:
         self._endpoint = endpoint
         self._wanted = wanted
+        self._last = last
         self._queue: deque[o.Event] = deque()
         self._bell = endpoint.runtime.event()
         self._over = False
@@ -54,6 +57,8 @@ class Subscription:
             self.finish()
             return
         self._queue.append(event)
+        if self._last(event):
+            self.finish()
         self._bell.set()
 
     def finish(self) -> None:
@@ -136,7 +141,9 @@ class Call:
 
     def events(self) -> Subscription:
         """The events of this call from now on, ending after CallEnded. Use it as a context manager."""
-        return self._endpoint.events(lambda event: getattr(event, "call", None) == self.ident)
+        return self._endpoint.events(
+            lambda event: getattr(event, "call", None) == self.ident, lambda event: isinstance(event, o.CallEnded)
+        )
 
     async def wait_ended(self) -> o.CallEnded:
         """Waits for the end and says why. Raises EndpointClosed when the endpoint ends before the call."""
@@ -341,9 +348,14 @@ class Endpoint:
 
     # -- events ------------------------------------------------------------------------------------------------------
 
-    def events(self, wanted: Callable[[o.Event], bool] = lambda _: True) -> Subscription:
-        """The events from now on that `wanted` chooses. Use it as a context manager, iterate with `async for`."""
-        subscription = Subscription(self, wanted)
+    def events(
+        self, wanted: Callable[[o.Event], bool] = lambda _: True, last: Callable[[o.Event], bool] = lambda _: False
+    ) -> Subscription:
+        """The events from now on that `wanted` chooses, up to the one that `last` chooses.
+
+        Use it as a context manager, iterate with `async for`.
+        """
+        subscription = Subscription(self, wanted, last)
         self._subscriptions.append(subscription)
         return subscription
 
