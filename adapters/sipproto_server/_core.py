@@ -285,8 +285,9 @@ class ServerCore:
             target = request.target
         if other is None:
             if request.method != "ACK":
-                known = uri.username in self._config.users
-                self._reply(request, flow, 481 if _is_in_dialog(request) else 480 if known else 404)
+                # Within a call it is the connection that is gone, not the call: its owner may come back (RFC 5626 4.2).
+                known = uri.username in self._config.users or _is_in_dialog(request)
+                self._reply(request, flow, 480 if known else 404)
             return
         own = [route for route in request.headers.all(fields.ROUTE) if not self._is_us(route)]
         headers = request.headers.replace("Route", *own).replace("Max-Forwards", 70 if hops is None else hops - 1)

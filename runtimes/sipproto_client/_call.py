@@ -32,7 +32,9 @@ class Call:
 
     def events(self) -> Subscription:
         """The events of this call from now on, ending after CallEnded. Use it as a context manager."""
-        return self._endpoint.events(lambda event: getattr(event, "call", None) == self.ident)
+        return self._endpoint.events(
+            lambda event: getattr(event, "call", None) == self.ident, lambda event: isinstance(event, o.CallEnded)
+        )
 
     async def wait_ended(self) -> o.CallEnded:
         """Waits for the end and says why. Raises EndpointClosed when the endpoint ends before the call."""

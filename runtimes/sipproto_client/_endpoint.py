@@ -150,9 +150,14 @@ class Endpoint:
 
     # -- what is heard -----------------------------------------------------------------------------------------------
 
-    def events(self, wanted: Callable[[o.Event], bool] = lambda _: True) -> Subscription:
-        """The events from now on that `wanted` chooses. Use it as a context manager, iterate with `async for`."""
-        subscription = Subscription(self, wanted)
+    def events(
+        self, wanted: Callable[[o.Event], bool] = lambda _: True, last: Callable[[o.Event], bool] = lambda _: False
+    ) -> Subscription:
+        """The events from now on that `wanted` chooses, up to the one that `last` chooses.
+
+        Use it as a context manager, iterate with `async for`.
+        """
+        subscription = Subscription(self, wanted, last)
         self._subscriptions.append(subscription)
         return subscription
 

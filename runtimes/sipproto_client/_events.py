@@ -20,9 +20,12 @@ _MAX_EVENTS = 2000
 class Subscription:
     """Events as an async iterator. Bounded: a subscriber that does not keep up gets EventsLost."""
 
-    def __init__(self, endpoint: Endpoint, wanted: Callable[[o.Event], bool]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, wanted: Callable[[o.Event], bool], last: Callable[[o.Event], bool] = lambda _: False
+    ) -> None:
         self._endpoint = endpoint
         self._wanted = wanted
+        self._last = last
         self._queue: deque[o.Event] = deque()
         self._bell = endpoint.runtime.event()
         self._over = False
@@ -36,6 +39,8 @@ class Subscription:
             self.finish()
             return
         self._queue.append(event)
+        if self._last(event):
+            self.finish()
         self._bell.set()
 
     def finish(self) -> None:

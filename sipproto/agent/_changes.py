@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sipproto.agent._call import Call
 
 S = CallState
+_SOON = 0.1  # seconds
 _MAX_ATTEMPTS = 8  # 491, 500 and 422 taken together; whoever says more of them than that does not want it
 
 
@@ -62,7 +63,7 @@ class Changes:
     # -- what is asked for -------------------------------------------------------------------------------------------
 
     def hold(self, command: CommandId, hold: bool) -> None:
-        """Hold or resume. Raises LocalProtocolError when another change is under way, or without negotiated media."""
+        """Hold or resume. Raises LocalProtocolError when another one of ours is under way, or without negotiated media."""
         self._require()
         negotiator = self._call.session.negotiator
         if negotiator is None:
@@ -97,7 +98,7 @@ class Changes:
 
     def _require(self) -> None:
         self._call.require(S.ESTABLISHED)
-        if self.is_active or self._call.offers.is_active:
+        if self.is_active:
             raise LocalProtocolError("another change of this call is under way")
         self._hub.require_room()
 
@@ -139,7 +140,10 @@ class Changes:
 
     def _begin(self, change: Change) -> None:
         self._change, self._attempts = change, 0
-        self._prepare()
+        if self._call.offers.is_active:  # 14.1: one of the peer's that only waits for its ACK, mostly
+            self._call.start_timer("glare", _SOON)
+        else:
+            self._prepare()
 
     def _prepare(self) -> None:
         change, session = self._change, self._call.session

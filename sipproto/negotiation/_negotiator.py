@@ -169,7 +169,7 @@ class Negotiator:
         self._require_transports()
         local = self._next.local
         written = [
-            WrittenLine(line, self._held(line.wanted), "actpass", local.get(line.slot)) for line in self._next.lines
+            WrittenLine(line, self._offered(line), "actpass", local.get(line.slot)) for line in self._next.lines
         ]
         self._next = evolve(self._next, version=self._stable.version + 1)
         offer = self._write(written, self._next.bundled)
@@ -328,6 +328,12 @@ class Negotiator:
         # RFC 3264 8.4: the holder goes on sending (music, silence), but wants to hear nothing.
         return direction(wanted.sends, False) if self._next.hold else wanted
 
+    def _offered(self, line: Line) -> Direction:
+        # Who holds us says so itself when it does so no more. Asked to take something meanwhile, some forget that they
+        # hold (JsSIP), and every refresh of the session would end the hold.
+        held = self._held(line.wanted)
+        return direction(held.sends and (line.remote is None or line.remote_direction.receives), held.receives)
+
     def _fresh_codecs(self, kind: str) -> tuple[Codec, ...]:
         for line in self._next.lines:
             if line.kind == kind and line.codecs and not line.rejected:
@@ -357,7 +363,7 @@ class Negotiator:
         if not pairs or remote is None or not _muxed(media):
             raise NegotiationError(f"the answer for {line.kind} has no usable codec, transport or rtcp-mux")
         remote_direction = direction_of(sdp, media)
-        held = self._held(line.wanted)
+        held = self._offered(line)
         answered = extensions_of(sdp, media)
         return evolve(
             line,

@@ -29,12 +29,18 @@ class Kamailio:
 
     It listens on UDP, TCP and TLS; WebSocket clients use the TCP (ws) and TLS (wss) ports. The location table
     is in memory only, so that `restart()` forgets all registrations.
+
+    Some users are special: calls and requests of frank go by a Service-Route, and a MESSAGE to ivan needs a password of
+    a second realm, too. `nonce_expire`: seconds until a nonce is stale.
     """
 
     domain = "rig.test"
 
-    def __init__(self, *, algorithm: str = "MD5", ping_interval: int = 5, min_expires: int = 10) -> None:
+    def __init__(
+        self, *, algorithm: str = "MD5", ping_interval: int = 5, min_expires: int = 10, nonce_expire: int = 300
+    ) -> None:
         self.algorithm = algorithm
+        self.nonce_expire = nonce_expire
         self.ping_interval = ping_interval
         self.min_expires = min_expires
         self.udp_port = _free_port(socket.SOCK_DGRAM)
@@ -160,6 +166,7 @@ class Kamailio:
             "CERTIFICATE": str(certificate_file),
             "PRIVATE_KEY": str(private_key_file),
             "ALGORITHM": self.algorithm,
+            "NONCE_EXPIRE": str(self.nonce_expire),
             "PING_INTERVAL": str(self.ping_interval),
             "MIN_EXPIRES": str(self.min_expires),
             "USERS": "\n".join(f'    $sht(users=>{user}) = "{password_of(user)}";' for user in USERS),

@@ -13,13 +13,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sipproto.agent import AgentConfig
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
-from sipproto.message import Message, parse_message
+from sipproto.message import Message, Request, parse_message
 from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, Tone
 from sipproto_aiortc._rtp import Reception
@@ -29,10 +30,14 @@ from sipproto_client.port import Runtime
 from sipproto_trio import TrioRuntime
 
 from .kamailio import Kamailio, password_of
+from .peers import HERTZ, Party
 
 AUDIO = (("audio", Direction.SENDRECV),)
 T = TypeVar("T")
 E = TypeVar("E")
+RUNTIMES = ("anyio-asyncio", "anyio-trio", "trio")
+each_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
+one_runtime = pytest.mark.parametrize("runtime", RUNTIMES[:1])
 
 
 class Ours:
@@ -40,7 +45,7 @@ class Ours:
 
     def __init__(
         self,
-        runtime: str,
+        runtime: str | Runtime,
         user: str,
         *,
         domain: str = Kamailio.domain,
@@ -63,9 +68,11 @@ class Ours:
         with ExitStack() as stack:
             self.media = AiortcEngine(include_loopback=True)
             stack.callback(self.media.close)
-            backend = "asyncio" if self._runtime == "anyio-asyncio" else "trio"
+            backend = "trio" if self._runtime in RUNTIMES[1:] else "asyncio"
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal(backend))
             runtime: Runtime = TrioRuntime() if self._runtime == "trio" else AnyioRuntime()
+            if not isinstance(self._runtime, str):
+                runtime = self._runtime
             settings: dict[str, Any] = {
                 "aor": f"sip:{self.user}@{self._domain}",
                 "secrets": (Secret(username=self.user, password=password_of(self.user)),),
@@ -107,6 +114,12 @@ class Ours:
         """The next incoming call."""
         event = self.expect(o.IncomingCall)
         call = self._portal.call(self.endpoint.call_of, event.call)
+        assert call is not None
+        return call
+
+    def newest(self) -> Call:
+        """The call that was made or has come last."""
+        call = self.endpoint.call_of(self.endpoint.agent.calls[-1])
         assert call is not None
         return call
 
@@ -196,6 +209,18 @@ class Ours:
     def received(self, method: str = "") -> list[Message]:
         return self._messages(i.DataReceived, method)
 
+    def expect_request(self, method: str, *, timeout: float = 15) -> Request:
+        """Waits for a request of the peer, and takes it."""
+        start = f"{method} ".encode()
+        data = self.expect(i.DataReceived, lambda received: received.data.startswith(start), timeout=timeout).data
+        request = parse_message(data)
+        assert isinstance(request, Request)
+        return request
+
+    def requests(self, method: str) -> list[Request]:
+        """The requests of this method that went out."""
+        return [message for message in self.sent(method) if isinstance(message, Request) and message.method == method]
+
     def _messages(self, kind: type[o.SendData | i.DataReceived], method: str) -> list[Message]:
         with self._changed:
             octets = [what.data for _, _, what in self._log if isinstance(what, kind)]
@@ -222,3 +247,44 @@ def arrivals() -> Iterator[dict[str, float]]:
         Reception.add = add  # type: ignore[method-assign]
         moments = sorted(moment for line in times.values() for moment in line)
         gaps["longest"] = max(b - a for a, b in itertools.pairwise([began, *moments, time.monotonic()]))
+
+
+# -- calls between one of ours and a page ------------------------------------------------------------------------------
+
+
+def wait_for(party: Party, good: Callable[[dict[str, Any]], object], timeout: float = 15) -> dict[str, Any]:
+    deadline = time.monotonic() + timeout
+    while not good(stats := party("stats")):
+        assert time.monotonic() < deadline, (party.user, stats)
+        time.sleep(0.1)
+    return stats
+
+
+def both_hear(alice: Ours, call: Call, bob: Party) -> None:
+    alice.hears(call, HERTZ["bob"])
+    wait_for(bob, lambda stats: abs(stats["audio"]["frequency"] - HERTZ["alice"]) <= 0.05 * HERTZ["alice"])
+
+
+def establish(alice: Ours, bob: Party) -> Call:
+    calling = alice.call("bob")
+    bob.expect("call", state="incoming")
+    bob("answer")
+    call = calling.result(15)
+    bob.expect("call", state="established")
+    both_hear(alice, call, bob)
+    alice.forget()
+    bob.peer.forget_events()
+    return call
+
+
+def talk(alice: Ours, call: Call, bob: Party) -> None:
+    """Audio and signalling work both ways."""
+    both_hear(alice, call, bob)
+    assert alice.do(call.send_info, "text/plain", b"still there?") == 200
+    assert bob.expect("info")["body"] == "still there?"
+    assert bob("info", content_type="text/plain", body="yes")["status"] == 200
+    assert alice.expect(o.InfoReceived).body == b"yes"
+
+
+def lines(description: bytes, start: str) -> set[str]:
+    return {line for line in description.decode().splitlines() if line.startswith(start)}

@@ -19,6 +19,8 @@ class TcpRelay:
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
         self._refusing = False
+        self._open = threading.Event()
+        self._open.set()
         self._thread = threading.Thread(target=self._accept, name="relay", daemon=True)
 
     def __enter__(self) -> Self:
@@ -31,6 +33,7 @@ class TcpRelay:
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes up `accept`
         self._thread.join()
         self._listener.close()
+        self._open.set()
         self.cut()
 
     def cut(self, *, refuse: bool = False) -> None:
@@ -48,6 +51,13 @@ class TcpRelay:
     def restore(self) -> None:
         with self._lock:
             self._refusing = False
+
+    def pause(self) -> None:
+        """Keeps all octets back, as a slow network would, until `resume`."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        self._open.set()
 
     def _accept(self) -> None:
         while True:
@@ -74,6 +84,7 @@ class TcpRelay:
     def _pass_on(self, source: socket.socket, sink: socket.socket, done: threading.Semaphore) -> None:
         try:
             while data := source.recv(65536):
+                self._open.wait()
                 sink.sendall(data)
         except OSError:
             pass

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from sipproto.agent import Recovery
 from sipproto.agent import outputs as o
-from sipproto.message import Request
-from sipproto_client import Call
 
 from .kamailio import Kamailio
-from .ours import Ours, arrivals
-from .peers import HERTZ, BrowserPeer, Party
+from .ours import Ours, arrivals, each_runtime, establish, lines, one_runtime, talk
+from .peers import BrowserPeer, Party
 from .relay import TcpRelay
 
 pytestmark = pytest.mark.interop
-RUNTIMES = ("anyio-asyncio", "anyio-trio", "trio")
-each_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
-one_runtime = pytest.mark.parametrize("runtime", RUNTIMES[:1])
 SOON = {"connection_recovery_min_interval": 1, "connection_recovery_max_interval": 1}
 
 
@@ -41,40 +35,6 @@ def bob(mortal: Kamailio, browser: BrowserPeer) -> Iterator[Party]:
     finally:
         page("close")
         browser.forget_events()
-
-
-def wait_for(party: Party, good: Callable[[dict[str, Any]], object], timeout: float = 15) -> dict[str, Any]:
-    deadline = time.monotonic() + timeout
-    while not good(stats := party("stats")):
-        assert time.monotonic() < deadline, (party.user, stats)
-        time.sleep(0.1)
-    return stats
-
-
-def both_hear(alice: Ours, call: Call, bob: Party) -> None:
-    alice.hears(call, HERTZ["bob"])
-    wait_for(bob, lambda stats: abs(stats["audio"]["frequency"] - HERTZ["alice"]) <= 0.05 * HERTZ["alice"])
-
-
-def establish(alice: Ours, bob: Party) -> Call:
-    calling = alice.call("bob")
-    bob.expect("call", state="incoming")
-    bob("answer")
-    call = calling.result(15)
-    bob.expect("call", state="established")
-    both_hear(alice, call, bob)
-    alice.forget()
-    bob.peer.forget_events()
-    return call
-
-
-def talk(alice: Ours, call: Call, bob: Party) -> None:
-    """Audio and signalling work both ways."""
-    both_hear(alice, call, bob)
-    assert alice.do(call.send_info, "text/plain", b"still there?") == 200
-    assert bob.expect("info")["body"] == "still there?"
-    assert bob("info", content_type="text/plain", body="yes")["status"] == 200
-    assert alice.expect(o.InfoReceived).body == b"yes"
 
 
 def note(record_property: Callable[[str, object], None], **measured: float) -> None:
@@ -108,10 +68,6 @@ def test_server_killed(runtime: str, mortal: Kamailio, bob: Party, record_proper
         assert alice.do(call.wait_ended).originator is o.Originator.REMOTE
 
 
-def reinvites(alice: Ours) -> list[Request]:
-    return [message for message in alice.sent("INVITE") if isinstance(message, Request) and message.method == "INVITE"]
-
-
 @one_runtime
 @pytest.mark.parametrize("holder", ["alice", "bob"])
 def test_server_killed_while_held(runtime: str, holder: str, mortal: Kamailio, bob: Party) -> None:
@@ -131,7 +87,7 @@ def test_server_killed_while_held(runtime: str, holder: str, mortal: Kamailio, b
         bob.expect("registered")
         assert call.held_by == who
         directions = (b"a=sendonly", b"a=recvonly")
-        assert directions[holder == "bob"] in reinvites(alice)[-1].body
+        assert directions[holder == "bob"] in alice.requests("INVITE")[-1].body
         line = alice.do(call.stats).line("audio")
         assert line is not None
         time.sleep(0.5)
@@ -262,7 +218,3 @@ def test_ice_restart(
         talk(alice, call, bob)
         assert call.ident in alice.endpoint.agent.calls
         alice.do(call.hang_up)
-
-
-def lines(description: bytes, start: str) -> set[str]:
-    return {line for line in description.decode().splitlines() if line.startswith(start)}

@@ -168,7 +168,10 @@ def test_restart_with_hold_and_a_new_line(ends: tuple[End, End]) -> None:
     a.negotiator.hold = False
     restart(b, a)
     until(lambda: settled(a, b))
-    assert b.line().direction == "sendrecv"  # A had held; its resuming is part of its answer
+    assert b.line().direction == "recvonly"  # A had held, and says itself that it does so no more
+    restart(a, b)
+    until(lambda: settled(a, b))
+    assert b.line().direction == "sendrecv"
     until(hears(a, 1100))
 
 

@@ -386,6 +386,23 @@ def test_rollback_restores_exactly() -> None:
 
 
 D = Direction
+def test_an_offer_to_who_holds_does_not_ask_it_to_resume() -> None:
+    """A refresh of the session is no reason: some peers would take it for one."""
+    a, b = pair("audio")
+    a.hold = True
+    exchange(a, b)
+    text = offer(b)
+    assert "a=recvonly" in text
+    a.receive_offer(text)
+    text, _ = answer(a)
+    assert "a=sendonly" in text and b.receive_answer(text).remote_hold
+    a.hold = False
+    ours, theirs = exchange(a, b)
+    assert not theirs.remote_hold
+    assert {ours.lines[0].direction, theirs.lines[0].direction} == {Direction.SENDRECV}
+    assert "a=sendrecv" in offer(b)
+
+
 # (A holds, B holds): direction at A, direction at B, remote hold at A, at B
 HOLDS = {
     (False, False): (D.SENDRECV, D.SENDRECV, False, False),
