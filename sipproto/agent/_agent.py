@@ -63,6 +63,7 @@ class UserAgent:
         for part in self._parts:
             self._inputs.update(part.commands())
             self._requests.update(part.requests())
+        hub.on_closed = lambda flow: self._lose_flow(flow, None)
         hub.on_request = self._request
         hub.on_ack = self._ack
         hub.on_stray = self._stray

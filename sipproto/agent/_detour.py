@@ -22,11 +22,13 @@ class Detour:
         new_flow: Callable[[], FlowId],
         start_timer: Callable[[float], None],
         stop_timer: Callable[[], None],
+        lose: Callable[[FlowId], None],
     ) -> None:
         self._emit = emit
         self._new_flow = new_flow
         self._start_timer = start_timer
         self._stop_timer = stop_timer
+        self._lose = lose
         self._beside: FlowId | None = None  # the datagram flow
         self._opening: FlowId | None = None
         self._open: FlowId | None = None
@@ -80,12 +82,14 @@ class Detour:
             self.close()
 
     def close(self) -> None:
-        for flow in (self._opening, self._open):
+        beside, opened = self._beside, self._open
+        for flow in (self._opening, opened):
             if flow is not None:
                 self._emit(CloseFlow(flow=flow))
         self._stop_timer()
-        beside, self._beside = self._beside, None
-        self._opening = self._open = None
+        self._beside = self._opening = self._open = None
+        if opened is not None:
+            self._lose(opened)  # with all that was under way on it
         if beside is not None:
             self._go(beside)
 

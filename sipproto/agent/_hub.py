@@ -169,8 +169,10 @@ class Hub:
             self.new_flow,
             lambda wait: self.start_timer(("detour",), "open", wait, lambda _: self.detour.timed_out()),
             lambda: self.forget_owner(("detour",), "open"),
+            lambda flow: self.on_closed(flow),
         )
-        # Set by the agent: where messages that belong to no exchange go.
+        # Set by the agent: what has to be done for a flow that we closed; where messages that belong to no exchange go.
+        self.on_closed: Callable[[FlowId], None] = lambda _: None
         self.on_request: Callable[[RequestReceived], None] = lambda _: None
         self.on_ack: Callable[[AckReceived], None] = lambda _: None
         self.on_stray: Callable[[StrayResponse], None] = lambda _: None
