@@ -3,6 +3,10 @@
 # Before anything imports trio: trio hands its random generator to Hypothesis in a way that Hypothesis then warns of.
 from hypothesis import settings
 
+from tests.effort import THOROUGH
+
 # The same examples in every run: a red build has to be red again when it is looked at.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.load_profile("repeatable")
+# Other examples in each run, and many more of them: `SIPPROTO_TESTS=thorough pytest ...`; a failure prints its blob.
+settings.register_profile("thorough", derandomize=False, deadline=None, database=None, print_blob=True)
+settings.load_profile("thorough" if THOROUGH else "repeatable")

@@ -35,7 +35,8 @@ class Peer:
             "keep_alive": 0.0,
             **config,
         }
-        self.agent = UserAgent(AgentConfig(aor="sip:alice@example.com", **settings))
+        self.config = AgentConfig(aor="sip:alice@example.com", **settings)
+        self.agent = UserAgent(self.config)
         self.now = 100.0
         self.out: list[Output] = []
         self.auto_media = auto_media
@@ -48,8 +49,11 @@ class Peer:
 
     # -- stepping ----------------------------------------------------------------------------------------------------
 
+    def handle(self, what: Input) -> list[Output]:
+        return list(self.agent.handle(what, self.now))
+
     def give(self, what: Input, *, keep: bool = False) -> list[Output]:
-        out = list(self.agent.handle(what, self.now))
+        out = self.handle(what)
         self.out = [*self.out, *out] if keep else out
         for output in out:
             assert "secret" not in repr(output)

@@ -94,6 +94,19 @@ def test_the_connection_is_lost_meanwhile() -> None:
     idle(peer)
 
 
+def test_the_connection_is_lost_and_the_stream_with_it() -> None:
+    peer = Peer(transport="UDP")
+    command = peer.command(LARGE)
+    flow = opening(peer)
+    peer.give(i.FlowOpened(flow=flow, transport="TCP"))
+    (request,) = sent_on(peer, flow)
+    peer.give(i.FlowClosed(flow=FLOW))
+    assert peer.all(o.CloseFlow) == [o.CloseFlow(flow=flow)]
+    assert [f.command for f in peer.all(o.CommandFailed)] == [command]  # at once: no answer can come
+    assert not any(peer.agent.retained.values())
+    assert not peer.data(response(request, 200), flow)
+
+
 def test_shutdown_closes_it() -> None:
     peer = Peer(transport="UDP")
     peer.command(LARGE)
@@ -101,7 +114,8 @@ def test_shutdown_closes_it() -> None:
     peer.give(i.FlowOpened(flow=flow, transport="TCP"))
     peer.command(i.Shutdown(command=0))
     peer.wait(3.1)
-    assert {o.CloseFlow(flow=flow), o.CloseFlow(flow=FLOW)} <= set(peer.all(o.CloseFlow))
+    closed = [output.flow for output in peer.all(o.CloseFlow)]
+    assert sorted(closed) == [FLOW, flow]  # each once
     idle(peer)
 
 
