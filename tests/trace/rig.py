@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sipproto.agent import AgentConfig, Input, Output, UserAgent
+from sipproto.agent import AgentConfig, Input, Output, SessionTimers, UserAgent
 from sipproto.trace import Recorder, Transcript, read_transcript
-from tests.sim.network import Link, MediaPeer, Node
+from tests.sim.network import Agent, Link, MediaPeer, Node
 from tests.sim.pair import NO_RECOVERY, Pair, config
 from tests.sim.test_calls import LINKS, MEDIA
 
@@ -43,10 +43,10 @@ class RecordedPair(Pair):
         self._bodies = bodies
         super().__init__(seed, link, media)
 
-    def add(self, name: str, agent: UserAgent, media: MediaPeer | None = None) -> Node:
-        recorded = Recorded(config(name, 2 * self.seed + (name == "b"), NO_RECOVERY), bodies=self._bodies)
+    def add(self, name: str, agent: Agent, media: MediaPeer | None = None) -> Node:
+        recorded = Recorded(config(name, 2 * self.seed + (name == "b"), NO_RECOVERY, SessionTimers()), bodies=self._bodies)
         self.recorded[name] = recorded
-        return super().add(name, recorded, media)  # type: ignore[arg-type]
+        return super().add(name, recorded, media)
 
 
 def simulate(link: str, media: str, seed: int, *, calls: int = 10, bodies: bool = True) -> RecordedPair:
