@@ -269,8 +269,6 @@ class Call:
                 self.incall.info_received(received)
             case "OPTIONS":
                 hub.respond(received, 200, extra=[("Allow", ALLOW), ("Accept", "application/sdp")])
-            case "NOTIFY":
-                hub.respond(received, 481)  # RFC 6665 4.1.3: there is no subscription in this dialog
             case "SUBSCRIBE":
                 hub.respond(received, 403)  # RFC 6665 4.5.2: subscriptions have dialogs of their own
             case _:
