@@ -168,9 +168,7 @@ class Negotiator:
             raise LocalProtocolError("there is no media line to offer")
         self._require_transports()
         local = self._next.local
-        written = [
-            WrittenLine(line, self._offered(line), "actpass", local.get(line.slot)) for line in self._next.lines
-        ]
+        written = [WrittenLine(line, self._offered(line), "actpass", local.get(line.slot)) for line in self._next.lines]
         self._next = evolve(self._next, version=self._stable.version + 1)
         offer = self._write(written, self._next.bundled)
         self._step(Step.CREATE_OFFER)

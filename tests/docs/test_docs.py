@@ -41,6 +41,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("authentication.py", "a token is wanted: sip from https://as.example.com"),
         ("call_echo.py", "Hz"),
         ("trio_call.py", "nobody: not_found 404"),
+        ("recovery.py", "the call goes on after"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:

@@ -386,6 +386,8 @@ def test_rollback_restores_exactly() -> None:
 
 
 D = Direction
+
+
 def test_an_offer_to_who_holds_does_not_ask_it_to_resume() -> None:
     """A refresh of the session is no reason: some peers would take it for one."""
     a, b = pair("audio")
