@@ -144,8 +144,11 @@ class Ours:
         deadline = time.monotonic() + timeout
         while True:
             line = self.do(call.stats).line("audio")
-            assert line is not None
-            if line.audio_frequency is not None and abs(line.audio_frequency - hertz) <= 0.05 * hertz:
+            if (
+                line is not None
+                and line.audio_frequency is not None
+                and abs(line.audio_frequency - hertz) <= 0.05 * hertz
+            ):
                 return
             assert time.monotonic() < deadline, line
             time.sleep(0.05)

@@ -60,7 +60,7 @@ def called_by(bob: Party, alice: Ours) -> int:
 # -- UPDATE ------------------------------------------------------------------------------------------------------------
 
 
-@each_runtime
+@one_runtime
 def test_hold_by_update(runtime: str, kamailio: Kamailio, bob: Party) -> None:
     with Ours(runtime, "alice") as alice:
         alice.connect(kamailio.ws_url)

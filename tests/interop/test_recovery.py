@@ -85,7 +85,7 @@ def test_server_killed_while_held(runtime: str, holder: str, mortal: Kamailio, b
         mortal.restart()
         alice.expect(o.CallRecovered, timeout=20)
         bob.expect("registered")
-        assert call.held_by == who
+        assert call.held_by == who, alice.told()
         directions = (b"a=sendonly", b"a=recvonly")
         assert directions[holder == "bob"] in alice.requests("INVITE")[-1].body
         line = alice.do(call.stats).line("audio")

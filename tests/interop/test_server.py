@@ -69,7 +69,7 @@ def test_newer_flow_of_an_instance_replaces_the_older(runtime: str, kamailio: Ka
         reply = bob.send("call", target="alice")
         call = second.answer()
         bob.peer.wait_reply(reply)
-        assert not [what for what in first.received("INVITE")]
+        assert not first.received("INVITE")
         # The end of the first one takes nothing from the second.
         first.do(first.endpoint.disconnect)
         first.expect(o.ConnectionChanged, state=o.ConnectionState.DISCONNECTED)
@@ -125,7 +125,7 @@ def test_service_route(runtime: str, kamailio: Kamailio, bob: Party) -> None:
 # -- passwords ---------------------------------------------------------------------------------------------------------
 
 
-@each_runtime
+@one_runtime
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
 def test_nonces_that_grow_stale(algorithm: str, runtime: str) -> None:
     """They are replaced without a question, and the server proves itself each time."""
@@ -136,11 +136,11 @@ def test_nonces_that_grow_stale(algorithm: str, runtime: str) -> None:
         time.sleep(2.1)
         alice.do(alice.endpoint.send_message, "sip:alice@rig.test", "once more")
         alice.do(alice.endpoint.register)
-        for method, status in (("MESSAGE", 407), ("REGISTER", 401)):
-            print(method, statuses(alice, method))
-            challenge = [m for m in alice.received(method) if isinstance(m, Response) and m.status == status]
-            print([m.to_bytes().decode() for m in alice.received(method)])
-        print(alice.told())
+        assert statuses(alice, "MESSAGE") == [407, 200]
+        assert statuses(alice, "REGISTER") == [401, 200]
+        proof = alice.received("REGISTER")[-1].headers.first("Authentication-Info") or ""
+        assert "rspauth=" in proof and "nextnonce=" in proof
+        # It was the right one, or this would have been told.
         with pytest.raises(AssertionError):
             alice.expect(o.ProtocolViolated, timeout=0.1)
 
