@@ -117,8 +117,10 @@ class Changes:
             self._begin(Change(done=over, restart=True))
         elif "UPDATE" in dialog.remote_methods:
             self._begin(Change(done=over, method="UPDATE", with_offer=False))
+        elif session.local_description:
+            self._begin(Change(done=over))  # the application brought the descriptions, and they are as they were
         else:
-            done(True, None, "")  # the application brings the descriptions: it is for it to say more
+            done(True, None, "")
 
     def refresh(self, done: Callable[[bool, Cause, int | None, str], None]) -> bool:
         """Refreshes the session (RFC 4028 7.4): by UPDATE without an offer where the peer knows it. False: not now."""
