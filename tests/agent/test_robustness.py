@@ -117,3 +117,29 @@ def test_our_return_is_told_to_a_peer_without_update() -> None:
     assert again.body == RAW
     peer.data(answer_to(again, 200, CONTACT, SDP, body=RAW), flow=opening.flow)
     peer.one(o.CallRecovered)
+
+
+def test_recoveries_of_both_sides_cross() -> None:
+    """Who is answered first has recovered the call for both: the other does not restart ICE once more."""
+    peer = Peer(recovery=Recovery())
+    invite = peer.call_out()
+    peer.give(i.FlowClosed(flow=FLOW))
+    peer.wait(5)
+    flow = peer.one(o.OpenFlow).flow
+    peer.give(i.FlowOpened(flow=flow, transport="WS"))
+    peer.data(answer_to(peer.request("INVITE"), 491), flow=flow)
+    tag = (invite.headers.first("From") or "").partition("tag=")[2]
+    call_id = invite.headers.first("Call-ID") or ""
+    offer = peer.text("INVITE", SDP, body=peer.reoffer(), from_tag="peer", to_tag=tag, call_id=call_id)
+    peer.data(offer, flow=flow)
+    peer.one(o.CallRecovered)
+    peer.negotiator.receive_answer(peer.response(200).body)
+    peer.data(peer.text("ACK", from_tag="peer", to_tag=tag, call_id=call_id), flow=flow)
+    assert not [out for out in peer.wait(20) if isinstance(out, o.SendData)]
+    peer.command(HOLD)
+    before, now = (ufrags(body) for body in (invite.body, peer.request("INVITE").body))
+    assert before == now
+
+
+def ufrags(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\r\n") if line.startswith(b"a=ice-ufrag")]
