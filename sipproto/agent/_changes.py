@@ -34,6 +34,7 @@ class Change:
     hold: bool | None = None  # None: as it is
     restart: bool = False
     with_offer: bool = True
+    recovers: bool = False  # not needed any more when the peer has been faster
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -118,11 +119,13 @@ class Changes:
             done(changed, status, detail)
 
         if session.has_media:
-            self._begin(Change(done=over, restart=True))
+            self._begin(Change(done=over, restart=True, recovers=True))
         elif "UPDATE" in dialog.remote_methods:
-            self._begin(Change(done=over, method="UPDATE", with_offer=False))
+            self._begin(Change(done=over, method="UPDATE", with_offer=False, recovers=True))
+        elif session.local_description:
+            self._begin(Change(done=over, recovers=True))  # the application brought the descriptions, and they are as they were
         else:
-            done(True, None, "")  # the application brings the descriptions: it is for it to say more
+            done(True, None, "")
 
     def refresh(self, done: Callable[[bool, Cause, int | None, str], None]) -> bool:
         """Refreshes the session (RFC 4028 7.4): by UPDATE without an offer where the peer knows it. False: not now."""
@@ -285,7 +288,9 @@ class Changes:
         """The back-off is over. A change of the peer that is under way goes first."""
         if self._change is None:
             return
-        if self._call.offers.is_active:
+        if self._change.recovers and self._call.state is S.ESTABLISHED:
+            self._finish(False, Cause.SUPERSEDED, None, "the peer has found us already")
+        elif self._call.offers.is_active:
             self._call.start_timer("glare", 1.0)
         else:
             self._prepare()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sipproto.agent import Recovery
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
-from tests.agent.peer import CONTACT, SDP, Peer, tag_of
+from tests.agent.peer import CONTACT, FLOW, RAW, SDP, Peer, answer_to, tag_of
 from tests.sim.network import local_transport
 
 HOLD = i.Hold(command=0, call="out")
@@ -80,3 +82,64 @@ def test_a_lost_reinvite_does_not_end_the_call_of_a_peer_who_speaks() -> None:
     assert not [one for one in out if isinstance(one, o.CallEnded)]
     peer.in_dialog(invite, "INVITE", SDP, CONTACT, cseq=2, body=peer.reoffer())
     assert peer.response(200).body
+
+
+@pytest.mark.parametrize("method", ["UPDATE", "INVITE"])
+def test_caller_without_media_of_ours_comes_back(method: str) -> None:
+    """The called one waits for its caller on a connection that the caller has made: any word of it on the next will do."""
+    peer = Peer(connect=False, recovery=Recovery())
+    peer.give(i.FlowOpened(flow=-1, transport="WS"))
+    peer.data(peer.text("INVITE", SDP, body=RAW), flow=-1)
+    peer.command(i.Answer(command=0, call="in-1", body=RAW))
+    ok = peer.response(200)
+    peer.data(peer.text("ACK", to_tag=tag_of(ok)), flow=-1)
+    peer.give(i.FlowClosed(flow=-1))
+    peer.one(o.CallReconnecting)
+    peer.give(i.FlowOpened(flow=-2, transport="WS"))
+    lines, body = ((SDP,), RAW) if method == "INVITE" else ((), b"")
+    peer.data(peer.text(method, *lines, to_tag=tag_of(ok), cseq=2, body=body), flow=-2)
+    peer.one(o.CallRecovered)
+    if method == "INVITE":
+        peer.data(peer.text("ACK", to_tag=tag_of(ok), cseq=2), flow=-2)
+    assert not [out for out in peer.wait(100) if isinstance(out, o.CallEnded)]
+
+
+def test_our_return_is_told_to_a_peer_without_update() -> None:
+    """12.2.1.2: it learns where we are by a re-INVITE with the description that holds."""
+    peer = Peer(recovery=Recovery(), capabilities=None)
+    invite = peer.invite(media=(), body=RAW)
+    peer.answer(invite, 200, CONTACT, SDP, "Allow: INVITE, ACK, BYE", body=RAW)
+    peer.give(i.FlowClosed(flow=FLOW))
+    peer.wait(5)
+    opening = peer.one(o.OpenFlow)
+    peer.give(i.FlowOpened(flow=opening.flow, transport="WS"))
+    again = peer.request("INVITE")
+    assert again.body == RAW
+    peer.data(answer_to(again, 200, CONTACT, SDP, body=RAW), flow=opening.flow)
+    peer.one(o.CallRecovered)
+
+
+def test_recoveries_of_both_sides_cross() -> None:
+    """Who is answered first has recovered the call for both: the other does not restart ICE once more."""
+    peer = Peer(recovery=Recovery())
+    invite = peer.call_out()
+    peer.give(i.FlowClosed(flow=FLOW))
+    peer.wait(5)
+    flow = peer.one(o.OpenFlow).flow
+    peer.give(i.FlowOpened(flow=flow, transport="WS"))
+    peer.data(answer_to(peer.request("INVITE"), 491), flow=flow)
+    tag = (invite.headers.first("From") or "").partition("tag=")[2]
+    call_id = invite.headers.first("Call-ID") or ""
+    offer = peer.text("INVITE", SDP, body=peer.reoffer(), from_tag="peer", to_tag=tag, call_id=call_id)
+    peer.data(offer, flow=flow)
+    peer.one(o.CallRecovered)
+    peer.negotiator.receive_answer(peer.response(200).body)
+    peer.data(peer.text("ACK", from_tag="peer", to_tag=tag, call_id=call_id), flow=flow)
+    assert not [out for out in peer.wait(20) if isinstance(out, o.SendData)]
+    peer.command(HOLD)
+    before, now = (ufrags(body) for body in (invite.body, peer.request("INVITE").body))
+    assert before == now
+
+
+def ufrags(body: bytes) -> list[bytes]:
+    return [line for line in body.split(b"\r\n") if line.startswith(b"a=ice-ufrag")]

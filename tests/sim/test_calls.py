@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 
 import pytest
 
-from sipproto.agent import Output
+from sipproto.agent import Output, Recovery
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
@@ -76,6 +77,31 @@ def test_shifted_time_shifts_everything() -> None:
     outputs: list[list[tuple[str, Output]]] = [[(n, out) for _, n, out in pair.log] for pair in (first, second)]
     assert outputs[0] == outputs[1]
     assert [when for when, _, _ in first.log] == pytest.approx([when for when, _, _ in second.log], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_calls_go_on_after_a_reset(seed: int) -> None:
+    """With recovery: whatever breaks and whenever, a call that is up ends because somebody wants it to."""
+    pair = Pair(seed, Link(transport="WS", jitter=0.1), recovery=Recovery(first_delay=0.5, max_delay=4.0))
+    pair.auto = True
+    for number in range(30):
+        pair.after(60 * pair.rng.random(), lambda number=number: pair.random_call(f"call-{number}"))  # type: ignore[misc]
+    for _ in range(8):
+        name = pair.rng.choice("ab")
+        pair.after(80 * pair.rng.random(), lambda name=name: pair.reset(name))  # type: ignore[misc]
+    pair.run(400)
+    pair.check(bound=400)
+    up: set[tuple[str, str]] = set()
+    causes: collections.Counter[o.Cause] = collections.Counter()
+    for _, name, output in pair.log:
+        if isinstance(output, o.CallEstablished):
+            up.add((name, output.call))
+        elif isinstance(output, o.CallEnded) and (name, output.call) in up:
+            causes[output.cause] += 1
+    recovered = [out for _, _, out in pair.log if isinstance(out, o.CallRecovered)]
+    assert len(recovered) >= 4
+    # Some answer an offer with media by a description without ICE.
+    assert set(causes) <= {o.Cause.TERMINATED, o.Cause.INCOMPATIBLE_MEDIA}, causes
 
 
 def test_established_calls_exist_at_all() -> None:
