@@ -90,18 +90,21 @@ class Calls(Part):
         for call in [*self._calls.values(), *self._ending]:
             if call.flow == flow:
                 call.flow_lost(hope and self._hub.config.recovery.grace > 0)
+        for referral in list(self._referrals.values()):
+            referral.flow_lost(flow)
 
     def flow_ready(self) -> None:
         assert self._hub.server_flow is not None
         for call in [*self._calls.values(), *self._ending]:
             call.flow_ready(self._hub.server_flow)
-        for referral in self._referrals.values():
-            if referral.flow not in self._hub.flows:
-                referral.flow = self._hub.server_flow
+        for referral in list(self._referrals.values()):
+            referral.flow_ready(self._hub.server_flow)
 
     def flow_gone(self) -> None:
         for call in [*self._calls.values(), *self._ending]:
             call.flow_gone()
+        for referral in list(self._referrals.values()):
+            referral.flow_gone()
 
     def shut_down(self) -> None:
         for call in list(self._calls.values()):
@@ -230,33 +233,19 @@ class Calls(Part):
             hub.respond(received, 603)
             return
         assert call.dialog is not None
-        quiet = request.headers.get(fields.REFER_SUB)
-        silent = quiet is not None and quiet.value.lower() == "false"
-        extra: list[tuple[str, object]] = [("Contact", hub.contact(call.flow))]
-        hub.respond(received, 202, extra=[*extra, ("Refer-Sub", "false")] if silent else extra)
         self._transfer_number += 1
-        target, replaces = asked
-        by = request.headers.get(fields.REFERRED_BY)
-        referral = Referral(
-            hub=hub,
-            ident=f"transfer-{self._transfer_number}",
-            flow=call.flow,
-            dialog=call.dialog,
-            cseq=request.headers.require(fields.CSEQ).number,
-            target=target,
-            replaces=replaces,
-            referred_by=None if by is None else str(by.uri),
-            notifies=not silent,
-            forget=self._forget_referral,
-        )
+        name = f"transfer-{self._transfer_number}"
+        referral = Referral(hub, name, call.dialog, request, asked, self._forget_referral)
+        extra: list[tuple[str, object]] = [("Contact", hub.contact(call.flow))]
+        hub.respond(received, 202, extra=[*extra, ("Refer-Sub", "false")] if referral.is_silent else extra)
         self._referrals[referral.ident] = referral
         referral.start(lambda: referral.tell(603, final=True))
         hub.emit(
             TransferRequested(
                 call=call.ident,
                 transfer=referral.ident,
-                target=target,
-                replaces=replaces,
+                target=referral.target,
+                replaces=referral.replaces,
                 referred_by=referral.referred_by,
             )
         )

@@ -59,7 +59,7 @@ class Offers:
             dialog.refresh_target(received.request)
             self._hub.respond(received, 200, extra=self._response_headers(received.request))
             if not call.session.has_media:  # else it says nothing of the media, which are waited for, too
-                call.step(CallInput.RECOVERED)
+                call.agreed()
             return
         if self._pending is not None or (self._answered is not None and call.session.is_late):
             self._ask_to_wait(received)
@@ -87,7 +87,7 @@ class Offers:
             self.send_accepted(received, dialog.local.tag or "", extra, session.local_description)
         else:
             self._hub.respond(received, 200, extra=extra, body=session.local_description)
-        self._call.step(CallInput.RECOVERED)
+        self._call.agreed()
 
     def _timer_too_small(self, received: RequestReceived) -> bool:
         least = too_small(received.request, self._hub.config.session_timers)

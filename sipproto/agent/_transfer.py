@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve, field
+from attrs import evolve
 
 from sipproto.agent._call_table import CallState
 from sipproto.agent._hub import Exchange, Hub, outcome_of_auth
+from sipproto.agent._notifier import Notification, NotifierUsage
 from sipproto.agent.inputs import Refer
 from sipproto.agent.outputs import Cause, TransferProgressed, cause_of
 from sipproto.dialog import Dialog, Pairs
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import (
     NameAddr,
+    Params,
     Request,
     Response,
     SipUri,
     TelUri,
+    TokenParams,
     escape_header,
     fields,
     parse_sip_uri,
@@ -35,7 +37,6 @@ S = CallState
 _FRAGMENT = "message/sipfrag;version=2.0"
 _STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9]{2})(?: ([^\r\n]*))?")
 _LIFE = 180  # seconds: what we say a subscription by REFER lives
-_MAX_UNSENT = 32
 
 
 def refer_to(other: Call) -> str:
@@ -171,93 +172,85 @@ class Transfer:
 # -- the peer's REFER ----------------------------------------------------------------------------------------------------
 
 
-@define(kw_only=True, eq=False)
 class Referral:
     """A REFER of a peer, from its 202 to the last NOTIFY. It outlives the call in which it came."""
 
-    hub: Hub
-    ident: str
-    flow: FlowId
-    dialog: Dialog
-    cseq: int
-    target: str
-    replaces: str | None
-    referred_by: str | None
-    notifies: bool
-    forget: Callable[[Referral], None]
-    _unsent: deque[tuple[str, bool]] = field(factory=deque)
-    _busy: bool = False
-    _told: str = ""
-    _over: bool = False
-    decided: bool = False
+    def __init__(
+        self,
+        hub: Hub,
+        ident: str,
+        dialog: Dialog,
+        request: Request,
+        asked: tuple[str, str | None],
+        forget: Callable[[Referral], None],
+    ) -> None:
+        self._hub = hub
+        self.ident = ident
+        self._dialog = dialog
+        self.target, self.replaces = asked
+        by = request.headers.get(fields.REFERRED_BY)
+        self.referred_by = None if by is None else str(by.uri)
+        quiet = request.headers.get(fields.REFER_SUB)
+        self.is_silent = quiet is not None and quiet.value.lower() == "false"  # RFC 4488 4
+        event = TokenParams("refer", Params((("id", str(request.headers.require(fields.CSEQ).number)),)))
+        self._usage: NotifierUsage | None = None
+        if not self.is_silent:
+            self._usage = NotifierUsage(hub, dialog, event, self._unheard, expires_at=hub.now + _LIFE)
+        self._forget = forget
+        self._told = b""
+        self._over = False
+        self.decided = False
 
     def start(self, timed_out: Callable[[], None]) -> None:
         """The first NOTIFY goes out at once (2.4.4); the application has so long to decide."""
-        self.hub.start_timer(("referral", self.ident), "limit", self.hub.config.waits.answer, lambda _: timed_out())
+        self._hub.start_timer(("referral", self.ident), "limit", self._hub.config.waits.answer, lambda _: timed_out())
         self.tell(100)
 
     def decide(self) -> None:
         """The application calls the target."""
         self.decided = True
-        self.hub.forget_owner(("referral", self.ident), "limit")
+        self._hub.forget_owner(("referral", self.ident), "limit")
 
     def tell(self, status: int, reason: str | None = None, *, final: bool = False) -> None:
         """NOTIFY with the status line of the call that was asked for (RFC 3515 2.4.5)."""
         if self._over:
             return
-        line = f"SIP/2.0 {status} {reason if reason is not None else reason_phrase(status)}"
+        line = f"SIP/2.0 {status} {reason if reason is not None else reason_phrase(status)}\r\n".encode()
         if final:
             self._over = True
-            self.hub.forget_owner(("referral", self.ident), "limit")
-        if not self.notifies:
+            self._hub.forget_owner(("referral", self.ident), "limit")
+        if self._usage is None:
             if final:
-                self.forget(self)
-            return
-        if line == self._told and not final:
-            return
+                self._forget(self)
+        elif final:
+            end = Params((("reason", "noresource"),))
+            self._usage.notify(Notification(state="terminated", params=end, content_type=_FRAGMENT, body=line))
+        elif line != self._told:
+            self._usage.notify(Notification(state="active", content_type=_FRAGMENT, body=line))
         self._told = line
-        if len(self._unsent) < _MAX_UNSENT or final:
-            self._unsent.append((line, final))
-        self._next()
 
-    def _next(self) -> None:
-        if self._busy or not self._unsent:
-            return
-        line, final = self._unsent.popleft()
-        state = "terminated;reason=noresource" if final else f"active;expires={_LIFE}"
+    def _unheard(self, _: object) -> None:
+        """Nobody listens any more, or all has been told; the new call goes on all the same."""
+        self._usage = None
+        if self._over:
+            self._forget(self)
 
-        def build(credentials: Pairs) -> Request:
-            extra: list[tuple[str, object]] = [
-                *credentials,
-                ("Contact", self.hub.contact(self.flow)),
-                ("Event", f"refer;id={self.cseq}"),
-                ("Subscription-State", state),
-                *self.hub.common_headers(),
-                ("Content-Type", _FRAGMENT),
-            ]
-            return self.dialog.next_request("NOTIFY", extra=extra, body=f"{line}\r\n".encode())
+    # -- connections: the dialog may have lost its call, which would see to that ------------------------------------------
 
-        exchange = Exchange(
-            flow=self.flow,
-            build=build,
-            method="NOTIFY",
-            target=self.dialog.remote_target,
-            body=f"{line}\r\n".encode(),
-            on_final=lambda response: self._answered(response.status, final),
-            on_failure=lambda _: self._answered(408, final),
-        )
-        self._busy = True
-        if not self.hub.start(exchange):
-            self._answered(408, final)
+    def flow_lost(self, flow: FlowId) -> None:
+        if self._usage is not None and self._dialog.flow == flow:
+            self._usage.suspend()
 
-    def _answered(self, status: int, final: bool) -> None:
-        self._busy = False
-        if status in (408, 481, 489) or (status >= 300 and final):
-            self.notifies = False  # RFC 6665 4.2.2: nobody listens any more; the new call goes on all the same
-            self._unsent.clear()
-        if final:
-            self.forget(self)
-        self._next()
+    def flow_ready(self, flow: FlowId) -> None:
+        if self._dialog.flow not in self._hub.flows:
+            self._dialog.flow = flow
+        if self._usage is not None:
+            self._usage.resume()
+
+    def flow_gone(self) -> None:
+        if self._usage is not None and self._dialog.flow not in self._hub.flows:
+            self._usage.close(Cause.CONNECTION_ERROR, "the connection to the server was lost")
+            self._unheard(None)
 
 
 def referral_of(request: Request) -> tuple[str, str | None] | int:

@@ -90,7 +90,7 @@ def reliability_required(w: World) -> None:
     w.do("b", i.Progress, "in-1", status=183, media=AUDIO)
     w.run(1)
     w.sent("a", "INVITE+", "PRACK", "PRACK", "PRACK")
-    sent = w.sent("b", "100 INVITE", "180 INVITE", "200 PRACK", "182 INVITE", "183 INVITE+", "200 PRACK", "200 PRACK")
+    sent = w.sent("b", "100 INVITE", "180 INVITE", "200 PRACK", "182 INVITE", "200 PRACK", "183 INVITE+", "200 PRACK")
     numbers = [int(m.headers.first("RSeq") or 0) for m in sent if isinstance(m, Response) and 100 < m.status < 200]
     w.fact(lambda: [number - numbers[0] for number in numbers] == [0, 1, 2])
     w.answer("b")
