@@ -396,6 +396,8 @@ def parse_replaces(text: str) -> Replaces:
     names = [name for name, _ in params]
     if to_tag is None or from_tag is None or names.count("to-tag") > 1 or names.count("from-tag") > 1:
         raise bad("one to-tag and one from-tag are mandatory (RFC 3891 6.1)")
+    if not (is_token(to_tag) and is_token(from_tag)):
+        raise bad("a tag is no token")
     return Replaces(parse_call_id(call_id.strip()), to_tag, from_tag, params.has("early-only"))
 
 

@@ -393,3 +393,9 @@ def test_timestamps_can_be_written_again() -> None:
         assert headers.get(fields.TIMESTAMP) is None
         assert headers.fault(fields.TIMESTAMP) is not None
     assert str(Headers([("Timestamp", "999999999999999.5 0.25")]).get(fields.TIMESTAMP)) == "999999999999999.5 0.25"
+
+
+def test_tags_of_replaces_are_tokens() -> None:
+    for text in ('a;to-tag=:;from-tag=x', 'a;to-tag=x;from-tag=";y"', "a;to-tag=x;from-tag"):
+        assert Headers([("Replaces", text)]).get(fields.REPLACES) is None
+    assert str(Headers([("Replaces", "a@b;from-tag=y;to-tag=x")]).get(fields.REPLACES)) == "a@b;to-tag=x;from-tag=y"
