@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .kamailio import Kamailio
 from .peers import BrowserPeer
+from .sipp_stage import Stage, Way
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,3 +26,10 @@ def kamailio() -> Iterator[Kamailio]:
 def browser() -> Iterator[BrowserPeer]:
     with BrowserPeer() as peer:
         yield peer
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Stage:
+    """A place for one scenario of SIPp; `sipp_stage.ways` says who is between us."""
+    way: Way = request.param
+    return Stage(tmp_path, way, request.getfixturevalue("kamailio") if way.ours else None)

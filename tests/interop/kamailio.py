@@ -15,6 +15,8 @@ from typing import Self
 
 import trustme
 
+from sipproto_client import FlowSettings, TlsSettings, parse_host_mapping
+
 HERE = Path(__file__).resolve().parent
 INSTALL_HINT = "run tests/interop/install-peers as root to install the peers of the interop tests"
 USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "jane")
@@ -175,6 +177,24 @@ class Kamailio:
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
         (self._directory / "kamailio.cfg").write_text(text)
+
+
+def address(kamailio: Kamailio, kind: str) -> str:
+    """Where a client of ours connects to, by transport."""
+    return {
+        "udp": f"sip:rig.test:{kamailio.udp_port}",
+        "tcp": f"sip:rig.test:{kamailio.tcp_port};transport=tcp",
+        "tls": f"sips:rig.test:{kamailio.tls_port}",
+        "ws": kamailio.ws_url,
+        "wss": f"wss://rig.test:{kamailio.tls_port}",
+    }[kind]
+
+
+def settings(kamailio: Kamailio) -> FlowSettings:
+    """Kamailio has no name in the DNS, and its certificate is of an authority of its own."""
+    return FlowSettings(
+        tls=TlsSettings(ca_file=str(kamailio.ca_file)), hosts=(parse_host_mapping("rig.test=127.0.0.1"),)
+    )
 
 
 def _free_port(kind: socket.SocketKind) -> int:

@@ -15,26 +15,10 @@ from sipproto_client import Call, CommandError, Endpoint, FlowSettings, TlsSetti
 from sipproto_client.port import Runtime
 from tests.client.rig import ANSWER, OFFER, RUNTIMES, play
 
-from .kamailio import Kamailio, password_of
+from .kamailio import Kamailio, address, password_of, settings
 
 pytestmark = pytest.mark.interop
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
-
-
-def address(kamailio: Kamailio, kind: str) -> str:
-    return {
-        "udp": f"sip:rig.test:{kamailio.udp_port}",
-        "tcp": f"sip:rig.test:{kamailio.tcp_port};transport=tcp",
-        "tls": f"sips:rig.test:{kamailio.tls_port}",
-        "ws": kamailio.ws_url,
-        "wss": f"wss://rig.test:{kamailio.tls_port}",
-    }[kind]
-
-
-def settings(kamailio: Kamailio) -> FlowSettings:
-    return FlowSettings(
-        tls=TlsSettings(ca_file=str(kamailio.ca_file)), hosts=(parse_host_mapping("rig.test=127.0.0.1"),)
-    )
 
 
 @asynccontextmanager
