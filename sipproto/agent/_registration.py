@@ -176,7 +176,7 @@ class Registrar(Part):
         assert exchange is not None
         status = response.status
         if 200 <= status < 300:
-            self._failures = 0
+            self._raises = self._failures = 0
             if asked == 0:
                 self._hub.succeed(self._take_command())
                 self._end(None, "")

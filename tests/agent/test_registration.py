@@ -80,6 +80,15 @@ def test_423_raises_the_lifetime_but_not_for_ever() -> None:
         assert peer.one(o.CommandFailed).status == 423
 
 
+def test_each_refresh_may_be_told_to_ask_for_more() -> None:
+    peer = registered()
+    for least in (700, 800, 900):
+        peer.wait(refresh_in(peer))
+        peer.answer(peer.requests("REGISTER")[0], 423, f"Min-Expires: {least}")
+        peer.answer(peer.request("REGISTER"), 200)
+    assert not peer.all(o.RegistrationChanged)
+
+
 def test_own_binding_among_several() -> None:
     peer = Peer()
     request = register(peer)
