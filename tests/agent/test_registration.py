@@ -122,6 +122,19 @@ def test_unregister() -> None:
     assert not any(peer.agent.retained.values())
 
 
+@pytest.mark.parametrize("status", [None, 403])
+def test_an_end_that_the_server_does_not_confirm(status: int | None) -> None:
+    """The binding will expire; for the application it is over."""
+    peer = registered()
+    peer.command(i.Unregister(command=0))
+    if status is None:
+        peer.wait(33)
+    else:
+        peer.answer(peer.request("REGISTER"), status)
+    peer.one(o.CommandFailed)
+    assert peer.one(o.RegistrationChanged).state is o.RegistrationState.UNREGISTERED
+
+
 def test_a_later_command_takes_the_place() -> None:
     peer = Peer()
     first = register(peer)
