@@ -176,7 +176,7 @@ class Registrar(Part):
         assert exchange is not None
         status = response.status
         if 200 <= status < 300:
-            self._failures = 0
+            self._raises = self._failures = 0
             if asked == 0:
                 self._hub.succeed(self._take_command())
                 self._end(None, "")
@@ -263,13 +263,12 @@ class Registrar(Part):
 
     def _failed(self, cause: Cause, detail: str, status: int | None, retry_after: float | None) -> None:
         command = self._take_command()
-        self._granted = None
-        self._hub.public_gruu, self._hub.service_route = None, ()
+        self._hub.fail(command, cause, detail, status)
         if not self._wanted:  # un-REGISTER failed: the binding will expire by itself
-            self._hub.fail(command, cause, detail, status)
             self._end(cause, detail, status)
             return
-        self._hub.fail(command, cause, detail, status)
+        self._granted = None
+        self._hub.public_gruu, self._hub.service_route = None, ()
         # A first registration that fails is for its caller to repeat; a refresh that fails is ours, where that can help.
         # 403 and the like would be the same the next time; a server that starts says 480, 5xx, or nothing.
         can_help = command is None and (status is None or 500 <= status < 600 or status in (408, 480))

@@ -38,6 +38,7 @@ class Peer:
         self.config = AgentConfig(aor="sip:alice@example.com", **settings)
         self.agent = UserAgent(self.config)
         self.now = 100.0
+        self.flow = FLOW  # on which the peer speaks
         self.out: list[Output] = []
         self.auto_media = auto_media
         self.commands = 0
@@ -89,11 +90,11 @@ class Peer:
         self.now, self.out = end, out
         return out
 
-    def data(self, message: str | bytes | Request | Response, flow: int = FLOW) -> list[Output]:
+    def data(self, message: str | bytes | Request | Response, flow: int | None = None) -> list[Output]:
         if isinstance(message, str):
             message = message.encode()
         octets = message if isinstance(message, bytes) else message.to_bytes()
-        return self.give(i.DataReceived(flow=flow, data=octets))
+        return self.give(i.DataReceived(flow=self.flow if flow is None else flow, data=octets))
 
     # -- looking -----------------------------------------------------------------------------------------------------
 

@@ -80,6 +80,15 @@ def test_423_raises_the_lifetime_but_not_for_ever() -> None:
         assert peer.one(o.CommandFailed).status == 423
 
 
+def test_each_refresh_may_be_told_to_ask_for_more() -> None:
+    peer = registered()
+    for least in (700, 800, 900):
+        peer.wait(refresh_in(peer))
+        peer.answer(peer.requests("REGISTER")[0], 423, f"Min-Expires: {least}")
+        peer.answer(peer.request("REGISTER"), 200)
+    assert not peer.all(o.RegistrationChanged)
+
+
 def test_own_binding_among_several() -> None:
     peer = Peer()
     request = register(peer)
@@ -111,6 +120,19 @@ def test_unregister() -> None:
     peer.one(o.CommandSucceeded)
     peer.wait(200)
     assert not any(peer.agent.retained.values())
+
+
+@pytest.mark.parametrize("status", [None, 403])
+def test_an_end_that_the_server_does_not_confirm(status: int | None) -> None:
+    """The binding will expire; for the application it is over."""
+    peer = registered()
+    peer.command(i.Unregister(command=0))
+    if status is None:
+        peer.wait(33)
+    else:
+        peer.answer(peer.request("REGISTER"), status)
+    peer.one(o.CommandFailed)
+    assert peer.one(o.RegistrationChanged).state is o.RegistrationState.UNREGISTERED
 
 
 def test_a_later_command_takes_the_place() -> None:

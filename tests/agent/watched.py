@@ -11,9 +11,8 @@ from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
 from sipproto.errors import LocalProtocolError
-from sipproto.message import Request, Response
 from sipproto.tokens import SeededTokens
-from tests.agent.peer import FLOW, Peer
+from tests.agent.peer import Peer
 
 SHIFT = 4096.0  # seconds between the clock of the agent and that of its twin
 
@@ -46,7 +45,7 @@ class Watched(Peer):
 
     def handle(self, what: Input) -> list[Output]:
         if isinstance(what, i.DataReceived) and what.flow not in self.flows:
-            return []  # the network delivers nothing there
+            return []  # no network delivers anything there
         before = self.snapshot()
         try:
             out = self.agent.handle(what, self.now)
@@ -70,7 +69,7 @@ class Watched(Peer):
         """A second copy may make the agent say again what it has said, and no more."""
         before = self.snapshot()
         for output in self.agent.handle(what, self.now):
-            assert isinstance(output, o.SendData), f"the second copy of {what.data!r} is news: {output}"
+            assert isinstance(output, o.SendData | o.ProtocolViolated), f"the second copy of {what.data!r} is news: {output}"
         assert self.snapshot() == before, f"the second copy of {what.data!r} has changed something"
 
     def snapshot(self) -> object:
@@ -131,7 +130,8 @@ class Watched(Peer):
 
     def opened(self, flow: int | None = None, transport: str | None = None) -> int:
         """The flow that the agent asks for is open."""
-        flow = min(self.asked) if flow is None else flow
+        if flow is None:
+            flow = self.flow = min(self.asked)
         self.give(i.FlowOpened(flow=flow, transport=transport or self.transport, local=("192.0.2.7", 5060)))
         return flow
 
@@ -143,11 +143,6 @@ class Watched(Peer):
             self.out = []
             return False
         return True
-
-    def tell(self, message: bytes | Request | Response, flow: int = FLOW) -> list[Output]:
-        """As `data`, when there is such a flow."""
-        self.out = []
-        return self.data(message, flow) if flow in self.flows else []
 
     def timer_names(self) -> list[str]:
         return sorted(name for _, name, _ in self.agent.timers())
