@@ -396,6 +396,6 @@ def test_timestamps_can_be_written_again() -> None:
 
 
 def test_tags_of_replaces_are_tokens() -> None:
-    for text in ('a;to-tag=:;from-tag=x', 'a;to-tag=x;from-tag=";y"', "a;to-tag=x;from-tag"):
+    for text in ("a;to-tag=:;from-tag=x", 'a;to-tag=x;from-tag=";y"', "a;to-tag=x;from-tag"):
         assert Headers([("Replaces", text)]).get(fields.REPLACES) is None
     assert str(Headers([("Replaces", "a@b;from-tag=y;to-tag=x")]).get(fields.REPLACES)) == "a@b;to-tag=x;from-tag=y"

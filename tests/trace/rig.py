@@ -44,7 +44,9 @@ class RecordedPair(Pair):
         super().__init__(seed, link, media)
 
     def add(self, name: str, agent: Agent, media: MediaPeer | None = None) -> Node:
-        recorded = Recorded(config(name, 2 * self.seed + (name == "b"), NO_RECOVERY, SessionTimers()), bodies=self._bodies)
+        recorded = Recorded(
+            config(name, 2 * self.seed + (name == "b"), NO_RECOVERY, SessionTimers()), bodies=self._bodies
+        )
         self.recorded[name] = recorded
         return super().add(name, recorded, media)
 
