@@ -123,9 +123,8 @@ class Changes:
         elif "UPDATE" in dialog.remote_methods:
             self._begin(Change(done=over, method="UPDATE", with_offer=False, recovers=True))
         elif session.local_description:
-            self._begin(
-                Change(done=over, recovers=True)
-            )  # the application brought the descriptions, and they are as they were
+            # The application brought the descriptions, and they are as they were.
+            self._begin(Change(done=over, recovers=True))
         else:
             done(True, None, "")
 

@@ -110,9 +110,12 @@ class Connection:
             self._flow_timer = seconds
             self._start_ping()
 
-    def ponged(self, flow: FlowId) -> None:
-        if flow == self._hub.server_flow:
-            self._hub.stop_timer(_OWNER, "pong")
+    def ponged(self, flow: FlowId) -> bool:
+        """Notes a keep-alive. Whether it was awaited."""
+        if flow != self._hub.server_flow or not self._hub.timers.is_running(_OWNER, "pong"):
+            return False
+        self._hub.stop_timer(_OWNER, "pong")
+        return True
 
     def _start_ping(self) -> None:
         flow = self._hub.flows.get(self._hub.server_flow or 0)

@@ -29,9 +29,12 @@ PING, PONG = b"\r\n\r\n", b"\r\n"  # RFC 5626 4.4.1
 
 
 class Wire:
-    """Takes what arrives. `lost` is called when a stream cannot be read any further, `pong` for each answer to a ping."""
+    """Takes what arrives. `lost` is called when a stream cannot be read any further.
 
-    def __init__(self, hub: Hub, lost: Callable[[FlowId, str], None], pong: Callable[[FlowId], None]) -> None:
+    `pong` is called for each keep-alive, and says whether it was awaited as the answer to a ping.
+    """
+
+    def __init__(self, hub: Hub, lost: Callable[[FlowId, str], None], pong: Callable[[FlowId], bool]) -> None:
         self._hub = hub
         self._lost = lost
         self._pong = pong
@@ -84,10 +87,9 @@ class Wire:
             self._lost(flow.ident, f"the stream of the server cannot be read: {fault.detail}")
 
     def _keep_alive(self, flow: Flow, what: KeepAlive) -> None:
-        if what is KeepAlive.PING:
+        # On a stream two pongs without a message between them have the octets of a ping (RFC 5626 4.4.1).
+        if not self._pong(flow.ident) and what is KeepAlive.PING:
             self._hub.emit(SendData(flow=flow.ident, data=PONG))
-        else:
-            self._pong(flow.ident)
 
     def _take_message(self, message: Request | Response, flow: Flow) -> None:
         hub = self._hub

@@ -214,8 +214,8 @@ CONTACT = "Contact: <sip:bob@peer.invalid;transport=ws>"
 SDP = "Content-Type: application/sdp"
 
 
-def tag_of(response: Response) -> str:
-    return (response.headers.first("To") or "").partition("tag=")[2]
+def tag_of(message: Request | Response) -> str:
+    return (message.headers.first("To") or "").partition("tag=")[2]
 
 
 def answer_to(to: Request, status: int, *lines: str, tag: str = "peer", body: bytes = b"") -> bytes:

@@ -158,7 +158,8 @@ class Agents(RuleBasedStateMachine):
                     pair.command(side, i.Disconnect(command=0))
                 else:
                     pair.reset(side)
-            pair.run(25 + self.recovery.grace)  # the called wait for their callers to come back
+            # The called wait for their callers to come back; and a Connect may have been on its way.
+            pair.run(25 + self.recovery.grace + 40 * self.recovery.reconnect)
         pair.check()
         for numbers in pair.cseqs().values():
             assert all(after[0] == before[0] + 1 for before, after in itertools.pairwise(numbers)), numbers

@@ -143,3 +143,16 @@ def test_recoveries_of_both_sides_cross() -> None:
 
 def ufrags(body: bytes) -> list[bytes]:
     return [line for line in body.split(b"\r\n") if line.startswith(b"a=ice-ufrag")]
+
+
+def test_pongs_one_after_the_other() -> None:
+    """RFC 5626 4.4.1: on a stream without messages between them two pongs are the octets of a ping."""
+    peer = Peer(transport="TCP", keep_alive=25.0)
+    peer.command(i.Register(command=0))
+    peer.answer(peer.request("REGISTER"), 200, "Flow-Timer: 30", "Expires: 3600")
+    for _ in range(20):
+        when = peer.agent.next_timeout()
+        assert when is not None
+        out = peer.wait(when - peer.now)
+        assert [one.data for one in out if isinstance(one, o.SendData)] == [b"\r\n\r\n"]
+        assert peer.data(b"\r\n") == []

@@ -62,8 +62,8 @@ def early_media_unreliable(w: World) -> None:
     w.answer("b")
     w.run(1)
     w.told("a", "established")
-    _, _, early, final = w.sent("b", "100 INVITE", "180 INVITE", "183 INVITE+", "200 INVITE+") or [None] * 4
-    w.fact(lambda: early is not None and final is not None and early.body == final.body)
+    _, _, early, final = w.sent("b", "100 INVITE", "180 INVITE", "183 INVITE+", "200 INVITE+")
+    w.fact(lambda: early.body == final.body)
     w.do("b", i.HangUp, "in-1")
     w.run(1)
 
@@ -225,7 +225,7 @@ def fork_both_answer(w: World) -> None:
     w.sent("a", "INVITE+", "ACK", "ACK", "BYE")
     up = [name for name in "bc" if w.nodes[name].agent.calls]
     w.fact(lambda: len(up) == 1)
-    w.fact(lambda: w.agreed("a", up[0], one_call="x") is None)
+    w.agreed("a", "b" if "b" in up else "c", one_call="x")
     w.run(40)
     w.do("a", i.HangUp, "x")
     w.run(1)
@@ -321,9 +321,9 @@ def redirect_chosen(w: World) -> None:
     w.do("a", i.Redirect, "x", target="sip:c@example.com")
     w.run(1)
     w.told("a", "progress 180")
-    first, _, second = w.sent("a", "INVITE+", "ACK", "INVITE+") or [None] * 3
+    first, _, second = w.sent("a", "INVITE+", "ACK", "INVITE+")
     # 8.1.3.4: the same To, From and Call-ID
-    w.fact(lambda: first and second and first.headers.first("Call-ID") == second.headers.first("Call-ID"))
+    w.fact(lambda: first.headers.first("Call-ID") == second.headers.first("Call-ID"))
     w.answer("c")
     w.run(1)
     w.told("a", "established")

@@ -7,6 +7,7 @@ It has no timers and repeats nothing: what the network loses between an agent an
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 from attrs import define, evolve, field
 
@@ -18,6 +19,7 @@ from sipproto.dialog import build_response
 from sipproto.errors import FramingError, MessageSyntaxError
 from sipproto.message import (
     Headers,
+    KeepAlive,
     NameAddr,
     Request,
     Response,
@@ -110,22 +112,25 @@ class Proxy:
     def _data(self, flow: int, data: bytes) -> None:
         try:
             stream = self._streams.get(flow)
-            items = stream.feed(data) if stream is not None else [] if data == PONG else [data]
+            items: Iterable[object] = stream.feed(data) if stream is not None else [data]
         except FramingError as error:
             items = error.before
         for item in items:
             if isinstance(item, bytes):
-                if item == PING:
-                    self._pong(flow)
-                    continue
-                try:
-                    item = parse_message(item)
-                except MessageSyntaxError:
-                    continue
+                item = self._read(item)
             if isinstance(item, Request | Response):
                 self._message(flow, item)
-            else:
+            elif item is KeepAlive.PING:
                 self._pong(flow)
+
+    @staticmethod
+    def _read(data: bytes) -> object:
+        if data == PING:
+            return KeepAlive.PING
+        try:
+            return parse_message(data)
+        except MessageSyntaxError:
+            return None
 
     def _pong(self, flow: int) -> None:
         if self.answers_pings:

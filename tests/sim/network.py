@@ -260,9 +260,9 @@ class Network:
                 for extra, octets in self.carry(node, connection, data):
                     self._send(node, connection, octets, extra)
             case o.CloseFlow(flow=flow):
-                connection = node.flows.pop(flow, None)
-                if connection is not None:
-                    self._close(connection, tell=[connection.other(node.name)], error=None)
+                closed = node.flows.pop(flow, None)
+                if closed is not None:
+                    self._close(closed, tell=[closed.other(node.name)], error=None)
             case m.OpenMedia() | m.ApplyMedia() | m.CollectStats() | m.CloseMedia():
                 for delay, reply in node.media.perform(output, self.rng):
                     self.after(delay, lambda reply=reply: self.give(node, reply))  # type: ignore[misc]
