@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 S = CallState
 _SOON = 0.1  # seconds
+_MAX_UNSURE = 4  # connections that are lost one after the other, each with a re-INVITE on it
 _MAX_ATTEMPTS = 8  # 491, 500 and 422 taken together; whoever says more of them than that does not want it
 
 
@@ -50,7 +52,7 @@ class Changes:
         self._preparing = False
         self._exchange: Exchange | None = None
         self._acks: dict[int, Request] = {}  # of our re-INVITEs by sequence number; only the last one is kept
-        self._unsure: Request | None = None  # an ACK that may have to be said on the next flow
+        self._unsure: deque[Request] = deque(maxlen=_MAX_UNSURE)  # ACKs that may have to be said on the next flow
 
     @property
     def is_active(self) -> bool:
@@ -106,8 +108,8 @@ class Changes:
     def recover(self, done: Callable[[bool, int | None, str], None]) -> None:
         """Tells the peer where we are now, and has both find each other's media again."""
         call = self._call
-        if self._unsure is not None:
-            self._hub.send_alone(self._unsure, call.flow)
+        for ack in self._unsure:
+            self._hub.send_alone(ack, call.flow)
         session = call.session
         if self.is_active or call.offers.is_active:
             done(False, None, "another change of this call is under way")
@@ -251,7 +253,8 @@ class Changes:
         if cseq.method == "INVITE":
             sent = self._hub.send_alone(ack_for(call.dialog, exchange.request), call.flow)
             self._acks = {} if sent is None else {cseq.number: sent}
-        self._exchange = self._unsure = None
+        self._exchange = None
+        self._unsure.clear()
         if change is None or call.is_over:
             return
         call.session_timer.accepted(response)
@@ -329,10 +332,10 @@ class Changes:
         exchange, dialog = self._exchange, self._call.dialog
         if exchange is not None and exchange.request is not None and exchange.method == "INVITE" and dialog is not None:
             ack = ack_for(dialog, exchange.request)
-        elif self._acks:
+        elif self._acks and not self._unsure:
             ack = list(self._acks.values())[-1]
         if ack is not None:
-            self._unsure = Request("ACK", ack.target, ack.headers.without("Via"), ack.body)
+            self._unsure.append(Request("ACK", ack.target, ack.headers.without("Via"), ack.body))
 
     def call_ended(self, cause: Cause, detail: str) -> None:
         if self._exchange is not None and self._exchange.transaction is None:

@@ -12,7 +12,7 @@ from tests.agent.peer import CONTACT, FLOW, SDP, Peer, answer_to, cseq_of
 
 
 def recovering_peer() -> Peer:
-    return Peer(recovery=Recovery(first_delay=0.5, grace=60.0))
+    return Peer(recovery=Recovery(first_delay=0.5, max_delay=0.5, grace=60.0))
 
 
 def answer(peer: Peer, to: Request, status: int, *lines: str, body: bytes = b"") -> None:
@@ -48,6 +48,19 @@ def test_reinvite_whose_answer_was_lost_is_acknowledged_first() -> None:
     answer(peer, again, 200, CONTACT, SDP, body=peer.answer_sdp(again.body))
     assert peer.one(o.CallRecovered)
     assert [cseq_of(ack) for ack in peer.requests("ACK")] == [cseq_of(again)]
+
+
+def test_connections_that_are_lost_one_after_the_other() -> None:
+    """Nobody knows which of the re-INVITEs has arrived."""
+    peer = recovering_peer()
+    invite = peer.call_out()
+    peer.wait(40.0)
+    peer.command(i.Hold(command=0, call="out"))
+    said = [cseq_of(request) for flow in range(2, 9) for request in reconnect(peer, flow)[-1:]]
+    acks = [cseq_of(request) for request in reconnect(peer, 9) if request.method == "ACK"]
+    first = cseq_of(invite)
+    assert said == list(range(first + 2, first + 9))
+    assert acks == said[-4:]  # of the last ones
 
 
 def test_an_ack_that_may_have_been_lost_is_said_again() -> None:

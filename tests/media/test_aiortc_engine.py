@@ -130,6 +130,7 @@ def test_hold_and_resume(ends: tuple[End, End]) -> None:
     assert a.line().direction == "inactive"
     a.negotiator.hold = b.negotiator.hold = False
     exchange(a, b)
+    exchange(b, a)  # each says itself that it holds no more
     start = time.monotonic()
     for end, frequency, color in ((a, 1100, BLUE), (b, 700, RED)):
         until(hears(end, frequency))
