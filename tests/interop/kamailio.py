@@ -17,6 +17,8 @@ import trustme
 
 from sipproto_client import FlowSettings, TlsSettings, parse_host_mapping
 
+from .ports import free_port, is_bound
+
 HERE = Path(__file__).resolve().parent
 INSTALL_HINT = "run tests/interop/install-peers as root to install the peers of the interop tests"
 USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "jane")
@@ -45,9 +47,9 @@ class Kamailio:
         self.nonce_expire = nonce_expire
         self.ping_interval = ping_interval
         self.min_expires = min_expires
-        self.udp_port = _free_port(socket.SOCK_DGRAM)
-        self.tcp_port = _free_port(socket.SOCK_STREAM)
-        self.tls_port = _free_port(socket.SOCK_STREAM)
+        self.udp_port = free_port("udp")
+        self.tcp_port = free_port("tcp")
+        self.tls_port = free_port("tcp")
         self.ws_url = f"ws://127.0.0.1:{self.tcp_port}"
         self.wss_url = f"wss://127.0.0.1:{self.tls_port}"
         self._directory = Path(tempfile.mkdtemp(prefix="rig-kamailio-"))
@@ -106,6 +108,11 @@ class Kamailio:
         except ProcessLookupError:
             pass  # The whole group is gone already.
         self._process.wait()
+        # The workers are killed at the same time, but may live a moment longer, and answer.
+        deadline = time.monotonic() + 2
+        while is_bound("udp", self.udp_port) or is_bound("tcp", self.tcp_port):
+            assert time.monotonic() < deadline, "a worker of kamailio survives SIGKILL"
+            time.sleep(0.002)
         self._process = None
 
     def restart(self) -> None:
@@ -195,10 +202,3 @@ def settings(kamailio: Kamailio) -> FlowSettings:
     return FlowSettings(
         tls=TlsSettings(ca_file=str(kamailio.ca_file)), hosts=(parse_host_mapping("rig.test=127.0.0.1"),)
     )
-
-
-def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from sipproto_client import plain_task_group
 from sipproto_client.port import Runtime
 
 from .kamailio import INSTALL_HINT
+from .ports import free_port, is_bound
 
 SCENARIOS = Path(__file__).resolve().parent / "sipp"
 _TIME_LIMIT = 12  # seconds for a whole scenario: less than a test may take, so that SIPp is the first to complain
@@ -129,7 +129,7 @@ class Sipp:
     ) -> None:
         self.scenario = scenario
         self.transport = transport
-        self.port = _free_port(transport)
+        self.port = free_port(transport)
         self._server = server
         self.folder = Path(folder)
         self._through_proxy = password is not None
@@ -153,7 +153,7 @@ class Sipp:
         arguments = [
             *([] if self._server is None else [f"127.0.0.1:{self._server}"]),
             *("-sf", str(file), "-t", {"udp": "u1", "tcp": "t1"}[self.transport], "-m", "1", "-nostdin"),
-            *("-i", "127.0.0.1", "-p", str(self.port), "-cp", str(_free_port("udp"))),
+            *("-i", "127.0.0.1", "-p", str(self.port), "-cp", str(free_port("udp"))),
             *("-recv_timeout", str(_RECEIVE_LIMIT), "-timeout", f"{_TIME_LIMIT}s", "-timeout_error"),
             *(
                 "-trace_err",
@@ -194,7 +194,7 @@ class Sipp:
 
     async def wait_ready(self, runtime: Runtime) -> None:
         """Until SIPp listens, where it is the one who is called."""
-        while self._server is None and not _is_bound(self.transport, self.port):
+        while self._server is None and not is_bound(self.transport, self.port):
             self._check()
             await runtime.wait(runtime.event(), _TICK)
 
@@ -269,23 +269,3 @@ def expand(text: str, values: Mapping[str, str], *, through_proxy: bool) -> str:
     if variables := sorted(set(re.findall(r'assign_to="(\w+)"', text))):
         text = text.replace("</scenario>", f'<Reference variables="{",".join(variables)}"/>\n</scenario>')
     return text
-
-
-def _free_port(transport: str) -> int:
-    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _is_bound(transport: str, port: int) -> bool:
-    """Asked of the system, since trying to bind it could take it from under SIPp's nose."""
-    wanted = {"udp": "07", "tcp": "0A"}[
-        transport
-    ]  # what the kernel calls an open UDP socket, and a TCP one that listens
-    for line in Path(f"/proc/net/{transport}").read_text().splitlines()[1:]:
-        words = line.split()
-        if words[1].endswith(f":{port:04X}") and words[3] == wanted:
-            return True
-    return False

@@ -299,7 +299,7 @@ def test_losses(stage: Stage) -> None:
         call = await act.endpoint.call(act.target, body=OFFER)
         await act.ended(call, Cause.TERMINATED, REMOTE)
 
-    timers = evolve(CONFIG.timers, t1=0.1)
+    timers = evolve(CONFIG.timers, t1=0.2)
     stage.play("uas_lost", script, config=evolve(CONFIG, timers=timers), options=("-T2", "400", "-max_retrans", "40"))
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sipproto.agent import AgentConfig, Cause
+from sipproto.agent import AgentConfig, Cause, Recovery
 from sipproto.agent.inputs import FlowOpened
 from sipproto.agent.outputs import ConnectionChanged, ConnectionState, InfoReceived
 from sipproto.auth import Secret
@@ -23,14 +23,21 @@ every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 
 @asynccontextmanager
 async def registered(
-    runtime: Runtime, kamailio: Kamailio, user: str, kind: str, opened: list[FlowOpened] | None = None
+    runtime: Runtime,
+    kamailio: Kamailio,
+    user: str,
+    kind: str,
+    opened: list[FlowOpened] | None = None,
+    recovery: Recovery = Recovery(),  # noqa: B008
 ) -> AsyncIterator[Endpoint]:
     def tap(_: str, what: object) -> None:
         if isinstance(what, FlowOpened) and opened is not None:
             opened.append(what)
 
     config = AgentConfig(
-        aor=f"sip:{user}@{kamailio.domain}", secrets=(Secret(username=user, password=password_of(user)),)
+        aor=f"sip:{user}@{kamailio.domain}",
+        secrets=(Secret(username=user, password=password_of(user)),),
+        recovery=recovery,
     )
     async with run_endpoint(runtime, config, flow=settings(kamailio), tap=tap) as endpoint:
         await endpoint.connect(address(kamailio, kind))
@@ -94,7 +101,7 @@ def test_the_server_is_killed(name: str) -> None:
     async def scenario(runtime: Runtime) -> None:
         with Kamailio() as server:
             for kind, said in (("tcp", ""), ("tls", ""), ("udp", "refused")):
-                async with registered(runtime, server, "ivan", kind) as ivan:
+                async with registered(runtime, server, "ivan", kind, recovery=Recovery(reconnect=False)) as ivan:
                     lost = ivan.events(
                         lambda e: isinstance(e, ConnectionChanged) and e.state is ConnectionState.DISCONNECTED
                     )

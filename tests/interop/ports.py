@@ -1,0 +1,27 @@
+"""Ports on 127.0.0.1 for peers: free ones, and whether a peer has taken its own."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+# What the kernel calls an open UDP socket, and a TCP socket that listens (Linux, include/net/tcp_states.h)
+_OPEN = {"udp": "07", "tcp": "0A"}
+
+
+def free_port(transport: str) -> int:
+    """`transport`: udp or tcp."""
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_bound(transport: str, port: int) -> bool:
+    """Asked of the system: trying to bind it could take it from under the peer's nose."""
+    for line in Path(f"/proc/net/{transport}").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[1].endswith(f":{port:04X}") and words[3] == _OPEN[transport]:
+            return True
+    return False
