@@ -255,7 +255,7 @@ class Referral:
         if status in (408, 481, 489) or (status >= 300 and final):
             self.notifies = False  # RFC 6665 4.2.2: nobody listens any more; the new call goes on all the same
             self._unsent.clear()
-        if final:
+        if final or (self._over and not self._unsent):  # nothing is left to be told, or nobody to tell it
             self.forget(self)
         self._next()
 

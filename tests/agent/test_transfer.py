@@ -304,3 +304,19 @@ def test_replaces_refused(value: str, status: int) -> None:
 def test_headers_of_uris() -> None:
     uri = parse_sip_uri("sip:a@b?X=1&Replaces=c%40d%3Bto-tag%3D1")
     assert uri.header_pairs() == [("X", "1"), ("Replaces", "c@d;to-tag=1")]
+
+
+@pytest.mark.parametrize("status", [481, 489, None])
+def test_a_peer_that_does_not_listen_while_the_outcome_waits(status: int | None) -> None:
+    """The first NOTIFY is on its way when there is an outcome already."""
+    peer, invite = established()
+    request = asked(peer, invite)
+    first = peer.request("NOTIFY")
+    peer.command(i.RejectTransfer(command=0, transfer=request.transfer))
+    assert not peer.requests("NOTIFY")  # one by one
+    if status is None:
+        peer.wait(40)
+    else:
+        peer.answer(first, status)
+    assert not peer.requests("NOTIFY")
+    assert peer.agent.retained["transfers"] == 0
