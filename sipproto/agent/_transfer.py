@@ -207,7 +207,7 @@ class Referral:
             return
         line = f"SIP/2.0 {status} {reason if reason is not None else reason_phrase(status)}"
         if final:
-            self._over = True
+            self._over = self.decided = True
             self.hub.forget_owner(("referral", self.ident), "limit")
         if not self.notifies:
             if final:

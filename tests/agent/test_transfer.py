@@ -320,3 +320,18 @@ def test_a_peer_that_does_not_listen_while_the_outcome_waits(status: int | None)
         peer.answer(first, status)
     assert not peer.requests("NOTIFY")
     assert peer.agent.retained["transfers"] == 0
+
+
+@pytest.mark.parametrize("rejected", [True, False])
+def test_what_is_decided_is_decided(rejected: bool) -> None:
+    """By the application, or by its silence; whether the peer has confirmed that it knows or not."""
+    peer, invite = established()
+    request = asked(peer, invite)
+    if rejected:
+        peer.command(i.RejectTransfer(command=0, transfer=request.transfer))
+    else:
+        peer.wait(25)
+        peer.answer(peer.requests("NOTIFY")[0], 200) if peer.requests("NOTIFY") else None
+        peer.wait(36)
+    peer.refused(i.RejectTransfer(command=0, transfer=request.transfer))
+    peer.refused(i.AcceptTransfer(command=0, transfer=request.transfer, call="new", media=AUDIO))
