@@ -156,16 +156,21 @@ class Transfer:
         self._exchange = None
 
     def _succeed(self) -> None:
-        command, self._command = self._command, None
-        self._call.stop_timer("refer")
+        command = self._take_command()
         if command is not None:
             self._hub.succeed(command.command, self._status)
 
     def _fail(self, cause: Cause, detail: str, status: int | None) -> None:
-        command, self._command = self._command, None
-        self._call.stop_timer("refer")
+        command = self._take_command()
         if command is not None:
             self._hub.fail(command.command, cause, detail, status)
+
+    def _take_command(self) -> Refer | None:
+        """It is over. A NOTIFY may have come before the answer to the REFER, which means nothing to a later one."""
+        command, self._command = self._command, None
+        self._call.stop_timer("refer")
+        self.forget()
+        return command
 
 
 # -- the peer's REFER ----------------------------------------------------------------------------------------------------

@@ -98,6 +98,22 @@ def test_the_peer_tells_nothing() -> None:
     assert peer.one(o.CommandFailed).cause is Cause.REQUEST_TIMEOUT
 
 
+def test_an_outcome_that_overtakes_the_answer() -> None:
+    peer, invite = established()
+    first = peer.command(REFER)
+    refer = peer.request("REFER")
+    notify(peer, invite, "200 OK", 1, "terminated;reason=noresource")
+    assert peer.one(o.CommandSucceeded).command == first
+    second = peer.command(REFER)
+    other = peer.request("REFER")
+    assert not peer.answer(refer, 603)  # of the first one
+    assert not peer.wait(20)
+    peer.answer(other, 202)
+    notify(peer, invite, "200 OK", 2, "terminated;reason=noresource")
+    assert peer.one(o.CommandSucceeded).command == second
+    assert "refer" not in [name for _, name, _ in peer.agent.timers()]
+
+
 def test_the_peer_hangs_up_instead_of_telling() -> None:
     """As Asterisk does: it has taken the transfer over."""
     peer, invite = established()
