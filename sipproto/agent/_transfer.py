@@ -157,16 +157,21 @@ class Transfer:
         self._exchange = None
 
     def _succeed(self) -> None:
-        command, self._command = self._command, None
-        self._call.stop_timer("refer")
+        command = self._take_command()
         if command is not None:
             self._hub.succeed(command.command, self._status)
 
     def _fail(self, cause: Cause, detail: str, status: int | None) -> None:
-        command, self._command = self._command, None
-        self._call.stop_timer("refer")
+        command = self._take_command()
         if command is not None:
             self._hub.fail(command.command, cause, detail, status)
+
+    def _take_command(self) -> Refer | None:
+        """It is over. A NOTIFY may have come before the answer to the REFER, which means nothing to a later one."""
+        command, self._command = self._command, None
+        self._call.stop_timer("refer")
+        self.forget()
+        return command
 
 
 # -- the peer's REFER ----------------------------------------------------------------------------------------------------
@@ -217,7 +222,7 @@ class Referral:
             return
         line = f"SIP/2.0 {status} {reason if reason is not None else reason_phrase(status)}\r\n".encode()
         if final:
-            self._over = True
+            self._over = self.decided = True
             self._hub.forget_owner(("referral", self.ident), "limit")
         if self._usage is None:
             if final:

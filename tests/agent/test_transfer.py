@@ -98,6 +98,22 @@ def test_the_peer_tells_nothing() -> None:
     assert peer.one(o.CommandFailed).cause is Cause.REQUEST_TIMEOUT
 
 
+def test_an_outcome_that_overtakes_the_answer() -> None:
+    peer, invite = established()
+    first = peer.command(REFER)
+    refer = peer.request("REFER")
+    notify(peer, invite, "200 OK", 1, "terminated;reason=noresource")
+    assert peer.one(o.CommandSucceeded).command == first
+    second = peer.command(REFER)
+    other = peer.request("REFER")
+    assert not peer.answer(refer, 603)  # of the first one
+    assert not peer.wait(20)
+    peer.answer(other, 202)
+    notify(peer, invite, "200 OK", 2, "terminated;reason=noresource")
+    assert peer.one(o.CommandSucceeded).command == second
+    assert "refer" not in [name for _, name, _ in peer.agent.timers()]
+
+
 def test_the_peer_hangs_up_instead_of_telling() -> None:
     """As Asterisk does: it has taken the transfer over."""
     peer, invite = established()
@@ -304,3 +320,34 @@ def test_replaces_refused(value: str, status: int) -> None:
 def test_headers_of_uris() -> None:
     uri = parse_sip_uri("sip:a@b?X=1&Replaces=c%40d%3Bto-tag%3D1")
     assert uri.header_pairs() == [("X", "1"), ("Replaces", "c@d;to-tag=1")]
+
+
+@pytest.mark.parametrize("status", [481, 489, None])
+def test_a_peer_that_does_not_listen_while_the_outcome_waits(status: int | None) -> None:
+    """The first NOTIFY is on its way when there is an outcome already."""
+    peer, invite = established()
+    request = asked(peer, invite)
+    first = peer.request("NOTIFY")
+    peer.command(i.RejectTransfer(command=0, transfer=request.transfer))
+    assert not peer.requests("NOTIFY")  # one by one
+    if status is None:
+        peer.wait(40)
+    else:
+        peer.answer(first, status)
+    assert not peer.requests("NOTIFY")
+    assert peer.agent.retained["transfers"] == 0
+
+
+@pytest.mark.parametrize("rejected", [True, False])
+def test_what_is_decided_is_decided(rejected: bool) -> None:
+    """By the application, or by its silence; whether the peer has confirmed that it knows or not."""
+    peer, invite = established()
+    request = asked(peer, invite)
+    if rejected:
+        peer.command(i.RejectTransfer(command=0, transfer=request.transfer))
+    else:
+        peer.wait(25)
+        peer.answer(peer.requests("NOTIFY")[0], 200) if peer.requests("NOTIFY") else None
+        peer.wait(36)
+    peer.refused(i.RejectTransfer(command=0, transfer=request.transfer))
+    peer.refused(i.AcceptTransfer(command=0, transfer=request.transfer, call="new", media=AUDIO))
