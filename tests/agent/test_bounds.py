@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_the_census_sees_what_is_kept() -> None:
 # -- what goes on for ever -----------------------------------------------------------------------------------------------
 
 
-def registered(**config: object) -> Peer:
+def registered(**config: Any) -> Peer:
     peer = Peer(transport="TCP", secrets=(Secret(username="alice", password="secret"),), recovery=RECOVERY, **config)
     peer.command(i.Register(command=0))
     peer.answer(peer.request("REGISTER"), 200)
@@ -215,7 +216,7 @@ def test_floods_of_requests(transport: str, method: str, inside: bool) -> None:
     peer = Peer(transport=transport, limits=LIMITS)
     fresh = census(peer.agent)
     for number in range(TIMES):
-        parts = {"to_tag": f"unknown{number}"} if inside else {}
+        parts: dict[str, Any] = {"to_tag": f"unknown{number}"} if inside else {}
         lines = {"REFER": ["Refer-To: <sip:x@example.com>"], "PRACK": ["RAck: 1 1 INVITE"]}.get(method, [])
         lines += ["Event: refer", "Subscription-State: active"] if method == "NOTIFY" else []
         peer.say(method, SDP, *lines, body=RAW, call_id=f"c{number}", **parts)

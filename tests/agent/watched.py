@@ -123,8 +123,8 @@ class Watched(Peer):
                 self.names.remove(call)
             case m.CloseMedia():
                 return
-            case _ if (call := getattr(output, "call", None)) is not None:
-                assert call in self.names, f"about a call that is over: {output}"
+            case _ if (name := getattr(output, "call", None)) is not None:
+                assert name in self.names, f"about a call that is over: {output}"
         if isinstance(output, o.Event):
             self.events.append(output)
 

@@ -10,8 +10,8 @@ from sipproto.errors import LocalProtocolError
 from sipproto.negotiation import NegotiationError, Negotiator
 from sipproto.negotiation import SignalingState as S
 from tests.effort import effort
-from tests.negotiation.test_ice_restart import answer, credentials_in, end, offer, pair
-from tests.negotiation.test_negotiator import BOTH
+from tests.negotiation.test_ice_restart import answer, credentials_in, offer, pair
+from tests.negotiation.test_negotiator import BOTH, end
 
 SIDE = st.sampled_from([0, 1])
 

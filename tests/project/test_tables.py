@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTED = {
     "sipproto.agent._call_table.TABLE": "agent/test_call_table.py",
     "sipproto.agent._connection_table.CONNECTION_TABLE": "agent/test_connection_table.py",
+    "sipproto.agent._subscription_table.SUBSCRIBER_TABLE": "agent/test_event_tables.py",
+    "sipproto.agent._watcher_table.NOTIFIER_TABLE": "agent/test_event_tables.py",
     "sipproto.negotiation._negotiator.TRANSITIONS": "negotiation/test_negotiator.py",
     "sipproto.transaction._tables.CLIENT": "transaction/test_tables.py",
     "sipproto.transaction._tables.INVITE_CLIENT": "transaction/test_tables.py",
@@ -47,7 +49,9 @@ def tables() -> dict[str, Table]:
         for attribute, value in vars(importlib.import_module(name)).items():
             if is_table(value):
                 where = re.search(
-                    rf"^{attribute}\b.*=", Path(str(importlib.import_module(name).__file__)).read_text(), re.MULTILINE
+                    rf"^{attribute}\b\s*[:=]",
+                    Path(str(importlib.import_module(name).__file__)).read_text(),
+                    re.MULTILINE,
                 )
                 if where is not None:
                     found.setdefault(id(value), (f"{name}.{attribute}", value))
