@@ -219,10 +219,12 @@ class Called(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.4, 1.0, 3.0, 33.0, 61.0]))
     def wait(self, seconds: float) -> None:
         end = self.peer.now + seconds
-        while self.state != "over" and (when := self.peer.agent.next_timeout()) is not None and when <= end:
+        while (when := self.peer.agent.next_timeout()) is not None and when <= end:
             self.peer.now = max(self.peer.now, when)
             self.peer.give(i.TimeoutElapsed())
-            if self.queue and self.peer.now >= self.limit - 1e-6:
+            if self.state == "over":
+                assert not self.reliable()
+            elif self.queue and self.peer.now >= self.limit - 1e-6:
                 self.ends(504)
                 assert self.peer.one(o.CallEnded).cause is Cause.NO_ACK
             elif self.queue and self.peer.now >= self.due - 1e-6 and self.reliable():
