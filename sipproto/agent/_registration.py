@@ -76,12 +76,12 @@ class Registrar(Part):
         self._remove(None)
 
     def _remove(self, command: CommandId | None, *, everything: bool = False) -> None:
+        if everything:
+            self._hub.require_server_flow()
         self._supersede()
         was_wanted, self._wanted = self._wanted or self._granted is not None, False
         self._hub.stop_timer(_OWNER, "refresh")
-        if everything:
-            self._hub.require_server_flow()
-        elif not was_wanted or self._hub.server_flow is None:
+        if not everything and (not was_wanted or self._hub.server_flow is None):
             self._hub.succeed(command)
             self._end(None, "")
             return
