@@ -218,7 +218,10 @@ class Changes:
         self._attempts += 1
         delay = self._wait_after(response)
         if delay is not None and self._attempts < _MAX_ATTEMPTS:
-            self._call.start_timer("glare", delay)
+            if delay > 0:
+                self._call.start_timer("glare", delay)
+            else:
+                self.try_again()
             return
         detail = f"the peer refused: {status} {response.reason}".strip()
         self._finish(False, cause_of(status), status, detail)

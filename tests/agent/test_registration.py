@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipproto.agent import Cause
+from sipproto.agent import Cause, Recovery
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
@@ -133,6 +133,16 @@ def test_an_end_that_the_server_does_not_confirm(status: int | None) -> None:
         peer.answer(peer.request("REGISTER"), status)
     peer.one(o.CommandFailed)
     assert peer.one(o.RegistrationChanged).state is o.RegistrationState.UNREGISTERED
+
+
+def test_a_refused_removal_of_everything_leaves_our_registration_wanted() -> None:
+    peer = Peer(recovery=Recovery(first_delay=0.1))
+    peer.answer(register(peer), 200)
+    peer.give(i.FlowClosed(flow=FLOW, error="reset"))
+    peer.refused(i.Unregister(command=0, everything=True))
+    peer.wait(0.2)
+    peer.give(i.FlowOpened(flow=peer.one(o.OpenFlow).flow, transport="WS"))
+    assert peer.request("REGISTER").headers.first("Expires") == "600"
 
 
 def test_a_later_command_takes_the_place() -> None:
