@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -81,8 +82,8 @@ def test_the_census_sees_what_is_kept() -> None:
 # -- what goes on for ever -----------------------------------------------------------------------------------------------
 
 
-def registered(**config: object) -> Peer:
-    peer = Peer(transport="TCP", secrets=(Secret(username="alice", password="secret"),), recovery=RECOVERY, **config)
+def registered() -> Peer:
+    peer = Peer(transport="TCP", secrets=(Secret(username="alice", password="secret"),), recovery=RECOVERY)
     peer.command(i.Register(command=0))
     peer.answer(peer.request("REGISTER"), 200)
     return peer
@@ -99,7 +100,9 @@ def test_refreshes_of_a_registration() -> None:
             value = f'Digest realm="r{number // 30}", nonce="n{number}", qop="auth", algorithm=SHA-256'
             peer.answer(request, 401, f"WWW-Authenticate: {value}")
             request = peer.request("REGISTER")
-        peer.answer(request, 200, f'Authentication-Info: nextnonce="next{number}"', f"Service-Route: <sip:r{number};lr>")
+        peer.answer(
+            request, 200, f'Authentication-Info: nextnonce="next{number}"', f"Service-Route: <sip:r{number};lr>"
+        )
 
     steady(peer, refresh)
     assert not peer.all(o.RegistrationChanged)
@@ -204,14 +207,16 @@ def in_limits(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("transport", ["UDP", "WS"])
-@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE", "NOTIFY", "REFER", "BYE", "PRACK", "UPDATE", "INFO", "CANCEL"])
+@pytest.mark.parametrize(
+    "method", ["INVITE", "OPTIONS", "MESSAGE", "NOTIFY", "REFER", "BYE", "PRACK", "UPDATE", "INFO", "CANCEL"]
+)
 @pytest.mark.parametrize("inside", [False, True])
 def test_floods_of_requests(transport: str, method: str, inside: bool) -> None:
     """Outside of dialogs, or in dialogs that do not exist."""
     peer = Peer(transport=transport, limits=LIMITS)
     fresh = census(peer.agent)
     for number in range(TIMES):
-        parts = {"to_tag": f"unknown{number}"} if inside else {}
+        parts: dict[str, Any] = {"to_tag": f"unknown{number}"} if inside else {}
         lines = {"REFER": ["Refer-To: <sip:x@example.com>"], "PRACK": ["RAck: 1 1 INVITE"]}.get(method, [])
         lines += ["Event: refer", "Subscription-State: active"] if method == "NOTIFY" else []
         peer.say(method, SDP, *lines, body=RAW, call_id=f"c{number}", **parts)

@@ -64,7 +64,11 @@ def test_states_are_reachable_and_can_be_left() -> None:
         by_itself = {I.RETRY, I.EXHAUSTED, I.LOST}
         assert any(TABLE.get((state, what), (state, ()))[0] is not state for what in by_itself)
     # without hope of another attempt no state that waits is entered
-    assert not any(following in (S.WAITING, S.RECONNECTING) for (_, what), (following, _) in TABLE.items() if what is I.LOST_FOR_GOOD)
+    assert not any(
+        following in (S.WAITING, S.RECONNECTING)
+        for (_, what), (following, _) in TABLE.items()
+        if what is I.LOST_FOR_GOOD
+    )
 
 
 def test_every_action_and_input_is_used() -> None:

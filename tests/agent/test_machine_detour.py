@@ -101,7 +101,9 @@ class Detours(RuleBasedStateMachine):
         for flow in sorted(self.peer.asked)[:1]:
             if self.asked_stream() is not None:
                 self.refused_by = self.server()
-            lost = i.FlowClosed(flow=flow, error="reset") if by_closing else i.OpenFlowFailed(flow=flow, error="refused")
+            lost = (
+                i.FlowClosed(flow=flow, error="reset") if by_closing else i.OpenFlowFailed(flow=flow, error="refused")
+            )
             self.peer.give(lost)
             self.look()
 

@@ -148,7 +148,7 @@ class Registrations(RuleBasedStateMachine):
         self.command = self.peer.commands
         if self.connected and (had or everything):
             self.expect([*replaced, *self.sends(0)])
-            contact = self.request and self.request.headers.first("Contact")  # type: ignore[unreachable]
+            contact = self.request and self.request.headers.first("Contact")
             assert (contact == "*") == everything
         else:
             self.expect([*replaced, *self.outcome("succeeded"), *self.ends(event=self.granted)])

@@ -177,7 +177,9 @@ class Called(RuleBasedStateMachine):
             ok = [r for r in self.peer.sent() if isinstance(r, Response) and cseq_is_invite(r)][-1]
             assert ok.status == 200 and ok.body
         else:
-            assert not [r for r in self.peer.sent() if isinstance(r, Response) and cseq_is_invite(r) and r.status >= 200]
+            assert not [
+                r for r in self.peer.sent() if isinstance(r, Response) and cseq_is_invite(r) and r.status >= 200
+            ]
 
     @rule()
     def hang_up(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -40,6 +42,7 @@ class SessionTimersMachine(RuleBasedStateMachine):
         self.refresh: Request | None = None
         self.retries_at_glare = False
         self.cseq = 1
+        self.parts: dict[str, Any] = {}
         lines = [CONTACT, SDP, ALLOW[update], *self.stated(seconds, refresher)]
         if ours:
             self.call = "out"
@@ -60,10 +63,21 @@ class SessionTimersMachine(RuleBasedStateMachine):
             assert self.peer.statuses() == [100, 422] or self.peer.statuses() == [422]
             assert self.peer.response(422).headers.first("Min-SE") == str(minimum)
             self.cseq = 2
-            self.peer.say("INVITE", SDP, ALLOW[update], f"Session-Expires: {minimum}", "Supported: timer", cseq=2, body=RAW, call_id="2")
+            self.peer.say(
+                "INVITE",
+                SDP,
+                ALLOW[update],
+                f"Session-Expires: {minimum}",
+                "Supported: timer",
+                cseq=2,
+                body=RAW,
+                call_id="2",
+            )
             seconds, refresher = minimum, ""
         self.parts = {"call_id": "2"} if self.cseq == 2 else {}
-        self.peer.command(i.Answer(command=0, call="in-1" if "in-1" in self.peer.agent.calls else self.peer.agent.calls[0], body=RAW))
+        self.peer.command(
+            i.Answer(command=0, call="in-1" if "in-1" in self.peer.agent.calls else self.peer.agent.calls[0], body=RAW)
+        )
         (self.call,) = self.peer.agent.calls
         ok = self.peer.response(200)
         self.check_answer(ok.headers.first("Session-Expires"), seconds, refresher, knows=True)
@@ -114,11 +128,16 @@ class SessionTimersMachine(RuleBasedStateMachine):
     @rule(method=st.sampled_from(["UPDATE", "INVITE"]), seconds=SECONDS, refresher=REFRESHER, knows=st.booleans())
     def peer_refreshes(self, method: str, seconds: int | None, refresher: str, knows: bool) -> None:
         self.cseq += 1
-        lines = [CONTACT, *self.stated(seconds, refresher), *(["Supported: timer"] if knows else []), ALLOW[self.knows_update]]
+        lines = [
+            CONTACT,
+            *self.stated(seconds, refresher),
+            *(["Supported: timer"] if knows else []),
+            ALLOW[self.knows_update],
+        ]
         body = RAW if method == "INVITE" else b""
         before = self.peer.snapshot()
         self.peer.say(method, *lines, *([SDP] if body else []), cseq=self.cseq, body=body, **self.parts)
-        status = [s for s in self.peer.statuses() if s >= 200][0]
+        status = next(s for s in self.peer.statuses() if s >= 200)
         if seconds is not None and seconds < self.minimum and knows:
             assert status == 422
             assert self.peer.response(422).headers.first("Min-SE") == str(self.minimum)
@@ -135,7 +154,9 @@ class SessionTimersMachine(RuleBasedStateMachine):
         request, self.refresh = self.refresh, None
         assert request is not None
         body = RAW if request.method == "INVITE" else b""
-        self.peer.data(answer_to(request, 200, CONTACT, *([SDP] if body else []), *self.stated(seconds, refresher), body=body))
+        self.peer.data(
+            answer_to(request, 200, CONTACT, *([SDP] if body else []), *self.stated(seconds, refresher), body=body)
+        )
         self.agreed(seconds, refresher != ";refresher=uas")
         assert self.is_up
 

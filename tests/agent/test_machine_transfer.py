@@ -56,7 +56,7 @@ class Transfers(RuleBasedStateMachine):
         self.invites += [r for r in self.peer.requests("INVITE") if "new" in r.target]
 
     def outcomes(self) -> list[o.Outcome]:
-        found = [*self.peer.all(o.CommandSucceeded), *self.peer.all(o.CommandFailed)]
+        found: list[o.Outcome] = [*self.peer.all(o.CommandSucceeded), *self.peer.all(o.CommandFailed)]
         return [outcome for outcome in found if outcome.command == self.command]
 
     def over(self, *, succeeded: bool) -> None:
@@ -99,7 +99,11 @@ class Transfers(RuleBasedStateMachine):
                 self.limit = self.peer.now + 180
 
     @precondition(lambda self: self.is_up)
-    @rule(status=st.sampled_from([None, 100, 180, 200, 486]), ends=st.booleans(), event=st.sampled_from(["refer", "dialog"]))
+    @rule(
+        status=st.sampled_from([None, 100, 180, 200, 486]),
+        ends=st.booleans(),
+        event=st.sampled_from(["refer", "dialog"]),
+    )
     def notify_comes(self, status: int | None, ends: bool, event: str) -> None:
         self.cseq += 1
         body = b"" if status is None else f"SIP/2.0 {status} Text\r\n".encode()
@@ -122,7 +126,10 @@ class Transfers(RuleBasedStateMachine):
     # -- the peer's REFER ------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.is_up and self.calls < 6)
-    @rule(to=st.sampled_from(["<sip:new@example.com>", "<sip:new@example.com;method=BYE>", "<http://x/>", None]), silent=st.booleans())
+    @rule(
+        to=st.sampled_from(["<sip:new@example.com>", "<sip:new@example.com;method=BYE>", "<http://x/>", None]),
+        silent=st.booleans(),
+    )
     def refer_comes(self, to: str | None, silent: bool) -> None:
         self.cseq += 1
         self.calls += 1
@@ -142,7 +149,9 @@ class Transfers(RuleBasedStateMachine):
     def decide(self, accept: bool) -> None:
         name = next(iter(self.undecided))
         if accept:
-            taken = self.peer.try_command(i.AcceptTransfer(command=0, transfer=name, call=f"new-{self.calls}", body=RAW))
+            taken = self.peer.try_command(
+                i.AcceptTransfer(command=0, transfer=name, call=f"new-{self.calls}", body=RAW)
+            )
             if not taken:
                 assert f"new-{self.calls}" in self.peer.agent.calls
                 return

@@ -69,7 +69,9 @@ class Watched(Peer):
         """A second copy may make the agent say again what it has said, and no more."""
         before = self.snapshot()
         for output in self.agent.handle(what, self.now):
-            assert isinstance(output, o.SendData | o.ProtocolViolated), f"the second copy of {what.data!r} is news: {output}"
+            assert isinstance(output, o.SendData | o.ProtocolViolated), (
+                f"the second copy of {what.data!r} is news: {output}"
+            )
         assert self.snapshot() == before, f"the second copy of {what.data!r} has changed something"
 
     def snapshot(self) -> object:
@@ -121,8 +123,9 @@ class Watched(Peer):
                 self.names.remove(call)
             case m.CloseMedia():
                 return
-            case _ if (call := getattr(output, "call", None)) is not None:
-                assert call in self.names, f"about a call that is over: {output}"
+            case _:
+                about = getattr(output, "call", None)
+                assert about is None or about in self.names, f"about a call that is over: {output}"
         if isinstance(output, o.Event):
             self.events.append(output)
 

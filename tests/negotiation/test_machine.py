@@ -10,8 +10,8 @@ from sipproto.errors import LocalProtocolError
 from sipproto.negotiation import NegotiationError, Negotiator
 from sipproto.negotiation import SignalingState as S
 from tests.effort import effort
-from tests.negotiation.test_ice_restart import answer, credentials_in, end, offer, pair
-from tests.negotiation.test_negotiator import BOTH
+from tests.negotiation.test_ice_restart import answer, credentials_in, offer, pair
+from tests.negotiation.test_negotiator import BOTH, end
 
 SIDE = st.sampled_from([0, 1])
 
@@ -165,7 +165,10 @@ class Negotiators(RuleBasedStateMachine):
         assert [line.index for line in ours.lines] == [line.index for line in theirs.lines]
         for one, other in zip(ours.lines, theirs.lines, strict=True):
             sends = (one.direction.value in ("sendrecv", "sendonly"), one.direction.value in ("sendrecv", "recvonly"))
-            takes = (other.direction.value in ("sendrecv", "recvonly"), other.direction.value in ("sendrecv", "sendonly"))
+            takes = (
+                other.direction.value in ("sendrecv", "recvonly"),
+                other.direction.value in ("sendrecv", "sendonly"),
+            )
             assert sends == takes
             assert {c.payload_type for c in one.send} == {c.payload_type for c in other.receive}
         for mine, yours in zip(ours.transports, theirs.transports, strict=True):

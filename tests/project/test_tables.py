@@ -33,7 +33,9 @@ def is_table(value: object) -> bool:
     return (
         isinstance(value, dict)
         and bool(value)
-        and all(isinstance(key, tuple) and len(key) == 2 and all(isinstance(k, enum.Enum) for k in key) for key in value)
+        and all(
+            isinstance(key, tuple) and len(key) == 2 and all(isinstance(k, enum.Enum) for k in key) for key in value
+        )
     )
 
 
@@ -44,7 +46,9 @@ def tables() -> dict[str, Table]:
     for name in sorted(names, key=lambda name: "._" not in name):  # those that write before those that export
         for attribute, value in vars(importlib.import_module(name)).items():
             if is_table(value):
-                where = re.search(rf"^{attribute}\b.*=", Path(str(importlib.import_module(name).__file__)).read_text(), re.M)
+                where = re.search(
+                    rf"^{attribute}\b.*=", Path(str(importlib.import_module(name).__file__)).read_text(), re.MULTILINE
+                )
                 if where is not None:
                     found.setdefault(id(value), (f"{name}.{attribute}", value))
     return dict(found.values())

@@ -231,7 +231,9 @@ class Transactions(RuleBasedStateMachine):
                     cseq = message.headers.require(fields.CSEQ)
                     number = int((via.branch or "").rpartition("-")[2])
                     if cseq.method == "CANCEL":
-                        number = next(n for n, r in enumerate(self.requests) if r.method == "CANCEL" and _branch(r) == number)
+                        number = next(
+                            n for n, r in enumerate(self.requests) if r.method == "CANCEL" and _branch(r) == number
+                        )
                     if isinstance(message, Response):
                         self.said[number].append("send " + kind_of(message.status))
                     else:
