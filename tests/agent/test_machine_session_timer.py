@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -40,6 +42,7 @@ class SessionTimersMachine(RuleBasedStateMachine):
         self.refresh: Request | None = None
         self.retries_at_glare = False
         self.cseq = 1
+        self.parts: dict[str, Any] = {}
         lines = [CONTACT, SDP, ALLOW[update], *self.stated(seconds, refresher)]
         if ours:
             self.call = "out"
@@ -134,7 +137,7 @@ class SessionTimersMachine(RuleBasedStateMachine):
         body = RAW if method == "INVITE" else b""
         before = self.peer.snapshot()
         self.peer.say(method, *lines, *([SDP] if body else []), cseq=self.cseq, body=body, **self.parts)
-        status = [s for s in self.peer.statuses() if s >= 200][0]
+        status = next(s for s in self.peer.statuses() if s >= 200)
         if seconds is not None and seconds < self.minimum and knows:
             assert status == 422
             assert self.peer.response(422).headers.first("Min-SE") == str(self.minimum)

@@ -56,7 +56,7 @@ class Transfers(RuleBasedStateMachine):
         self.invites += [r for r in self.peer.requests("INVITE") if "new" in r.target]
 
     def outcomes(self) -> list[o.Outcome]:
-        found = [*self.peer.all(o.CommandSucceeded), *self.peer.all(o.CommandFailed)]
+        found: list[o.Outcome] = [*self.peer.all(o.CommandSucceeded), *self.peer.all(o.CommandFailed)]
         return [outcome for outcome in found if outcome.command == self.command]
 
     def over(self, *, succeeded: bool) -> None:

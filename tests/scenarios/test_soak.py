@@ -1,4 +1,4 @@
-"""A small soak: memory and cost are flat, and every call is accounted for."""
+"""A small soak: memory is flat, and every call is accounted for. `python -m tests.scenarios.soak` measures the cost, too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ def test_soak() -> None:
     assert tally.ended == {"busy": CALLS // 5, "canceled": CALLS // 5, "terminated": 2 * CALLS * 8 // 10}
     assert tally.failed == CALLS // 5  # those that were busy or cancelled
     assert tenths[-1].objects - tenths[4].objects <= 20  # what was measured itself
-    assert sum(one.seconds for one in tenths[5:]) < 1.5 * sum(one.seconds for one in tenths[:5])
 
 
 def test_soak_leaves_no_memory() -> None:
