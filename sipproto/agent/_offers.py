@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sipproto.agent._call_table import CallState
+from sipproto.agent._call_table import CallInput, CallState
 from sipproto.agent._session_timer import too_small
 from sipproto.dialog import Dialog
 from sipproto.message import Request, Response, fields
@@ -39,6 +39,11 @@ class Offers:
 
     def reinvited(self, received: RequestReceived, dialog: Dialog) -> None:
         call = self._call
+        if call.state is S.ACCEPTED and not call.session.is_late:
+            # 14.1: who sends another INVITE has our 2xx to the first one. Its ACK was lost, with a connection perhaps.
+            self._answered = None
+            call.stop_timer("2xx", "ack")
+            call.step(CallInput.ACK)
         if self._pending is not None or call.state not in (S.ESTABLISHED, S.RECOVERING):
             self._ask_to_wait(received)
             return

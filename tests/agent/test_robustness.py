@@ -8,7 +8,7 @@ from sipproto.agent import Recovery
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
-from tests.agent.peer import CONTACT, FLOW, RAW, SDP, Peer, answer_to, tag_of
+from tests.agent.peer import AUDIO, CONTACT, FLOW, RAW, SDP, Peer, answer_to, tag_of
 from tests.sim.network import local_transport
 
 HOLD = i.Hold(command=0, call="out")
@@ -156,3 +156,16 @@ def test_pongs_one_after_the_other() -> None:
         out = peer.wait(when - peer.now)
         assert [one.data for one in out if isinstance(one, o.SendData)] == [b"\r\n\r\n"]
         assert peer.data(b"\r\n") == []
+
+
+def test_a_reinvite_stands_for_the_lost_ack() -> None:
+    peer = Peer()
+    peer.say("INVITE", SDP, body=peer.offer())
+    peer.command(i.Answer(command=0, call="in-1", media=AUDIO))
+    ok = peer.response(200)
+    peer.negotiator.receive_answer(ok.body)
+    peer.say("INVITE", SDP, to_tag=tag_of(ok), cseq=2, body=peer.reoffer())
+    peer.one(o.CallEstablished)
+    peer.response(200)
+    peer.say("ACK", to_tag=tag_of(ok), cseq=2)
+    assert not [out for out in peer.wait(60) if isinstance(out, o.SendData | o.CallEnded)]

@@ -167,6 +167,24 @@ def called_lost_answering(w: World) -> None:
 
 
 @scenario(
+    "RFC 3261 14.1: the ACK is lost with the caller's connection; its re-INVITE says the same", transports=STREAMS
+)
+def caller_lost_confirming(w: World) -> None:
+    w.call("a", "b")
+    w.run(1)
+    w.answer("b")
+    w.run(0.03)  # the ACK is on its way
+    w.told("a", "started", "progress 180", "established")
+    w.reset("a")
+    w.run(20)
+    w.told("b", "incoming audio", "established")
+    w.agreed("a", "b")
+    w.run(40)
+    w.do("b", i.HangUp, "in-1")
+    w.run(1)
+
+
+@scenario(
     "RFC 3261 15: the connection is lost while BYE is under way: it is said again on the next", transports=STREAMS
 )
 def caller_lost_leaving(w: World) -> None:

@@ -224,7 +224,8 @@ class World(Network):
             waiting = story.started - story.established - story.ended
             waiting = {end for end in waiting if not self.nodes[end[0]].dead}
             assert not waiting, f"call {name} is still being made at {waiting}"
-            assert not story.reconnecting, f"call {name} is still reconnecting at {story.reconnecting}"
+            left = {end for end in story.reconnecting if not self.nodes[end[0]].dead}
+            assert not left, f"call {name} is still reconnecting at {left}"
             if len(up) == 2 and not spoilt:
                 here, there = (self.nodes[node].agent.descriptions(call) for node, call in up)
                 assert here == (there[1], there[0]), f"call {name}: descriptions differ"
