@@ -79,7 +79,7 @@ class Registrations(RuleBasedStateMachine):
         if not self.wanted:
             self.next_at = None
             return [*out, *self.ends(event=was_granted or status is not None)]
-        helps = status is None or status in (408, 480) or status >= 500
+        helps = status is None or status in (408, 480) or 500 <= status < 600
         if commanded or not helps:
             self.wanted, self.next_at = False, None
             return [*out, "failed"]
