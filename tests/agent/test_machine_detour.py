@@ -47,7 +47,7 @@ class Detours(RuleBasedStateMachine):
 
     # -- what happens ----------------------------------------------------------------------------------------------------
 
-    @rule(size=st.sampled_from([10, 500, 1300, 5000]))
+    @rule(size=st.sampled_from([10, 500, 1300, 5000, 5000]))
     def message(self, size: int) -> None:
         possible = self.server() is not None
         large = size >= 1300
@@ -68,12 +68,14 @@ class Detours(RuleBasedStateMachine):
         self.peer.try_command(what)
         self.look()
 
+    @precondition(lambda self: self.peer.agent.calls)
     @rule()
     def hang_up(self) -> None:
         for call in self.peer.agent.calls[:1]:
             self.peer.command(i.HangUp(command=0, call=call))
             self.look()
 
+    @precondition(lambda self: self.waiting)
     @rule(which=st.integers(0, 3), status=st.sampled_from([100, 180, 200, 403]))
     def answer(self, which: int, status: int) -> None:
         for flow, request in self.waiting[which : which + 1]:
@@ -86,6 +88,7 @@ class Detours(RuleBasedStateMachine):
             self.peer.data(answer_to(request, status, *lines, tag=f"t{len(self.waiting)}", body=body), flow)
             self.look()
 
+    @precondition(lambda self: self.peer.asked)
     @rule()
     def flow_opens(self) -> None:
         stream = self.asked_stream()
@@ -96,6 +99,7 @@ class Detours(RuleBasedStateMachine):
             self.peer.opened()
         self.look()
 
+    @precondition(lambda self: self.peer.asked)
     @rule(by_closing=st.booleans())
     def flow_is_refused(self, by_closing: bool) -> None:
         for flow in sorted(self.peer.asked)[:1]:
@@ -107,6 +111,7 @@ class Detours(RuleBasedStateMachine):
             self.peer.give(lost)
             self.look()
 
+    @precondition(lambda self: self.peer.flows)
     @rule(stream=st.booleans(), error=st.sampled_from([None, "connection reset"]))
     def flow_is_lost(self, stream: bool, error: str | None) -> None:
         flow = next(iter(self.streams), None) if stream else self.server()
@@ -128,9 +133,9 @@ class Detours(RuleBasedStateMachine):
             self.refused_by = server
         self.look()
 
-    @rule(again=st.booleans())
+    @rule(again=st.sampled_from([True, True, True, False]))
     def disconnect(self, again: bool) -> None:
-        self.peer.try_command(i.Disconnect(command=0))
+        self.peer.command(i.Disconnect(command=0))
         assert not self.peer.flows | self.peer.asked
         self.streams.clear()
         if again:
@@ -152,5 +157,5 @@ class Detours(RuleBasedStateMachine):
             self.peer.finish(by_itself=self.calls % 2 == 1)
 
 
-Detours.TestCase.settings = effort(60, 25)
+Detours.TestCase.settings = effort(120, 30)
 TestDetours = Detours.TestCase

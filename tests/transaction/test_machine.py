@@ -219,6 +219,9 @@ class Transactions(RuleBasedStateMachine):
         self.idents: list[int] = []
         self.requests: list[Request] = []
         self.said: defaultdict[int, list[str]] = defaultdict(list)
+        for invite in (False, True):
+            self.send(invite)
+            self.receive(invite)
 
     # -- what is said, by transaction ----------------------------------------------------------------------------------
 
@@ -253,7 +256,7 @@ class Transactions(RuleBasedStateMachine):
 
     # -- what happens ----------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.models) < 4)
+    @precondition(lambda self: len(self.models) < 6)
     @rule(invite=st.booleans())
     def send(self, invite: bool) -> None:
         what = request("INVITE" if invite else "OPTIONS", branch=f"z9hG4bK-{len(self.models)}")
@@ -265,7 +268,7 @@ class Transactions(RuleBasedStateMachine):
         with pytest.raises(LocalProtocolError):
             self.layer.send_request(what, 1, self.reliable, self.now)
 
-    @precondition(lambda self: len(self.models) < 4)
+    @precondition(lambda self: len(self.models) < 6)
     @rule(invite=st.booleans())
     def receive(self, invite: bool) -> None:
         number = len(self.models)
@@ -359,6 +362,7 @@ class Transactions(RuleBasedStateMachine):
         for model in self.models:
             model.wait(end)
 
+    @precondition(lambda self: len(self.models) > 4)
     @rule()
     def flow_closed(self) -> None:
         self.hear(self.layer.flow_closed(2, self.now))  # another one
