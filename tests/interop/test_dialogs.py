@@ -144,7 +144,7 @@ def test_glare(caller: str, runtime: str, kamailio: Kamailio, bob: Party) -> Non
         relay.pause()
         holding = alice.start(call.hold)
         again = bob.send("renegotiate")
-        time.sleep(0.3)  # both are on their way, neither has arrived
+        time.sleep(1.5)  # both are on their way, neither has arrived; a page on a busy machine takes its time
         relay.resume()
         # JsSIP answers 491, yet takes our offer in place of its own, and says its own again with the number that it had
         # before: this it cannot survive. We leave its offer alone, and hear it out.
