@@ -269,7 +269,7 @@ def alone(method: str, status: int, says: str, extra: str = NOTHING, hops: int =
     [
         alone("OPTIONS", 200, "Allow: INVITE"),
         alone("OPTIONS", 200, "Accept: application/sdp", hops=0),
-        alone("SUBSCRIBE", 405, "Allow: INVITE", f"Event: presence\n{NOTHING}"),
+        alone("SUBSCRIBE", 489, "CSeq: SUBSCRIBE", f"Event: presence\n{NOTHING}"),
         alone("DANCE", 501, "Allow: INVITE"),
         alone("REFER", 403, "CSeq: REFER", f"Refer-To: <sip:carol%rig.test>\n{NOTHING}"),
         alone("INFO", 481, "CSeq: INFO"),
