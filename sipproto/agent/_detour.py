@@ -29,7 +29,6 @@ class Detour:
         self._new_flow = new_flow
         self._start_timer = start_timer
         self._stop_timer = stop_timer
-        self._lose = lose
         self._beside: FlowId | None = None  # the datagram flow
         self._opening: FlowId | None = None
         self._open: FlowId | None = None

@@ -302,6 +302,7 @@ class Hub:
         credentials = self.authenticator.credentials(
             exchange.method, exchange.target, exchange.body, secure=flow.secure
         )
+        exchange.transaction = None  # that of the attempt before, if there was one
         request = exchange.build(credentials)
         large = not flow.reliable and len(request.to_bytes()) > LARGEST_DATAGRAM - _VIA_LENGTH
         # Behind a request that waits for its flow all others wait, too: sequence numbers have to arrive in order.

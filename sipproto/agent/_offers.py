@@ -50,7 +50,7 @@ class Offers:
         if self._answered is not None and call.session.is_late:
             call.session.rollback()  # the ACK with the answer to our offer was lost with the connection it was sent on
         if call.session.negotiator is None:
-            self._refuse_without_media(received, dialog)
+            self._answer_without_media(received, dialog)
             return
         if self._begin(received, dialog):
             self._open(received, self._answer_reinvite)
@@ -69,7 +69,7 @@ class Offers:
         if self._pending is not None or (self._answered is not None and call.session.is_late):
             self._ask_to_wait(received)
         elif call.session.negotiator is None:
-            self._refuse_without_media(received, dialog)
+            self._answer_without_media(received, dialog)
         elif self._begin(received, dialog):
             self._open(received, self._answer_update)
 
@@ -78,7 +78,7 @@ class Offers:
         wait = int(10 * uniform(self._hub.tokens))
         self._hub.respond(received, 500, reason="Another Change Under Way", extra=[("Retry-After", wait)])
 
-    def _refuse_without_media(self, received: RequestReceived, dialog: Dialog) -> None:
+    def _answer_without_media(self, received: RequestReceived, dialog: Dialog) -> None:
         """The application brought the descriptions. What it agreed to still holds: a repetition of it is no change."""
         session, request = self._call.session, received.request
         if not session.local_description or request.body != session.remote_description:

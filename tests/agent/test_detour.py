@@ -5,8 +5,9 @@ from __future__ import annotations
 from sipproto.agent import Cause
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
+from sipproto.auth import Secret
 from sipproto.message import Request, parse_message
-from tests.agent.peer import FLOW, Peer
+from tests.agent.peer import CONTACT, FLOW, RAW, SDP, Peer
 from tests.agent.test_calls import idle
 
 LARGE = i.SendMessage(command=0, target="sip:bob@example.com", body=b"x" * 1300)
@@ -124,6 +125,22 @@ def test_streams_need_no_detour() -> None:
         peer = Peer(transport=transport)
         peer.command(LARGE)
         assert len(peer.requests("MESSAGE")) == 1
+
+
+def test_a_repetition_that_waits_and_is_not_wanted_any_more_is_not_sent() -> None:
+    peer = Peer(transport="UDP", secrets=(Secret(username="alice", password="secret"),))
+    peer.command(i.Invite(command=0, call="out", target="sip:bob@example.com", body=RAW))
+    invite = peer.request("INVITE")
+    peer.answer(invite, 200, CONTACT, SDP, body=RAW)
+    peer.command(i.SendInfo(command=0, call="out", content_type="text/plain", body=b"x"))
+    info = peer.request("INFO")
+    peer.command(LARGE)
+    flow = opening(peer)
+    peer.answer(info, 407, 'Proxy-Authenticate: Digest realm="r", nonce="n", qop="auth"')
+    assert not peer.sent()  # it waits behind the large one
+    peer.in_dialog(invite, "BYE")
+    peer.give(i.FlowOpened(flow=flow, transport="TCP"))
+    assert [request.method for request in sent_on(peer, FLOW) + sent_on(peer, flow)] == ["MESSAGE"]
 
 
 def response(request: Request, status: int) -> bytes:
