@@ -10,7 +10,7 @@ from typing import Protocol
 from sipproto.agent import MediaEngine
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
-from sipproto.agent.media import MediaInput, MediaOperation
+from sipproto.agent.media import CallId, MediaInput, MediaOperation
 from sipproto.transaction import FlowId
 from sipproto_client import EngineTimer, WebSocketFlow, plain_task_group
 from sipproto_client.port import Runtime, Stream, TaskGroup
