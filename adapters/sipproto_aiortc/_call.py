@@ -12,6 +12,7 @@ from sipproto.agent.media import (
     ApplyMedia,
     AskKeyFrame,
     CollectStats,
+    KeyFrameAsked,
     MediaApplied,
     MediaFailed,
     MediaInput,
@@ -21,9 +22,11 @@ from sipproto.agent.media import (
     MediaStateChanged,
     OpenMedia,
     SendDigit,
+    SenderParametersSet,
     SetSenderParameters,
     StatsCollected,
 )
+from sipproto.agent.parameters import SenderParameters
 from sipproto.negotiation import MediaLine, NegotiatedSession
 from sipproto_aiortc._ice import IceOptions
 from sipproto_aiortc._line import Line
@@ -68,6 +71,7 @@ class Call:
         self._report: Report = lambda message: None
         self._slots: dict[int, Slot] = {}
         self._lines: dict[int, Line] = {}
+        self._parameters: dict[int, SenderParameters] = {}  # by line, also for lines that are made anew
         self._recorder: Recorder | None = None
         self._member: MixerMember | None = None
         self._prepared = False
@@ -135,8 +139,20 @@ class Call:
                 return StatsCollected(
                     request=request.request, report=MediaReport(state=self._state, lines=tuple(lines))
                 )
-            case SetSenderParameters() | AskKeyFrame() | SendDigit():
+            case SetSenderParameters():
+                effective = self._line_at(request.line).set_parameters(request.parameters)
+                self._parameters[request.line] = request.parameters
+                return SenderParametersSet(request=request.request, effective=effective)
+            case AskKeyFrame():
+                await self._line_at(request.line).ask_key_frame(ours=request.ours)
+                return KeyFrameAsked(request=request.request)
+            case SendDigit():
                 raise NotImplementedError(f"{type(request).__name__} is not possible with this media engine")
+
+    def _line_at(self, index: int) -> Line:
+        if index not in self._lines:
+            raise ValueError(f"the call has no media line {index}")
+        return self._lines[index]
 
     async def _open(self, request: OpenMedia, setup: MediaSetup) -> MediaOpened:
         if not self._prepared:
@@ -216,7 +232,8 @@ class Call:
             # Only the first line of a kind is recorded and mixed: a file has one track of each.
             first = all(other.agreed.kind != facts.kind for other in self._lines.values())
             member = self._member if first and facts.kind == "audio" else None
-            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member)
+            parameters = self._parameters.get(index, SenderParameters())
+            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member, parameters)
             self._lines[index] = line
         await line.apply(facts, setup, connected=slot.state is SlotState.CONNECTED)
 

@@ -17,8 +17,10 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice", ("Connection.get_component_candidates", "Connection.data_received")),
     ("aioice.ice", ("CandidatePair.remote_addr", "StunProtocol.datagram_received")),
     ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp")),
-    ("aiortc.codecs", ("get_encoder",)),
-    ("aiortc.codecs.base", ("Encoder.encode", "Encoder.pack")),
+    ("aiortc.codecs", ("depayload", "get_decoder", "get_encoder")),
+    ("aiortc.codecs.base", ("Decoder.decode", "Encoder.encode")),
+    ("aiortc.codecs.opus", ("OpusEncoder", "SAMPLE_RATE", "TIME_BASE")),
+    ("aiortc.mediastreams", ("VIDEO_TIME_BASE",)),
     ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp")),
     (
         "aiortc.rtcdtlstransport",
@@ -44,8 +46,12 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
     ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
+    # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
+    ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
     ("aiortc.rtcrtpsender", ("RTCEncodedFrame", "RTCRtpSender._next_encoded_frame", "RTCRtpSender._send_keyframe")),
-    ("aiortc.rtp", ("RtcpByePacket", "RtpPacket", "is_rtcp")),
+    ("aiortc.rtcrtpsender", ("RTCRtpSender._handle_rtcp_packet",)),
+    ("aiortc.rtp", ("RTCP_PSFB_APP", "RtcpByePacket", "RtcpPsfbPacket", "RtcpRrPacket", "RtcpSrPacket", "RtpPacket")),
+    ("aiortc.rtp", ("is_rtcp", "unpack_remb_fci")),
 )
 
 # Attributes of instances: the class, then names that some method of it has to mention.
@@ -60,7 +66,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCDtlsTransport", ("_recv", "_rtp_router", "_send", "role")),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
-    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__encoder", "_RTCRtpSender__rtx_payload_type")),
+    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
     (
         "aiortc",
         "RTCRtpReceiver",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sipproto.sdp import Codec
 
 
@@ -27,12 +29,8 @@ def match_codecs(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> list[tup
 def _same(mine: Codec, other: Codec) -> bool:
     if (mine.name.lower(), mine.clock_rate, mine.channels) != (other.name.lower(), other.clock_rate, other.channels):
         return False
-    if mine.name.lower() != "h264":
-        return True
-    # RFC 6184 8.2.2: packetization-mode and profile have to agree, the level may differ.
-    return (mine.parameter("packetization-mode") or "0") == (other.parameter("packetization-mode") or "0") and (
-        _h264_profile(mine) == _h264_profile(other)
-    )
+    different = _DIFFERENT.get(mine.name.lower(), ())
+    return all(value(mine) == value(other) for value in different)
 
 
 def _h264_profile(codec: Codec) -> str:
@@ -40,3 +38,15 @@ def _h264_profile(codec: Codec) -> str:
     value = (codec.parameter("profile-level-id") or "420010").lower()
     constrained = value[:2] == "42" and value[2:3] in ("c", "d", "e", "f")
     return "42e0" if constrained else value[:4]
+
+
+def _parameter(name: str, default: str) -> Callable[[Codec], str]:
+    return lambda codec: codec.parameter(name) or default
+
+
+# What makes two codecs of one name different ones. Of H.264 packetization-mode and profile have to agree, the level may differ
+# (RFC 6184 8.2.2); of VP9 the profile (RFC 9628 6.3).
+_DIFFERENT: dict[str, tuple[Callable[[Codec], str], ...]] = {
+    "h264": (_parameter("packetization-mode", "0"), _h264_profile),
+    "vp9": (_parameter("profile-id", "0"),),
+}
