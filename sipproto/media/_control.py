@@ -59,7 +59,7 @@ class VideoControl:
         self._key_frame_asked = True
 
     def encoded(self, target: VideoTarget, duration: float) -> None:
-        """A picture was encoded to this target within `duration` seconds: what takes too long is made smaller or comes less often."""
+        """A picture was encoded to this target in `duration` seconds: pictures that take too long get smaller or fewer."""
         cost = duration / (target.width * target.height)
         self._costs += 1
         self._cost += (cost - self._cost) * max(_COST_SMOOTHING, 1 / self._costs)
@@ -107,7 +107,7 @@ class VideoControl:
         return _BUSY / self._cost if self._costs >= _COST_AT_LEAST and self._cost > 0 else None
 
     def _source_rate(self, moment: float, nominal: float) -> float:
-        """Pictures a second of the source. When the encoder is busy it takes fewer than there are, so the nominal rate counts."""
+        """Pictures a second of the source. A busy encoder takes fewer than there are, so then the nominal rate counts."""
         if self._moments and not 0 < moment - self._moments[-1] < _PAUSE:
             self._moments.clear()
             self._due = moment

@@ -87,9 +87,9 @@ def video_target(
 ) -> VideoTarget:
     """Decides how to encode a source of this size and frame rate.
 
-    `codec` is its SDP name, in any case. `available`: bits per second that the path takes. `pixel_rate`: pixels per second that the
-    encoder manages; a lack of time is met in the same way as one of bits. `previous`: the target in use,
-    unless something else than `available` has changed; small changes then leave size and bit rate as they are.
+    `codec` is its SDP name, in any case. `available`: bits per second that the path takes. `pixel_rate`: pixels per
+    second that the encoder manages; a lack of time is met in the same way as one of bits. `previous`: the target in
+    use, unless the wishes or the source have changed; small changes then leave size and bit rate as they are.
     """
     width, height = _scaled(width, height, encoding.scale_resolution_down_by)
     bitrate = min(available, encoding.max_bitrate or ample_bitrate(width, height))

@@ -15,7 +15,7 @@ FRAME_RATE = 30
 
 def write_clip(path: Path, width: int, height: int, *, pictures: int = 60) -> str:
     """A file of `pictures` at 30 a second; the middle moves otherwise than the rest."""
-    luma, chroma = _texture(width, height), _texture(width // 2, height // 2)
+    luma, chroma = texture(width, height), texture(width // 2, height // 2)
     top, left = height // 4, width // 4
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=FRAME_RATE)
@@ -33,7 +33,7 @@ def write_clip(path: Path, width: int, height: int, *, pictures: int = 60) -> st
     return str(path)
 
 
-def _texture(width: int, height: int) -> NDArray[numpy.uint8]:
+def texture(width: int, height: int) -> NDArray[numpy.uint8]:
     """Noise whose amplitude falls with its frequency as in photographs."""
     noise = numpy.fft.rfft2(numpy.random.default_rng(1).standard_normal((height, width)))
     rows = numpy.fft.fftfreq(height)[:, None] * height
