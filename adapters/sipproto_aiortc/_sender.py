@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import struct
 from typing import Any
 
 import numpy
@@ -148,13 +149,14 @@ class Sender(RTCRtpSender):
                     self._control.report(report.fraction_lost / 256, asyncio.get_running_loop().time())
         elif isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
             self._take_remb(packet.fci)
+            return
         await super()._handle_rtcp_packet(packet)
 
     def _take_remb(self, data: bytes) -> None:
         try:
             bitrate, ssrcs = unpack_remb_fci(data)
-        except ValueError:
-            return  # feedback of another kind
+        except (ValueError, struct.error):
+            return  # feedback of another kind, or cut off
         if self._ssrc in ssrcs:
             self._control.bandwidth.remb(bitrate)
 
