@@ -151,7 +151,7 @@ class Receiver(RTCRtpReceiver):
         )
 
     async def ask_key_frame(self) -> None:
-        """Asks the peer for a picture that can be decoded alone. Raises ValueError as long as nothing was received."""
+        """Asks the peer for a picture that can be decoded alone. Raises ValueError as long as its SSRC is not known."""
         if self._media_ssrc is None:
             raise ValueError("nothing has been received on the line yet")
         await self._send_rtcp_pli(self._media_ssrc)
