@@ -83,6 +83,10 @@ PARTS = {
     "a=ice-ufrag:sipp\na=ice-pwd:sippsippsippsippsippsipp\n"
     "a=candidate:1 1 udp 2130706431 [local_ip] 6000 typ host\n"
     f"a=fingerprint:sha-256 {':'.join(['AB'] * 32)}\na=setup:$2\n",
+    # A classic endpoint: direction, version
+    "plain": "Content-Type: application/sdp\nContent-Length: [len]\n\nv=0\no=sipp 1 $2 IN IP4 [local_ip]\ns=-\n"
+    "c=IN IP4 [local_ip]\nt=0 0\nm=audio @PORT@ RTP/AVP @PAYLOAD@ 101\na=rtpmap:@PAYLOAD@ @CODEC@/8000\n"
+    "a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\na=ptime:20\na=$1\n",
     # Whole steps, for what is not the point of a scenario: a call made by SIPp, made by us; ended by SIPp, ended by us
     "called": '<recv request="INVITE" rrs="true"><action>@remember@</action></recv>\n'
     "<send><![CDATA[\n@reply 180 Ringing@\n@end@]]></send>\n"
@@ -92,6 +96,8 @@ PARTS = {
     "calling": f"@login INVITE@\n{_SEND.replace('$0', '@first INVITE@').replace('@end@', '@BODY@')}@accepted@",
     "hangup": f'{_SEND.replace("$0", "@$1 BYE@")}<recv response="200"/>',
     "hungup": '<recv request="BYE"/>\n<send><![CDATA[\n@answer 200 OK@\n@end@]]></send>',
+    # An INFO that tells SIPp to go on
+    "cue": '<recv request="INFO"/>\n<send><![CDATA[\n@answer 200 OK@\n@end@]]></send>',
     "login": "",
 }
 # A proxy wants a password before it takes the first request: in front of that goes the same one without.
