@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import select
 import socket
 import struct
@@ -308,6 +309,13 @@ class Phone:
             error.add_note(self.rtp.told())
         self._sipp.__exit__(kind, error, trace)
         self.rtp.__exit__(kind, error, trace)
+
+    @property
+    def call_id(self) -> str:
+        """Of the call, as the server has sent it."""
+        names = [re.search(r"^Call-ID: *(\S+)", message, re.M) for message in self._sipp.received()]
+        assert names and names[0], self._sipp.story()
+        return names[0][1]
 
     def descriptions(self) -> list[SessionDescription]:
         """What the other side has described until now."""

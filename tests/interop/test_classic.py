@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from sipproto.agent import outputs as o
 from sipproto.agent.media import LineStats, MediaState
 from sipproto.negotiation import MediaCapabilities
-from sipproto.sdp import MediaDescription
+from sipproto.sdp import Direction, MediaDescription
 from sipproto_aiortc._engine import CAPABILITIES
 from sipproto_client import Call, CommandError
 
-from .classic import PlainRtp, Phone, wait_until
+from .classic import Phone, PlainRtp, directions, wait_until
 from .kamailio import Kamailio
 from .ours import Ours, lines
 from .rtpengine import Rtpengine
@@ -95,6 +95,15 @@ class Talk:
         ours, theirs = (now - then for then, now in zip(before, self.counts(), strict=True))
         return ours > 3, theirs > 3
 
+    def is_dtls_client(self) -> bool:
+        """As it was said last: who is to be active."""
+        ours, theirs = (lines(description, "a=setup:") for description in self.ours.description(self.call))
+        assert {"a=setup:actpass"} in (ours, theirs)
+        return "a=setup:active" in ours or "a=setup:passive" in theirs
+
+    def carried(self) -> bool:
+        return self.bridge.rtpengine.carries(self.phone.call_id)
+
     def cue(self) -> None:
         """SIPp goes on."""
         assert self.ours.do(self.call.send_info, "text/plain", b"go on") == 200
@@ -103,16 +112,18 @@ class Talk:
         end = self.ours.do(self.call.wait_ended)
         assert (end.cause, end.originator) == (o.Cause.TERMINATED, originator)
         self.phone.finish()
-        wait_until(lambda: self.bridge.rtpengine.calls() == 0, 5, self.bridge.rtpengine.log)
+        wait_until(lambda: not self.carried(), 5, self.bridge.rtpengine.log)
 
 
 @contextmanager
-def talking(bridge: Bridge, folder: Path, scenario: str, *, codec: str = "PCMU", **values: str) -> Iterator[Talk]:
+def talking(
+    bridge: Bridge, folder: Path, scenario: str, *, ours: str = "alice", codec: str = "PCMU", **values: str
+) -> Iterator[Talk]:
     """A call that both hear. SIPp makes it in scenarios whose names begin with `uac`."""
-    with phoning(bridge, folder, scenario, codec=codec, **values) as (ours, phone):
-        call = ours.answer() if scenario.startswith("uac") else ours.call(SIPP_USER).result(15)
+    with phoning(bridge, folder, scenario, ours=ours, codec=codec, **values) as (party, phone):
+        call = party.answer() if scenario.startswith("uac") else party.call(SIPP_USER).result(15)
         check_plain(phone.follow(1), codec)
-        talk = Talk(bridge, ours, phone, call)
+        talk = Talk(bridge, party, phone, call)
         talk.both_hear()
         yield talk
 
@@ -147,10 +158,123 @@ def scenario_of(caller: str, name: str) -> str:
 def test_audio_both_ways(bridge: Bridge, caller: str, codec: str, tmp_path: Path) -> None:
     with talking(bridge, tmp_path, scenario_of(caller, "hung_up"), codec=codec) as talk:
         assert talk.line().codec == codec
-        assert bridge.rtpengine.calls() == 1
-        ours, theirs = talk.ours.description(talk.call)
-        # The answerer is active (RFC 5763 5): the bridge where we call, and we where it offers.
-        roles = {"a=setup:actpass"}, {"a=setup:active"}
-        assert (lines(ours, "a=setup"), lines(theirs, "a=setup")) == (roles if caller == "ours" else roles[::-1])
+        assert talk.carried()
+        assert talk.is_dtls_client() == (caller == "theirs")  # the answerer is active (RFC 5763 5)
         talk.ours.do(talk.call.hang_up)
         talk.ended(o.Originator.LOCAL)
+
+
+# -- hold --------------------------------------------------------------------------------------------------------------
+
+
+@each_caller
+def test_we_hold_and_resume(bridge: Bridge, caller: str, tmp_path: Path) -> None:
+    with talking(bridge, tmp_path, scenario_of(caller, "plain_held")) as talk:
+        talk.ours.do(talk.call.hold)
+        talk.phone.follow(2)
+        assert directions(talk.phone)[-1] is Direction.SENDONLY
+        # Who holds goes on sending, and hears nothing.
+        assert talk.grow() == (False, True)
+        talk.ours.do(talk.call.resume)
+        talk.phone.follow(3)
+        assert directions(talk.phone)[-1] is Direction.SENDRECV
+        talk.both_hear()
+        assert talk.is_dtls_client() == (caller == "theirs")
+        talk.ours.do(talk.call.hang_up)
+        talk.ended(o.Originator.LOCAL)
+
+
+@each_caller
+@pytest.mark.parametrize("how", ["sendonly", "inactive"])
+def test_the_telephone_holds_and_resumes(bridge: Bridge, caller: str, how: str, tmp_path: Path) -> None:
+    with talking(bridge, tmp_path, scenario_of(caller, "plain_hold"), HOLD=how) as talk:
+        talk.cue()
+        talk.ours.expect(o.CallHeld, originator=o.Originator.REMOTE)
+        talk.phone.follow(2)
+        assert directions(talk.phone)[-1] is (Direction.RECVONLY if how == "sendonly" else Direction.INACTIVE)
+        if how == "inactive":
+            talk.phone.rtp.remote = None
+        else:
+            talk.ours.hears(talk.call, THEIRS)  # music on hold
+        assert talk.grow() == (how == "sendonly", False)
+        talk.cue()
+        talk.ours.expect(o.CallResumed, originator=o.Originator.REMOTE)
+        talk.phone.follow(3)
+        talk.both_hear()
+        # Still the first DTLS association, whoever has made this offer (RFC 8842 5.3)
+        assert talk.is_dtls_client() == (caller == "theirs")
+        talk.cue()
+        talk.ended(o.Originator.REMOTE)
+
+
+# -- what else such bridges do ------------------------------------------------------------------------------------------
+
+
+@each_caller
+def test_transcoding(bridge: Bridge, caller: str, tmp_path: Path) -> None:
+    """Opus on our side, PCMU at the telephone."""
+    with talking(bridge, tmp_path, scenario_of(caller, "hung_up"), ours="jane") as talk:
+        assert talk.line().codec == "opus"
+        talk.ours.do(talk.call.hang_up)
+        talk.ended(o.Originator.LOCAL)
+
+
+@each_caller
+@pytest.mark.parametrize(("certificate", "kind"), [("RSA", rsa.RSAPublicKey), ("prime256v1", ec.EllipticCurvePublicKey)])
+def test_certificates(caller: str, certificate: str, kind: type, tmp_path: Path) -> None:
+    """The bridge is the DTLS client where we call, and the server where we are called."""
+    with bridged(certificate) as bridge, talking(bridge, tmp_path, scenario_of(caller, "hung_up")) as talk:
+        (media,) = talk.ours.media._calls.values()
+        association = media._slots[0].dtls._ssl
+        assert association is not None
+        assert isinstance(association.get_peer_certificate(as_cryptography=True).public_key(), kind)
+        assert association.get_protocol_version_name() == "DTLSv1.2"
+        talk.ours.do(talk.call.hang_up)
+        talk.ended(o.Originator.LOCAL)
+
+
+def test_early_media(bridge: Bridge, tmp_path: Path) -> None:
+    """What a network says before anybody answers is heard."""
+    with phoning(bridge, tmp_path, "uas_plain_early") as (ours, phone):
+        calling = ours.call(SIPP_USER)
+        phone.follow(1)
+        ours.expect(o.CallProgressed, status=183)
+        call = ours.newest()
+        ours.hears(call, THEIRS)
+        assert not calling.done()
+        calling.result(15)
+        talk = Talk(bridge, ours, phone, call)
+        talk.both_hear()
+        ours.do(call.hang_up)
+        talk.ended(o.Originator.LOCAL)
+
+
+def test_late_offer(bridge: Bridge, tmp_path: Path) -> None:
+    """The telephone leaves the offer to us."""
+    with talking(bridge, tmp_path, "uac_plain_late") as talk:
+        talk.cue()
+        talk.ended(o.Originator.REMOTE)
+
+
+def test_refused(bridge: Bridge, tmp_path: Path) -> None:
+    with phoning(bridge, tmp_path, "uas_refused", STATUS="486") as (ours, phone):
+        with pytest.raises(CommandError):
+            ours.call(SIPP_USER).result(15)
+        phone.finish()
+        wait_until(lambda: not bridge.rtpengine.carries(phone.call_id), 5, bridge.rtpengine.log)
+
+
+# -- the rig itself ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722"])
+def test_two_classic_endpoints(codec: str) -> None:
+    with PlainRtp(codec, OURS) as one, PlainRtp(codec, THEIRS) as two:
+        one.remote, two.remote = ("127.0.0.1", two.port), ("127.0.0.1", one.port)
+        one.hears(THEIRS)
+        two.hears(OURS)
+        one.send_digits("15#D", 0.08)
+        wait_until(lambda: len(two.digits) == 4, 5, two.told)
+        assert [(digit.digit, digit.duration) for digit in two.digits] == [(one, 0.08) for one in "15#D"]
+        two.hears(OURS)
+        assert not one.digits and not one.strangers and not two.strangers
