@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,7 @@ DIGITS = "0123456789*#ABCD"  # by the number of the event (RFC 4733 3.2)
 _CLOCK_RATE = 8000  # of all that are here, G.722 too (RFC 3551 4.5.2)
 _STEP = round(_CLOCK_RATE * PACKET_TIME)
 _END_PACKETS = 3  # how often the end of an event is said (RFC 4733 2.5.1.4)
+_SENDER_REPORT, _RECEIVER_REPORT, _SOURCE_DESCRIPTION = 200, 201, 202  # RTCP packet types
 _WINDOW = 15  # packets of which the tone is measured
 
 
@@ -100,7 +102,8 @@ class PlainRtp:
         self._received: Counter[int] = Counter()
         self._heard: deque[numpy.ndarray[tuple[int], numpy.dtype[numpy.float64]]] = deque(maxlen=_WINDOW)
         self._digits: dict[int, Digit] = {}
-        self.reports = 0
+        self._highest = 0  # the last sequence number, as nothing gets lost here
+        self.reports = 0  # RTCP packets
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -117,7 +120,7 @@ class PlainRtp:
     # -- for tests ---------------------------------------------------------------------------------------------------
 
     def send_digits(self, digits: str, duration: float = 0.1) -> None:
-        """Sends them one after the other instead of the tone, `duration` seconds each, a packet of tone in between."""
+        """Sends them instead of the tone, one right after the other, `duration` seconds each."""
         with self._lock:
             self._to_send += [_Event(DIGITS.index(one), round(duration * _CLOCK_RATE)) for one in digits]
 
@@ -168,7 +171,7 @@ class PlainRtp:
                 if one is self._sockets[0]:
                     self._take(data)
                 else:
-                    self.reports += 1
+                    self._report(data)
             if time.monotonic() >= due:
                 due += PACKET_TIME
                 self._tick()
@@ -209,14 +212,23 @@ class PlainRtp:
             return
         self._sequence = (self._sequence + 1) & 0xFFFF
         header = struct.pack("!BBHII", 0x80, marker << 7 | payload_type, self._sequence, timestamp, self._ssrc)
-        try:
-            self._sockets[0].sendto(header + payload, remote)
-        except ConnectionRefusedError:
-            return  # the other end is gone, which an earlier packet has found out
+        self._sockets[0].sendto(header + payload, remote)
         self.sent += 1
 
+    def _report(self, data: bytes) -> None:
+        """Answers a sender report with what tells the other side the round-trip time (RFC 3550 6.4.2)."""
+        self.reports += 1
+        remote = self.remote
+        if data[1] != _SENDER_REPORT or remote is None:
+            return
+        ssrc, when = struct.unpack("!I2xI", data[4:14])
+        block = struct.pack("!IIIIII", ssrc, 0, self._highest, 0, when, 1)  # answered at once
+        report = struct.pack("!BBHI", 0x81, _RECEIVER_REPORT, 7, self._ssrc) + block
+        name = struct.pack("!BBHIBB", 0x81, _SOURCE_DESCRIPTION, 3, self._ssrc, 1, 4) + b"rig!" + bytes(2)
+        self._sockets[1].sendto(report + name, (remote[0], remote[1] + 1))
+
     def _take(self, data: bytes) -> None:
-        first, second, _, timestamp, _ = struct.unpack("!BBHII", data[:12])
+        first, second, self._highest, timestamp, _ = struct.unpack("!BBHII", data[:12])
         assert first >> 6 == 2 and not first & 0x30, "no RTP, or with padding or extensions that nobody asked for"
         payload_type, payload = second & 0x7F, data[12 + 4 * (first & 0x0F) :]
         with self._lock:
@@ -266,14 +278,23 @@ class Phone:
     """A classic telephone that is registered with the server or calls through it. To be used as a context manager.
 
     SIPp plays `scenario` (see `Sipp`), whose descriptions are `@plain@` parts, and sends no sound itself. The next step
-    of a scenario that has a `@cue@` begins with an INFO of ours.
+    of a scenario that has a `@cue@` begins with an INFO of ours. `other`: where the sound is after a `@moved@` part.
     """
 
     def __init__(
-        self, folder: Path, server: Kamailio, scenario: str, *, codec: str = "PCMU", calls: str = OUR_USER, **values: str
+        self,
+        folder: Path,
+        server: Kamailio,
+        scenario: str,
+        *,
+        codec: str = "PCMU",
+        calls: str = OUR_USER,
+        other: PlainRtp | None = None,
+        **values: str,
     ) -> None:
         self.rtp = PlainRtp(codec)
-        self.codec = self.rtp.codec
+        self._other = other
+        self._stack = ExitStack()
         self._folder = folder
         self._server = server
         self._sipp = Sipp(
@@ -287,19 +308,20 @@ class Phone:
             options=("-timeout", "60s"),
             values={
                 "BODY": "@plain sendrecv 1@",
-                "PORT": str(self.rtp.port),
-                "PAYLOAD": str(self.codec.payload_type),
-                "CODEC": self.codec.name,
+                **_described(self.rtp, ""),
+                **({} if other is None else _described(other, "OTHER_")),
                 **values,
             },
         )
 
     def __enter__(self) -> Self:
-        self.rtp.__enter__()
-        self._sipp.__enter__()
-        if not self._sipp.scenario.startswith("uac"):
-            anyio.run(self._sipp.wait_ready, AnyioRuntime())
-            anyio.run(register, AnyioRuntime(), self._folder, self._server, self._sipp)
+        with ExitStack() as stack:
+            stack.enter_context(self.rtp)
+            stack.enter_context(self._sipp)
+            if not self._sipp.scenario.startswith("uac"):
+                anyio.run(self._sipp.wait_ready, AnyioRuntime())
+                anyio.run(register, AnyioRuntime(), self._folder, self._server, self._sipp)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -307,13 +329,12 @@ class Phone:
     ) -> None:
         if error is not None:
             error.add_note(self.rtp.told())
-        self._sipp.__exit__(kind, error, trace)
-        self.rtp.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     @property
     def call_id(self) -> str:
         """Of the call, as the server has sent it."""
-        names = [re.search(r"^Call-ID: *(\S+)", message, re.M) for message in self._sipp.received()]
+        names = [re.search(r"^Call-ID: *(\S+)", message, re.MULTILINE) for message in self._sipp.received()]
         assert names and names[0], self._sipp.story()
         return names[0][1]
 
@@ -325,18 +346,33 @@ class Phone:
     def follow(self, number: int) -> MediaDescription:
         """Waits for the description of this number, counted from one, and sends sound as it says. Returns its line."""
         wait_until(lambda: len(self.descriptions()) >= number, 10, self._sipp.story)
-        description = self.descriptions()[-1]
-        (line,) = description.media
-        takes = direction_of(description, line).receives
-        address = (line.section.value("c") or description.session.value("c") or "").split()[-1]
-        self.rtp.remote = (address, line.port) if takes else None
+        (line,) = self.descriptions()[-1].media
+        takes = self.direction().receives
+        self.rtp.remote = (_address(self.descriptions()[-1]), line.port) if takes else None
         return line
+
+    def direction(self) -> Direction:
+        """Of the other side, as it has described itself last."""
+        description = self.descriptions()[-1]
+        return direction_of(description, description.media[0])
+
+    def move(self) -> None:
+        """From now on the sound is at the other endpoint."""
+        assert self._other is not None
+        self.rtp.remote, self.rtp = None, self._other
 
     def finish(self) -> None:
         """Waits for the end of the scenario. Raises SippFailure when it went otherwise than the file says."""
         anyio.run(self._sipp.run, AnyioRuntime())
 
 
-def directions(phone: Phone) -> list[Direction]:
-    """Of all that was described to the telephone."""
-    return [direction_of(one, one.media[0]) for one in phone.descriptions()]
+def _address(description: SessionDescription) -> str:
+    value = description.media[0].section.value("c") or description.session.value("c")
+    assert value is not None, description.text
+    return value.split()[-1]
+
+
+def _described(rtp: PlainRtp, prefix: str) -> dict[str, str]:
+    """The values for a description of it."""
+    values = {"PORT": rtp.port, "PAYLOAD": rtp.codec.payload_type, "CODEC": rtp.codec.name}
+    return {prefix + name: str(value) for name, value in values.items()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import frozen
@@ -18,7 +19,7 @@ from sipproto.sdp import Direction, MediaDescription
 from sipproto_aiortc._engine import CAPABILITIES
 from sipproto_client import Call, CommandError
 
-from .classic import Phone, PlainRtp, directions, wait_until
+from .classic import Phone, PlainRtp, wait_until
 from .kamailio import Kamailio
 from .ours import Ours, lines
 from .rtpengine import Rtpengine
@@ -117,10 +118,10 @@ class Talk:
 
 @contextmanager
 def talking(
-    bridge: Bridge, folder: Path, scenario: str, *, ours: str = "alice", codec: str = "PCMU", **values: str
+    bridge: Bridge, folder: Path, scenario: str, *, ours: str = "alice", codec: str = "PCMU", **about_phone: Any
 ) -> Iterator[Talk]:
     """A call that both hear. SIPp makes it in scenarios whose names begin with `uac`."""
-    with phoning(bridge, folder, scenario, ours=ours, codec=codec, **values) as (party, phone):
+    with phoning(bridge, folder, scenario, ours=ours, codec=codec, **about_phone) as (party, phone):
         call = party.answer() if scenario.startswith("uac") else party.call(SIPP_USER).result(15)
         check_plain(phone.follow(1), codec)
         talk = Talk(bridge, party, phone, call)
@@ -130,19 +131,21 @@ def talking(
 
 @contextmanager
 def phoning(
-    bridge: Bridge, folder: Path, scenario: str, *, ours: str = "alice", codec: str = "PCMU", **values: str
+    bridge: Bridge, folder: Path, scenario: str, *, ours: str = "alice", **about_phone: Any
 ) -> Iterator[tuple[Ours, Phone]]:
-    more = {"capabilities": OPUS} if ours == "jane" else {}
+    more: dict[str, Any] = {"capabilities": OPUS} if ours == "jane" else {}
     with Ours("anyio-asyncio", ours, **more) as party:
         party.connect(bridge.server.ws_url)
-        with Phone(folder, bridge.server, scenario, codec=codec, calls=ours, **values) as phone:
+        with Phone(folder, bridge.server, scenario, calls=ours, **about_phone) as phone:
             yield party, phone
 
 
 def check_plain(line: MediaDescription, codec: str) -> None:
     """Nothing of WebRTC is left in what a telephone gets to see."""
     assert line.protocol == "RTP/AVP"
-    assert not [name for name in ("ice-ufrag", "candidate", "fingerprint", "setup", "rtcp-mux") if line.attributes(name)]
+    assert not [
+        name for name in ("ice-ufrag", "candidate", "fingerprint", "setup", "rtcp-mux") if line.attributes(name)
+    ]
     assert any(f" {codec}/8000" in value for value in line.attributes("rtpmap"))
 
 
@@ -172,12 +175,12 @@ def test_we_hold_and_resume(bridge: Bridge, caller: str, tmp_path: Path) -> None
     with talking(bridge, tmp_path, scenario_of(caller, "plain_held")) as talk:
         talk.ours.do(talk.call.hold)
         talk.phone.follow(2)
-        assert directions(talk.phone)[-1] is Direction.SENDONLY
+        assert talk.phone.direction() is Direction.SENDONLY
         # Who holds goes on sending, and hears nothing.
         assert talk.grow() == (False, True)
         talk.ours.do(talk.call.resume)
         talk.phone.follow(3)
-        assert directions(talk.phone)[-1] is Direction.SENDRECV
+        assert talk.phone.direction() is Direction.SENDRECV
         talk.both_hear()
         assert talk.is_dtls_client() == (caller == "theirs")
         talk.ours.do(talk.call.hang_up)
@@ -191,7 +194,7 @@ def test_the_telephone_holds_and_resumes(bridge: Bridge, caller: str, how: str, 
         talk.cue()
         talk.ours.expect(o.CallHeld, originator=o.Originator.REMOTE)
         talk.phone.follow(2)
-        assert directions(talk.phone)[-1] is (Direction.RECVONLY if how == "sendonly" else Direction.INACTIVE)
+        assert talk.phone.direction() is (Direction.RECVONLY if how == "sendonly" else Direction.INACTIVE)
         if how == "inactive":
             talk.phone.rtp.remote = None
         else:
@@ -207,6 +210,20 @@ def test_the_telephone_holds_and_resumes(bridge: Bridge, caller: str, how: str, 
         talk.ended(o.Originator.REMOTE)
 
 
+def test_the_call_moves_to_another_telephone(bridge: Bridge, tmp_path: Path) -> None:
+    """Another port, another codec, another source: as when somebody behind an exchange takes the call over."""
+    with PlainRtp("PCMA", THEIRS) as other, talking(bridge, tmp_path, "uac_plain_moved", other=other) as talk:
+        wait_until(lambda: talk.line().round_trip_time is not None, 10, talk.phone.rtp.told)
+        talk.cue()
+        wait_until(lambda: talk.line().codec == "PCMA", 10, talk.ours.told)
+        talk.phone.move()
+        check_plain(talk.phone.follow(2), "PCMA")
+        talk.both_hear()
+        wait_until(lambda: other.reports, 10, other.told)
+        talk.ours.do(talk.call.hang_up)
+        talk.ended(o.Originator.LOCAL)
+
+
 # -- what else such bridges do ------------------------------------------------------------------------------------------
 
 
@@ -220,14 +237,17 @@ def test_transcoding(bridge: Bridge, caller: str, tmp_path: Path) -> None:
 
 
 @each_caller
-@pytest.mark.parametrize(("certificate", "kind"), [("RSA", rsa.RSAPublicKey), ("prime256v1", ec.EllipticCurvePublicKey)])
+@pytest.mark.parametrize(
+    ("certificate", "kind"), [("RSA", rsa.RSAPublicKey), ("prime256v1", ec.EllipticCurvePublicKey)]
+)
 def test_certificates(caller: str, certificate: str, kind: type, tmp_path: Path) -> None:
     """The bridge is the DTLS client where we call, and the server where we are called."""
     with bridged(certificate) as bridge, talking(bridge, tmp_path, scenario_of(caller, "hung_up")) as talk:
         (media,) = talk.ours.media._calls.values()
         association = media._slots[0].dtls._ssl
         assert association is not None
-        assert isinstance(association.get_peer_certificate(as_cryptography=True).public_key(), kind)
+        peer = association.get_peer_certificate(as_cryptography=True)
+        assert peer is not None and isinstance(peer.public_key(), kind)
         assert association.get_protocol_version_name() == "DTLSv1.2"
         talk.ours.do(talk.call.hang_up)
         talk.ended(o.Originator.LOCAL)
