@@ -11,7 +11,7 @@ from sipproto.agent import AgentConfig, MediaEngine, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.inputs import Media
-from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, OpenMedia
+from sipproto.agent.media import CallId, MediaInput, MediaOperation
 from sipproto.auth import Credential
 from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.trace import Recorder
@@ -94,6 +94,10 @@ class Endpoint:
         return self.agent.handle(what, now) if recorder is None else recorder.handle(self.agent, what, now)
 
     def _carry_out(self, output: o.Output) -> None:
+        if isinstance(output, MediaOperation):
+            if self._media is not None:
+                self._media.perform(output, self._media_reported)
+            return
         match output:
             case o.SendData(flow=flow, data=data):
                 if (runner := self._flows.get(flow)) is not None:
@@ -108,9 +112,6 @@ class Endpoint:
                 if (pending := self._pending.get(command)) is not None:
                     pending.outcome = output
                     pending.done.set()
-            case OpenMedia() | ApplyMedia() | CollectStats() | CloseMedia():
-                if self._media is not None:
-                    self._media.perform(output, self._media_reported)
             case _:
                 self._publish(output)
 
