@@ -136,9 +136,9 @@ class PlainRtp:
         return self._received[self.codec.payload_type]
 
     @property
-    def strangers(self) -> set[int]:
-        """Payload types that nobody has agreed on."""
-        return set(self._received) - {self.codec.payload_type, TELEPHONE_EVENT}
+    def strangers(self) -> int:
+        """Packets of types that nobody has agreed on."""
+        return sum(self._received.values()) - self.received - self._received[TELEPHONE_EVENT]
 
     def frequency(self) -> float | None:
         """The strongest frequency, in hertz, of the last third of a second; None before, and in silence."""
