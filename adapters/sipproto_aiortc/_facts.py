@@ -13,8 +13,8 @@ from attrs import frozen
 class CandidateFacts:
     """A candidate (RTCIceCandidateStats). `type`: host, srflx, prflx, relay; `protocol`: always udp.
 
-    `url` is that of the server which gave a server-reflexive or relayed candidate of ours, and `relay_protocol` (udp, tcp,
-    tls) how we speak with the TURN server. The `address` of a peer may be an mDNS name.
+    `url` is that of the server which gave a server-reflexive or relayed candidate of ours, and `relay_protocol` (udp,
+    tcp, tls) how we speak with the TURN server. The `address` of a peer may be an mDNS name.
     """
 
     type: str
@@ -59,7 +59,7 @@ class PairFacts:
 
 @frozen(kw_only=True)
 class CertificateFacts:
-    """A certificate (RTCCertificateStats): `fingerprint` in upper-case hex with colons, `base64` of the DER encoding."""
+    """A certificate (RTCCertificateStats): `fingerprint` in upper-case hex with colons, `base64` of its DER."""
 
     fingerprint: str
     algorithm: str
@@ -83,10 +83,10 @@ class ServerError:
 class IceFacts:
     """A transport (RTCTransportStats) with its pairs and candidates, those of the ICE session in use.
 
-    `ice_role`: controlling, controlled; `ice_state`: new, checking, connected, disconnected, failed, closed; `dtls_state`:
-    new, connecting, connected, closed, failed; `dtls_role`: client, server, unknown. `tls_version` is the version field
-    in hex (FEFD is DTLS 1.2), `dtls_cipher` and `srtp_cipher` the names that IANA gives. `selected` is one of `pairs`.
-    `packets_dropped` is what could not be sent for want of a path.
+    `ice_role`: controlling, controlled; `ice_state`: new, checking, connected, disconnected, failed, closed;
+    `dtls_state`: new, connecting, connected, closed, failed; `dtls_role`: client, server, unknown. `tls_version` is the
+    version field in hex (FEFD is DTLS 1.2), `dtls_cipher` and `srtp_cipher` the names that IANA gives. `selected` is one
+    of `pairs`. `packets_dropped` is what could not be sent for want of a path.
     """
 
     ice_role: str
