@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 import ssl
@@ -21,10 +22,16 @@ from attrs import define, field
 from sipproto_aiortc._facts import ServerError
 from sipproto_aiortc._servers import Endpoint, IceOptions
 
+_log = logging.getLogger("sipproto.media")
+
 Address = tuple[str, int]
 
 _COMPONENT = 1  # RTP, with RTCP on it
 _FIRST_PREFERENCE = 65535  # RFC 8445 5.1.2.1
+_GIVE_BACK_TIMEOUT = 1.0
+# Seconds between two bindings of a channel. It lasts for ten minutes, but the permission of the peer to send for five only,
+# and aioice renews it in no other way (RFC 8656 9, 12).
+_CHANNEL_REFRESH = 240
 _UNREACHED = 701  # W3C RTCPeerConnectionIceErrorEvent.errorCode
 _REFUSALS = {
     300: "it refers to another server, which is not supported",
@@ -79,6 +86,15 @@ class Protocol(StunProtocol):
         """The peer before goes on sending here, and its DTLS messages would spoil the handshake with the new one."""
         self._traffic.clear()
         self.only_from_the_peer = True
+
+    async def close(self) -> None:
+        """Gives an allocation back, if its server answers soon; it expires anyhow (RFC 8656 6)."""
+        try:
+            await asyncio.wait_for(super().close(), _GIVE_BACK_TIMEOUT)
+        except TimeoutError:
+            _log.info("%s does not answer any more", self.server)
+            deleting: asyncio.Task[None] = getattr(self.transport, "_TurnTransport__close_task")
+            deleting.cancel()  # which closes its socket
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         assert isinstance(data, bytes)
@@ -219,6 +235,7 @@ class Gathering:
             password=endpoint.credential,
             ssl=endpoint.context,
             transport="udp" if endpoint.transport == "udp" else "tcp",
+            channel_refresh_time=_CHANNEL_REFRESH,
         )
         address, related = transport.get_extra_info("sockname"), transport.get_extra_info("related_address")
         if self.options.policy == "relay":  # nothing else of us is shown (RFC 9429 3.5.3, RFC 8839 5.1)

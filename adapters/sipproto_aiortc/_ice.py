@@ -71,6 +71,12 @@ class _Connection(aioice.Connection):
         # Past aioice's queue, which is one of this connection alone: `recv` then only tells of the end.
         self.deliver(data)
 
+    async def close(self) -> None:
+        protocols, self._protocols = self._protocols, []
+        await super().close()
+        # Side by side, and within a time: aioice waits for each in turn until its TURN server answers or 40 s are over.
+        await asyncio.gather(*(protocol.close() for protocol in protocols))
+
     def take_sockets_of(self, other: _Connection) -> None:
         """Goes on with the sockets and candidates of a connection whose credentials it shares."""
         self._protocols, other._protocols = other._protocols, []
