@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import aioice
 from aioice import stun, turn
@@ -93,8 +93,7 @@ class Protocol(StunProtocol):
             await asyncio.wait_for(super().close(), _GIVE_BACK_TIMEOUT)
         except TimeoutError:
             _log.info("%s does not answer any more", self.server)
-            deleting: asyncio.Task[None] = getattr(self.transport, "_TurnTransport__close_task")
-            deleting.cancel()  # which closes its socket
+            cast(Any, self.transport)._TurnTransport__close_task.cancel()  # which closes its socket
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         assert isinstance(data, bytes)

@@ -1,4 +1,4 @@
-"""coturn as a real STUN and TURN server, started on free loopback ports for the interop tests."""
+"""coturn as a real STUN and TURN server, started on free ports for the interop tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import trustme
 
 from sipproto_aiortc import IceServer
 
-from .ports import free_port, is_bound
+from .ports import free_port
 
 INSTALL_HINT = "run tests/interop/install-peers as root to install the peers of the interop tests"
 USER, PASSWORD = "alice", "secret-alice"
@@ -26,13 +26,14 @@ _BINDING_REQUEST = bytes.fromhex("00010000 2112a442 000102030405060708090a0b".re
 
 
 class Coturn:
-    """A coturn child process, to be used as a context manager. It relays from 127.0.0.1 to 127.0.0.1.
+    """A coturn child process, to be used as a context manager. It listens at `address` and relays from there.
 
     `options` are further ones of its command line. Its certificate is good for localhost and 127.0.0.1, and of an
     authority of its own, `ca_file`.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, address: str = "127.0.0.1") -> None:
+        self._address = address
         self.port = free_port("udp")
         self.tls_port = free_port("tcp")
         self._options = options
@@ -43,10 +44,11 @@ class Coturn:
 
     def url(self, kind: str) -> str:
         """`kind`: stun, udp, tcp or tls."""
+        host = f"[{self._address}]" if ":" in self._address else self._address
         return {
-            "stun": f"stun:127.0.0.1:{self.port}",
-            "udp": f"turn:127.0.0.1:{self.port}",
-            "tcp": f"turn:127.0.0.1:{self.port}?transport=tcp",
+            "stun": f"stun:{host}:{self.port}",
+            "udp": f"turn:{host}:{self.port}",
+            "tcp": f"turn:{host}:{self.port}?transport=tcp",
             "tls": f"turns:localhost:{self.tls_port}",
         }[kind]
 
@@ -76,7 +78,7 @@ class Coturn:
             raise RuntimeError(f"there is no turnserver program: {INSTALL_HINT}")
         arguments = [
             *("-n", "--no-cli", "--no-dtls", "--no-rfc5780", "--allow-loopback-peers", "--verbose"),
-            *("--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", str(self.port)),
+            *("--listening-ip", self._address, "--relay-ip", self._address, "--listening-port", str(self.port)),
             *("--tls-listening-port", str(self.tls_port), "--cert", "server.pem", "--pkey", "server.key"),
             *("--lt-cred-mech", "--realm", "rig.test", "--user", f"{USER}:{PASSWORD}", "--db", "turndb"),
             *("--log-file", "stdout", "--pidfile", "turnserver.pid", "--relay-threads", "1", *self._options),
@@ -100,7 +102,7 @@ class Coturn:
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 10
-        while not (self._answers() and is_bound("tcp", self.port) and is_bound("tcp", self.tls_port)):
+        while not (self._answers() and self._accepts(self.port) and self._accepts(self.tls_port)):
             if process.poll() is not None:
                 raise RuntimeError(f"coturn ended with status {process.returncode}:\n{self.log()[-3000:]}")
             if time.monotonic() > deadline:
@@ -109,14 +111,21 @@ class Coturn:
             time.sleep(0.02)
 
     def _answers(self) -> bool:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        with socket.socket(socket.AF_INET6 if ":" in self._address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.settimeout(0.2)
             try:
-                probe.connect(("127.0.0.1", self.port))
+                probe.connect((self._address, self.port))
                 probe.send(_BINDING_REQUEST)
                 return probe.recv(2048)[:2] == b"\x01\x01"
             except OSError:
                 return False
+
+    def _accepts(self, port: int) -> bool:
+        try:
+            socket.create_connection((self._address, port), timeout=0.2).close()
+        except OSError:
+            return False
+        return True
 
     def _write_certificate(self) -> None:
         authority = trustme.CA()

@@ -37,8 +37,10 @@ def engines() -> Iterator[list[AiortcEngine]]:
 
 def relayed(engines: list[AiortcEngine], *servers: IceServer, silence_timeout: float = 5.0) -> tuple[End, End]:
     """Two ends that have nothing but TURN servers."""
-    for _ in range(2):
-        engines.append(AiortcEngine(ice_servers=servers, ice_transport_policy="relay", silence_timeout=silence_timeout))
+    engines += [
+        AiortcEngine(ice_servers=servers, ice_transport_policy="relay", silence_timeout=silence_timeout)
+        for _ in range(2)
+    ]
     return End(engines[-2], MediaSetup(audio=Tone(700.0))), End(engines[-1], MediaSetup(audio=Tone(1100.0)))
 
 
@@ -196,8 +198,7 @@ def test_wrong_password_leaves_the_other_ways(
     coturn: Coturn, engines: list[AiortcEngine], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = coturn.server("udp", password="mistyped-by-alice")
-    for _ in range(2):
-        engines.append(AiortcEngine(ice_servers=(server,), include_loopback=True))
+    engines += [AiortcEngine(ice_servers=(server,), include_loopback=True) for _ in range(2)]
     a, b = (End(engine, MediaSetup(audio=Tone(700.0))) for engine in engines)
     with caplog.at_level(logging.WARNING, "sipproto.media"):
         connect(a, b)
@@ -216,9 +217,8 @@ def test_certificate_of_an_unknown_authority(coturn: Coturn, engines: list[Aiort
     )
 
 
-def test_certificate_for_another_name(coturn: Coturn, engines: list[AiortcEngine]) -> None:
-    url = f"turns:127.0.0.2:{coturn.tls_port}"
-    with Coturn("--listening-ip", "127.0.0.2") as server:
+def test_certificate_for_another_name(engines: list[AiortcEngine]) -> None:
+    with Coturn(address="127.0.0.2") as server:
         url = f"turns:127.0.0.2:{server.tls_port}"
         engines.append(
             AiortcEngine(
