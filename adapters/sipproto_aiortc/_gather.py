@@ -194,13 +194,14 @@ class Gathering:
 
     def _take(self, endpoint: Endpoint, tasks: list[asyncio.Task[aioice.Candidate | None]]) -> None:
         ended = [task for task in tasks if not task.cancelled()]  # the others were too late to be of use
-        for candidate in (task.result() for task in ended if task.exception() is None):
+        errors = [error for task in ended if (error := task.exception()) is not None]
+        given = [found for task in ended if task.exception() is None and (found := task.result()) is not None]
+        for candidate in given:
             # Where there is no NAT a server-reflexive candidate is a host's again (RFC 8445 5.1.3).
-            if candidate is not None and all(_place(candidate) != _place(other) for other in self.candidates):
+            if all(_place(candidate) != _place(other) for other in self.candidates):
                 self.candidates.append(candidate)
                 self.servers[_place(candidate)] = endpoint
-        errors = [error for task in ended if (error := task.exception()) is not None]
-        if errors and len(errors) == len(ended):
+        if errors and not given:
             code, text = _described(errors[0], endpoint, self.options.gather_timeout)
             self.errors.append(ServerError(url=endpoint.url, code=code, text=f"{endpoint}: {text}"))
 

@@ -22,7 +22,7 @@ from .ports import free_port
 INSTALL_HINT = "run tests/interop/install-peers as root to install the peers of the interop tests"
 USER, PASSWORD = "alice", "secret-alice"
 # A Binding request without attributes (RFC 8489 5)
-_BINDING_REQUEST = bytes.fromhex("00010000 2112a442 000102030405060708090a0b".replace(" ", ""))
+_BINDING_REQUEST = bytes.fromhex("0001 0000 2112a442 000102030405060708090a0b")
 
 
 class Coturn:
