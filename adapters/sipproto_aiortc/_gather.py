@@ -28,6 +28,7 @@ Address = tuple[str, int]
 
 _COMPONENT = 1  # RTP, with RTCP on it
 _FIRST_PREFERENCE = 65535  # RFC 8445 5.1.2.1
+_ADDRESS_LIMIT = 1024  # of one socket, about which figures are kept
 _GIVE_BACK_TIMEOUT = 1.0
 # Seconds between two bindings of a channel. It lasts for ten minutes, but the permission of the peer to send for five only,
 # and aioice renews it in no other way (RFC 8656 9, 12).
@@ -77,10 +78,16 @@ class Protocol(StunProtocol):
         self.only_from_the_peer = False
         self._traffic: dict[Address, Traffic] = {}
         self._sent: dict[bytes, float] = {}  # when each STUN request went out last
+        self._unanswered: dict[Address, stun.Message] = {}  # checks
 
     def traffic(self, address: Address) -> Traffic:
-        """The figures of an address that we ask or that has proved to be the peer's."""
-        return self._traffic.setdefault(address, Traffic())
+        """The figures of an address that we ask or that has proved to be the peer's. Beyond the limit nothing is kept."""
+        known = self._traffic.get(address)
+        if known is None:
+            known = Traffic()
+            if len(self._traffic) < _ADDRESS_LIMIT:
+                self._traffic[address] = known
+        return known
 
     def hear_only_the_peer(self) -> None:
         """The peer before goes on sending here, and its DTLS messages would spoil the handshake with the new one."""
@@ -89,6 +96,8 @@ class Protocol(StunProtocol):
 
     async def close(self) -> None:
         """Gives an allocation back, if its server answers soon; it expires anyhow (RFC 8656 6)."""
+        if self.server is None:
+            return await super().close()
         try:
             await asyncio.wait_for(super().close(), _GIVE_BACK_TIMEOUT)
         except TimeoutError:
@@ -109,7 +118,7 @@ class Protocol(StunProtocol):
         try:
             super().datagram_received(data, address)
         except Exception:  # aioice does not expect every malformed message, which anybody can send
-            return
+            _log.debug("a STUN message could not be handled", exc_info=True)
 
     async def send_data(self, data: bytes, addr: Address) -> None:
         await super().send_data(data, addr)
@@ -139,6 +148,7 @@ class Protocol(StunProtocol):
             traffic.consent_requests_sent += 1
         else:
             traffic.requests_sent += 1
+            self._unanswered[addr] = request
         try:
             answer: tuple[stun.Message, Address] = await super().request(request, addr, integrity_key, retransmissions)
             traffic.responses_received += 1
@@ -146,7 +156,18 @@ class Protocol(StunProtocol):
             traffic.total_round_trip_time += traffic.current_round_trip_time
         finally:
             self._sent.pop(request.transaction_id, None)
+            if self._unanswered.get(addr) is request:
+                del self._unanswered[addr]
         return answer
+
+    def check_again(self, address: Address) -> None:
+        """The peer's own check has arrived, so one of ours may pass now that a NAT or a TURN server stopped before.
+
+        It is not worth waiting half a second for its repetition (RFC 8445 7.3.1.4). Each is repeated so but once.
+        """
+        request = self._unanswered.pop(address, None)
+        if request is not None:
+            self.send_stun(request, address)
 
 
 @define

@@ -261,9 +261,14 @@ def test_candidates_that_are_of_no_use_are_left_out(engines: list[AiortcEngine])
 
 
 class LitePeer(asyncio.DatagramProtocol):
-    """A lite agent (RFC 8445 2.5): it only answers. Other packets are echoed."""
+    """A lite agent (RFC 8445 2.5): it only answers. Other packets are echoed.
 
-    def __init__(self) -> None:
+    With `instead` it is none: the first check from each address does not reach it, and it sends this there.
+    """
+
+    def __init__(self, instead: bytes = b"") -> None:
+        self._instead = instead
+        self._known: set[Any] = set()
         self.nominated = False
         self.roles: set[str] = set()
 
@@ -274,7 +279,13 @@ class LitePeer(asyncio.DatagramProtocol):
         if data[:1] >= b"\x04":
             self._transport.sendto(data, addr)
             return
+        if self._instead and addr not in self._known:
+            self._known.add(addr)
+            self._transport.sendto(self._instead, addr)
+            return
         request = stun.parse_message(data)
+        if request.message_class == stun.Class.RESPONSE:
+            return
         assert request.check_message_integrity(b"p" * 22)
         self.roles |= {name for name in request.attributes if name.startswith("ICE-")}
         self.nominated |= "USE-CANDIDATE" in request.attributes
@@ -307,6 +318,27 @@ def test_lite_peer() -> None:
         transport.close()
 
     asyncio.run(run())
+
+
+def test_a_check_that_got_lost_is_repeated_when_the_peer_s_arrives() -> None:
+    """As with NATs and TURN servers, which let nobody in before something went out."""
+
+    async def run() -> float:
+        loop = asyncio.get_running_loop()
+        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        await generation.gather()
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: LitePeer(_check(generation, True)), local_addr=("127.0.0.1", 0)
+        )
+        pair = _pair(transport.get_extra_info("sockname")[1])
+        started = loop.time()
+        await asyncio.wait_for(generation.connect(pair, lambda _: None), 5)
+        passed = loop.time() - started
+        await generation.close()
+        transport.close()
+        return passed
+
+    assert asyncio.run(run()) < 0.4  # half a second is the interval of repetition
 
 
 def _pair(port: int, ice_lite: bool = False) -> TransportPair:
