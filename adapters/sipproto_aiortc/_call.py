@@ -10,6 +10,7 @@ from attrs import frozen
 
 from sipproto.agent.media import (
     ApplyMedia,
+    AskKeyFrame,
     CollectStats,
     MediaApplied,
     MediaFailed,
@@ -19,6 +20,8 @@ from sipproto.agent.media import (
     MediaState,
     MediaStateChanged,
     OpenMedia,
+    SendDigit,
+    SetSenderParameters,
     StatsCollected,
 )
 from sipproto.negotiation import MediaLine, NegotiatedSession
@@ -33,7 +36,7 @@ _log = logging.getLogger("sipproto.media")
 _WATCH_INTERVAL = 0.25
 
 Report = Callable[[MediaInput], None]
-Request = OpenMedia | ApplyMedia | CollectStats
+Request = OpenMedia | ApplyMedia | CollectStats | SetSenderParameters | AskKeyFrame | SendDigit
 
 
 @frozen(kw_only=True)
@@ -132,6 +135,8 @@ class Call:
                 return StatsCollected(
                     request=request.request, report=MediaReport(state=self._state, lines=tuple(lines))
                 )
+            case SetSenderParameters() | AskKeyFrame() | SendDigit():
+                raise NotImplementedError(f"{type(request).__name__} is not possible with this media engine")
 
     async def _open(self, request: OpenMedia, setup: MediaSetup) -> MediaOpened:
         if not self._prepared:

@@ -10,7 +10,7 @@ from typing import Protocol
 from sipproto.agent import MediaEngine
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
-from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, OpenMedia
+from sipproto.agent.media import CallId, MediaInput, MediaOperation
 from sipproto.transaction import FlowId
 from sipproto_client import EngineTimer, WebSocketFlow, plain_task_group
 from sipproto_client.port import Runtime, Stream, TaskGroup
@@ -62,6 +62,10 @@ class Server:
         self.timer.look()
 
     def _carry_out(self, output: ServerOutput) -> None:
+        if isinstance(output, MediaOperation):
+            if self._media is not None:
+                self._media.perform(output, self._media_reported)
+            return
         match output:
             case o.SendData(flow=flow, data=data):
                 if (runner := self._flows.get(flow)) is not None:
@@ -72,9 +76,6 @@ class Server:
             case PrepareMedia(call=call, service=service):
                 if self._media is not None:
                     self._media.serve(call, service)
-            case OpenMedia() | ApplyMedia() | CollectStats() | CloseMedia():
-                if self._media is not None:
-                    self._media.perform(output, self._media_reported)
             case _:
                 pass
 

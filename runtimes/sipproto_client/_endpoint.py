@@ -11,9 +11,10 @@ from sipproto.agent import AgentConfig, MediaEngine, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.inputs import Media
-from sipproto.agent.media import ApplyMedia, CallId, CloseMedia, CollectStats, MediaInput, OpenMedia
+from sipproto.agent.media import CallId, MediaInput, MediaOperation
 from sipproto.auth import Credential
 from sipproto.errors import LocalProtocolError, SipProtoError
+from sipproto.negotiation import CodecPreferences
 from sipproto.trace import Recorder
 from sipproto.transaction import FlowId
 from sipproto_client._call import Call
@@ -94,6 +95,10 @@ class Endpoint:
         return self.agent.handle(what, now) if recorder is None else recorder.handle(self.agent, what, now)
 
     def _carry_out(self, output: o.Output) -> None:
+        if isinstance(output, MediaOperation):
+            if self._media is not None:
+                self._media.perform(output, self._media_reported)
+            return
         match output:
             case o.SendData(flow=flow, data=data):
                 if (runner := self._flows.get(flow)) is not None:
@@ -108,9 +113,6 @@ class Endpoint:
                 if (pending := self._pending.get(command)) is not None:
                     pending.outcome = output
                     pending.done.set()
-            case OpenMedia() | ApplyMedia() | CollectStats() | CloseMedia():
-                if self._media is not None:
-                    self._media.perform(output, self._media_reported)
             case _:
                 self._publish(output)
 
@@ -285,14 +287,15 @@ class Endpoint:
         media: Media = (),
         *,
         call: Call | None = None,
+        codecs: CodecPreferences = CodecPreferences(),  # noqa: B008 - a frozen value
         setup: object = None,
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Call:
         """Calls `target` and waits until the call is established.
 
-        `media`: pairs of kind and direction; `setup`: what the media engine sends and does with what it gets, passed to
-        its `prepare`. When the waiting is cancelled the call is given up, too.
+        `media`: pairs of kind and direction; `codecs`: which to prefer and leave out; `setup`: what the media engine sends
+        and does with what it gets, passed to its `prepare`. When the waiting is cancelled the call is given up, too.
         """
         call = call or self.new_call()
         if call.ident in self.agent.calls:
@@ -301,7 +304,9 @@ class Endpoint:
         return await self._make(
             call,
             setup,
-            lambda n: i.Invite(command=n, call=ident, target=target, media=media, body=body, headers=headers),
+            lambda n: i.Invite(
+                command=n, call=ident, target=target, media=media, codecs=codecs, body=body, headers=headers
+            ),
         )
 
     async def _make(self, call: Call, setup: object, command: Callable[[i.CommandId], i.Command]) -> Call:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
@@ -64,10 +64,7 @@ class UserAgent:
             i.Disconnect: lambda command: self._connection.disconnect(command.command),
             i.SetSecrets: self._set_secrets,
             i.Shutdown: self._shut_down,
-            m.MediaOpened: self._media_reply,
-            m.MediaApplied: self._media_reply,
-            m.StatsCollected: self._media_reply,
-            m.MediaFailed: self._media_reply,
+            **dict.fromkeys(get_args(m.MediaReply), self._media_reply),
         }
         self._requests: dict[str, Callable[[RequestReceived], None]] = {}
         for part in self._parts:
@@ -246,7 +243,7 @@ class UserAgent:
         self._hub.authenticator.set_secrets(command.secrets)
         self._hub.succeed(command.command)
 
-    def _media_reply(self, reply: m.MediaOpened | m.MediaApplied | m.StatsCollected | m.MediaFailed) -> None:
+    def _media_reply(self, reply: m.MediaReply) -> None:
         self._hub.media_reply(reply.request, reply)
 
     # -- the end -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from typing import Protocol
 
 from attrs import frozen
 
+from sipproto.agent.parameters import EffectiveParameters, SenderParameters
 from sipproto.negotiation import LocalTransport, MediaCapabilities, NegotiatedSession
+from sipproto.sdp import Codec
 
 CallId = str
 CommandId = int
@@ -60,13 +62,54 @@ class CollectStats:
 
 
 @frozen(kw_only=True)
+class SetSenderParameters:
+    """Send a line with these parameters from now on, without a new offer. Reply: SenderParametersSet.
+
+    `line` is the index of an agreed line. The parameters hold until others are set, also over later sessions.
+    """
+
+    request: RequestId
+    call: CallId
+    line: int
+    parameters: SenderParameters
+
+
+@frozen(kw_only=True)
+class AskKeyFrame:
+    """Have the next picture of a video line be one that can be decoded alone. Reply: KeyFrameAsked, when that is under way.
+
+    `ours`: the one that we send; else the peer is asked for one (RTCP PLI, RFC 4585 6.3.1).
+    """
+
+    request: RequestId
+    call: CallId
+    line: int
+    ours: bool
+
+
+@frozen(kw_only=True)
+class SendDigit:
+    """Send one DTMF digit in the RTP of an audio line in place of its audio (RFC 4733). Reply: DigitSent, after its end.
+
+    event: 0 to 15 (RFC 4733 3.2). duration: milliseconds. codec: the telephone-event that was agreed on, to be sent with.
+    """
+
+    request: RequestId
+    call: CallId
+    line: int
+    event: int
+    duration: int
+    codec: Codec
+
+
+@frozen(kw_only=True)
 class CloseMedia:
     """Release everything of the call. No reply; unanswered requests of the call may stay unanswered."""
 
     call: CallId
 
 
-MediaOperation = OpenMedia | ApplyMedia | CollectStats | CloseMedia
+MediaOperation = OpenMedia | ApplyMedia | CollectStats | SetSenderParameters | AskKeyFrame | SendDigit | CloseMedia
 
 
 class MediaState(enum.Enum):
@@ -139,6 +182,24 @@ class StatsCollected:
 
 
 @frozen(kw_only=True)
+class SenderParametersSet:
+    """`effective` says what the line is sent with now, and what of the wish this engine cannot do."""
+
+    request: RequestId
+    effective: EffectiveParameters
+
+
+@frozen(kw_only=True)
+class KeyFrameAsked:
+    request: RequestId
+
+
+@frozen(kw_only=True)
+class DigitSent:
+    request: RequestId
+
+
+@frozen(kw_only=True)
 class MediaFailed:
     """The operation failed; `error` says why, in one line fit for a user."""
 
@@ -154,7 +215,18 @@ class MediaStateChanged:
     state: MediaState
 
 
-MediaInput = MediaOpened | MediaApplied | StatsCollected | MediaFailed | MediaStateChanged
+@frozen(kw_only=True)
+class DigitHeard:
+    """Notice: the peer sent a DTMF digit in RTP. Once for each, when it ends (RFC 4733 2.5.2.2); duration in milliseconds."""
+
+    call: CallId
+    line: int
+    event: int
+    duration: int
+
+
+MediaReply = MediaOpened | MediaApplied | StatsCollected | SenderParametersSet | KeyFrameAsked | DigitSent | MediaFailed
+MediaInput = MediaReply | MediaStateChanged | DigitHeard
 
 
 class MediaEngine(Protocol):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sipproto.agent import AgentConfig, Input, Output
+from sipproto.agent.parameters import Encoding, SenderParameters
 from sipproto.auth import BearerToken, Secret
 from sipproto.trace import TranscriptDamaged, read_transcript
 from sipproto.trace._model import Header
@@ -40,6 +41,12 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     if attrs.has(hint):
         hints = typing.get_type_hints(hint)
         parts = {str(a.alias): values_of(hints[a.name]) for a in data_fields(hint)}
+        if hint is Encoding:
+            positive = st.floats(1, allow_infinity=False)
+            parts |= {"max_bitrate": st.none() | st.integers(1), "max_framerate": st.none() | positive}
+            parts["scale_resolution_down_by"] = positive
+        if hint is SenderParameters:
+            parts["encodings"] = st.lists(values_of(Encoding), min_size=1, max_size=3).map(tuple)
         if hint is BearerToken:
             parts["token"] = st.from_regex(r"[A-Za-z0-9._~+/-]+=*", fullmatch=True)
         if hint is Secret:
