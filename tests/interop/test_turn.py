@@ -148,10 +148,11 @@ def test_restart(coturn: Coturn, engines: list[AiortcEngine]) -> None:
     hear_each_other(a, b)
 
 
-@pytest.mark.parametrize("kind", ["udp", "tcp"])
-def test_server_dies_and_comes_back(engines: list[AiortcEngine], kind: str) -> None:
+@pytest.mark.parametrize(("kind", "silence_timeout"), [("udp", 1.0), ("tcp", 60.0), ("tls", 60.0)])
+def test_server_dies_and_comes_back(engines: list[AiortcEngine], kind: str, silence_timeout: float) -> None:
+    """A connection that breaks tells of it; without one only silence does."""
     with Coturn() as server:
-        a, b = relayed(engines, server.server(kind), silence_timeout=1.0)
+        a, b = relayed(engines, server.server(kind), silence_timeout=silence_timeout)
         connect(a, b)
         hear_each_other(a, b)
         server.kill()
