@@ -75,6 +75,10 @@ class _SwitchableEncoder:
         self._last = (timestamp + self._offset) & 0xFFFFFFFF
         return payloads, self._last
 
+    @property
+    def seconds(self) -> float:
+        return self._inner.seconds
+
     def _take(self, codec: Codec) -> None:
         self._next = None
         self._inner = new_encoder(self._kind, codec)
@@ -171,10 +175,8 @@ class Sender(RTCRtpSender):
         if order is None:
             return None
         target, key_frame = order
-        loop = asyncio.get_running_loop()
-        start = loop.time()
         try:
-            encoded = await loop.run_in_executor(None, self._encode, frame, target, key_frame)
+            encoded = await asyncio.get_running_loop().run_in_executor(None, self._encode, frame, target, key_frame)
         except Exception as error:  # one frame is lost, not the line
             if key_frame:
                 self._control.ask_key_frame()
@@ -183,7 +185,7 @@ class Sender(RTCRtpSender):
                 _log.warning("a %s frame could not be encoded: %r", self.kind, error)
             return None
         if isinstance(target, VideoTarget):
-            self._control.encoded(target, loop.time() - start)
+            self._control.encoded(target, self._switchable.seconds)
         return encoded if self._control.active else None
 
     def _order(self, frame: Frame) -> tuple[Target, bool] | None:
