@@ -15,8 +15,8 @@ from sipproto.negotiation import MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
 from sipproto_aiortc._ice import IceOptions, IceServer
-from sipproto_aiortc._setup import MediaSetup
 from sipproto_aiortc._transport import Certificate
+from sipproto_devices import MediaSetup
 
 _log = logging.getLogger("sipproto.media")
 _CLOSE_TIMEOUT = 8.0  # seconds for closing: a recording may take up to five to be written out
@@ -106,10 +106,14 @@ class AiortcEngine:
     def prepare(self, call_id: str, setup: MediaSetup) -> None:
         """Says what a call sends and what it does with what it receives. Forgotten with CloseMedia.
 
-        Before OpenMedia, whose reply tells of unreadable files. Given later, sources change with the next ApplyMedia.
+        Before OpenMedia, whose reply tells of what cannot be used. Given later, sources and sinks change at once, without
+        a new negotiation, and what cannot be used is told to `setup.on_trouble`. Sources and sinks that are equal to those
+        before go on undisturbed.
         """
         with self._lock:
             self._setups[call_id] = setup
+            if self._loop is not None and not self._closed:
+                self._loop.call_soon_threadsafe(self._use_setup, call_id)
 
     def perform(self, operation: MediaOperation, report: Callable[[MediaInput], None]) -> None:
         """Queues an operation and returns; the reply comes through `report` on the media thread.
@@ -119,10 +123,8 @@ class AiortcEngine:
         with self._lock:
             if not self._closed:
                 if isinstance(operation, CloseMedia):
-                    setup = self._setups.pop(operation.call, self._default_setup)
-                else:
-                    setup = self._setups.get(operation.call, self._default_setup)
-                self._running_loop().call_soon_threadsafe(self._dispatch, operation, setup, report)
+                    self._setups.pop(operation.call, None)
+                self._running_loop().call_soon_threadsafe(self._dispatch, operation, report)
                 return
         if not isinstance(operation, CloseMedia):
             safe_report(report, MediaFailed(request=operation.request, error="the media engine is closed"))
@@ -168,14 +170,23 @@ class AiortcEngine:
             asyncio.set_event_loop(None)
             loop.close()
 
-    def _dispatch(self, operation: MediaOperation, setup: MediaSetup, report: Callable[[MediaInput], None]) -> None:
+    def _setup_of(self, call: str) -> MediaSetup:
+        with self._lock:
+            return self._setups.get(call, self._default_setup)
+
+    def _use_setup(self, name: str) -> None:
+        call = self._calls.get(name)
+        if call is not None:
+            call.use(self._setup_of(name))
+
+    def _dispatch(self, operation: MediaOperation, report: Callable[[MediaInput], None]) -> None:
         if isinstance(operation, CloseMedia):
             call = self._calls.pop(operation.call, None)
             if call is not None:
                 self._close_later(call)
             return
         try:
-            self._call_of(operation).submit(operation, setup, report)
+            self._call_of(operation).submit(operation, report)
         except Exception as error:
             safe_report(report, MediaFailed(request=operation.request, error=str(error)))
 
@@ -184,7 +195,7 @@ class AiortcEngine:
         if call is None:
             if not isinstance(operation, OpenMedia):
                 raise LookupError(f"no media is open for the call {operation.call!r}")
-            call = self._calls[operation.call] = Call(operation.call, self._options)
+            call = self._calls[operation.call] = Call(operation.call, self._options, self._setup_of(operation.call))
         return call
 
     def _close_later(self, call: Call) -> None:

@@ -1,8 +1,7 @@
-"""What a call does with the media that it receives: descriptions of sinks, and the recorder."""
+"""The recorder: a sink that writes a file."""
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
@@ -12,13 +11,10 @@ from typing import Any
 
 import av
 import numpy
-from attrs import frozen
-from av import AudioFrame, VideoFrame
+from attrs import field, frozen, validators
+from av import VideoFrame
 
-from sipproto_aiortc._files import SourceError, _reason
-from sipproto_aiortc._sources import SAMPLE_RATE, Samples
-
-_log = logging.getLogger("sipproto.media")
+from sipproto_devices._media import SAMPLE_RATE, Samples, SinkWriter, SourceError, frame_of, log, reason
 
 # Container by file name ending: audio encoder, video encoder (None: audio only).
 _FORMATS: dict[str, tuple[str, str | None]] = {
@@ -33,40 +29,41 @@ _GAP = 0.2  # seconds of missing audio that are filled with silence; less is jit
 
 @frozen
 class Record:
-    """Writes what the call receives to a file (.wav: audio; .mkv, .mp4: audio and video), and meters it."""
+    """Writes what the call receives to a file (.wav: audio; .mkv, .mp4: audio and video).
+
+    A file has one track of each kind: `audio_line` and `video_line` say of which line, counted from 0. To keep a second
+    video line, too, put another Record beside it.
+    """
 
     path: str
+    audio_line: int = field(default=0, validator=validators.ge(0), kw_only=True)
+    video_line: int = field(default=0, validator=validators.ge(0), kw_only=True)
+
+    def check(self) -> None:
+        """Raises SourceError when a recording cannot go there."""
+        ending = _ending(self.path)
+        if ending not in _FORMATS:
+            raise SourceError(f"cannot record to {self.path!r}: the name has to end in {', '.join(sorted(_FORMATS))}")
+        directory = os.path.dirname(self.path) or "."
+        if not os.path.isdir(directory) or not os.access(directory, os.W_OK):
+            raise SourceError(f"cannot record to {self.path!r}: the directory does not exist or cannot be written")
+
+    def open(self, with_video: bool) -> SinkWriter:
+        self.check()
+        return Recorder(self, with_video=with_video)
 
 
-@frozen
-class Meter:
-    """Keeps what statistics are computed from: the last half second of audio and the last picture. The default."""
-
-
-@frozen
-class Null:
-    """Keeps nothing: statistics then say nothing of level, frequency and colour."""
-
-
-Sink = Record | Meter | Null
-
-
-def check_record(path: str) -> None:
-    """Raises SourceError when a recording cannot go there."""
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in _FORMATS:
-        raise SourceError(f"cannot record to {path!r}: the name has to end in {', '.join(sorted(_FORMATS))}")
-    directory = os.path.dirname(path) or "."
-    if not os.path.isdir(directory) or not os.access(directory, os.W_OK):
-        raise SourceError(f"cannot record to {path!r}: the directory does not exist or cannot be written")
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 class Recorder:
     """Encodes and writes in a thread of its own. `audio` and `video` never wait: what is too much is dropped."""
 
-    def __init__(self, path: str, *, with_video: bool) -> None:
-        self._path = path
-        self._audio_encoder, self._video_encoder = _FORMATS[os.path.splitext(path)[1].lower()]
+    def __init__(self, record: Record, *, with_video: bool) -> None:
+        self._record = record
+        self._path = record.path
+        self._audio_encoder, self._video_encoder = _FORMATS[_ending(record.path)]
         self._with_video = with_video and self._video_encoder is not None
         self._queue: queue.Queue[tuple[float, Samples | VideoFrame] | None] = queue.Queue(_QUEUE_LIMIT)
         self._start = time.monotonic()
@@ -75,12 +72,12 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="sipproto-record", daemon=True)
         self._thread.start()
 
-    def audio(self, samples: Samples) -> None:
-        """Samples of 48 kHz mono, just received."""
-        self._offer(samples)
+    def audio(self, samples: Samples, line: int) -> None:
+        if line == self._record.audio_line:
+            self._offer(samples)
 
-    def video(self, frame: VideoFrame) -> None:
-        if self._with_video:
+    def video(self, frame: VideoFrame, line: int) -> None:
+        if self._with_video and line == self._record.video_line:
             self._offer(frame)
 
     def _offer(self, item: Samples | VideoFrame) -> None:
@@ -90,7 +87,7 @@ class Recorder:
             self.dropped += 1
 
     def close(self, timeout: float = 5.0) -> None:
-        """Writes out what is left and closes the file; waits up to `timeout` seconds. Not for the media thread."""
+        """Writes out what is left and closes the file; waits up to `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self._thread.is_alive() and time.monotonic() < deadline:
             try:
@@ -100,9 +97,9 @@ class Recorder:
                 continue
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
-            _log.warning("the recording %r is not yet written after %s s", self._path, timeout)
+            log.warning("the recording %r is not yet written after %s s", self._path, timeout)
         if self.dropped:
-            _log.warning("the recording %r lacks %d pieces: the encoder was too slow", self._path, self.dropped)
+            log.warning("the recording %r lacks %d pieces: the encoder was too slow", self._path, self.dropped)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
@@ -117,7 +114,7 @@ class Recorder:
                     writer.write(*entry)
                 writer.finish()
         except Exception as error:
-            _log.warning("recording to %r failed: %s", self._path, _reason(error))
+            log.warning("recording to %r failed: %s", self._path, reason(error))
 
     _done = False
 
@@ -171,8 +168,7 @@ class _Writer:
     def _write_samples(self, samples: Samples) -> None:
         for start in range(0, len(samples), SAMPLE_RATE):
             part = samples[start : start + SAMPLE_RATE]
-            frame = AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout="mono")
-            frame.sample_rate = SAMPLE_RATE
+            frame = frame_of(part)
             frame.time_base = Fraction(1, SAMPLE_RATE)
             frame.pts = self._samples
             self._samples += len(part)
