@@ -29,6 +29,10 @@ class SourceError(Exception):
     """A source or a sink cannot be used; the text is one line fit for a user."""
 
 
+class DeviceError(SourceError):
+    """A device cannot be used, is gone, or what it needs is not installed; the text is one line fit for a user."""
+
+
 @frozen(kw_only=True)
 class Trouble:
     """A source or sink failed during a call, which goes on without it.
