@@ -5,6 +5,7 @@ from sipproto_devices._buffers import DriftBuffer, FrameBuffer, LatestFrame
 from sipproto_devices._canceller import EchoCanceller
 from sipproto_devices._capture import Camera, Screen
 from sipproto_devices._files import FileSource
+from sipproto_devices._frames import AudioChunk, AudioFrames, Picture, VideoFrames, VoiceActivity
 from sipproto_devices._levels import Level, Volume
 from sipproto_devices._listing import Device, list_devices
 from sipproto_devices._media import (
@@ -49,6 +50,8 @@ __all__ = [
     "RINGTONE",
     "SAMPLE_RATE",
     "SILENCE",
+    "AudioChunk",
+    "AudioFrames",
     "AudioMixer",
     "AudioProducer",
     "AudioSource",
@@ -68,6 +71,7 @@ __all__ = [
     "Microphone",
     "MixerMember",
     "Outlets",
+    "Picture",
     "Playback",
     "Record",
     "Samples",
@@ -81,8 +85,10 @@ __all__ = [
     "TestPattern",
     "Tone",
     "Trouble",
+    "VideoFrames",
     "VideoProducer",
     "VideoSource",
+    "VoiceActivity",
     "Volume",
     "analyse_audio",
     "list_devices",

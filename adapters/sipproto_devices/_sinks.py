@@ -13,6 +13,7 @@ import av
 import numpy
 from attrs import field, frozen, validators
 from av import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from sipproto_devices._media import SAMPLE_RATE, Samples, SinkWriter, SourceError, frame_of, log, reason
 
@@ -147,6 +148,7 @@ class _Writer:
         self._samples = 0
         self._video: Any = None
         self._last_pts = -1
+        self._converter = VideoReformatter()
         if size is not None and video_encoder is not None:
             self._video = container.add_stream(video_encoder, rate=30)
             self._video.width, self._video.height = size
@@ -177,7 +179,7 @@ class _Writer:
     def _write_picture(self, moment: float, picture: VideoFrame) -> None:
         if self._video is None:
             return
-        frame = picture.reformat(width=self._video.width, height=self._video.height, format="yuv420p")
+        frame = self._converter.reformat(picture, width=self._video.width, height=self._video.height, format="yuv420p")
         if frame is picture:  # an echo may be sending the very same object with a time of its own
             frame = VideoFrame.from_ndarray(picture.to_ndarray(), format="yuv420p")
         self._last_pts = max(self._last_pts + 1, int(moment * 1000))
