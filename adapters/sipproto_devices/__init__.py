@@ -7,7 +7,7 @@ from sipproto_devices._capture import Camera, Screen
 from sipproto_devices._files import FileSource
 from sipproto_devices._frames import AudioChunk, AudioFrames, Picture, VideoFrames, VoiceActivity
 from sipproto_devices._levels import Level, Volume
-from sipproto_devices._listing import Device, list_devices
+from sipproto_devices._listing import KINDS, Device, list_devices
 from sipproto_devices._media import (
     FRAME_SAMPLES,
     FRAME_TIME,
@@ -46,6 +46,7 @@ __all__ = [
     "BUSY",
     "FRAME_SAMPLES",
     "FRAME_TIME",
+    "KINDS",
     "RINGBACK",
     "RINGTONE",
     "SAMPLE_RATE",

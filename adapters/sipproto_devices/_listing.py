@@ -101,3 +101,4 @@ _LISTS: dict[str, Callable[[Any], Iterator[Device]]] = {
     "camera": _cameras,
     "screen": _screens,
 }
+KINDS = tuple(_LISTS)
