@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy
 import pytest
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from av import VideoFrame
 
 from sipproto_aiortc import AiortcEngine
@@ -267,4 +267,29 @@ def test_a_setup_before_and_after_the_call_does_no_harm(engines: tuple[AiortcEng
     until(hears(b, 800))
     a.close()
     a.engine.prepare(a.call, MediaSetup(audio=Tone(900.0)))
+    b.close()
+
+
+def test_a_port_over_other_codecs_and_setups(engines: tuple[AiortcEngine, AiortcEngine]) -> None:
+    a, b = End(engines[0], MediaSetup(audio=Tone(700.0))), End(engines[1])
+    port = a.engine.open_audio(a.call, rate=8000, latency=60.0)
+    wave = numpy.sin(numpy.arange(8000 * 30) * 2 * numpy.pi * 1000 / 8000) * 8000
+    port.write(wave.astype("<i2").tobytes())
+    connect(a, b)
+    until(hears(b, 1000))
+    for name in ("PCMU", "opus"):
+        lines = tuple(evolve(line, send=tuple(c for c in line.send if c.name == name)) for line in a.session.lines)
+        a.perform(evolve(a.session, lines=lines))
+        until(hears(b, 1000))
+        assert a.line().codec == name
+    a.engine.prepare(a.call, MediaSetup(audio=Tone(900.0)))
+    left = port.queued
+    until(lambda: port.queued < left - 0.5)  # the port keeps its place
+    until(hears(b, 1000))
+    port.close()
+    until(hears(b, 900))
+    again = a.engine.open_audio(a.call)
+    a.close()
+    until(lambda: again.ended)
+    again.close()
     b.close()
