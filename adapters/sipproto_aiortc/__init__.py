@@ -6,7 +6,7 @@ engine.prepare(call_id, MediaSetup(audio=Tone(1000), video=TestPattern(color=(25
 
 from sipproto_aiortc._contract import check_contract
 from sipproto_aiortc._engine import CAPABILITIES, AiortcEngine
-from sipproto_aiortc._ice import IceServer
+from sipproto_aiortc._servers import IceServer
 from sipproto_devices import (
     AudioMixer,
     AudioSource,

@@ -26,8 +26,8 @@ from sipproto.agent.media import (
     StatsCollected,
 )
 from sipproto.negotiation import MediaLine, NegotiatedSession
-from sipproto_aiortc._ice import IceOptions
 from sipproto_aiortc._line import Line
+from sipproto_aiortc._servers import IceOptions
 from sipproto_aiortc._transport import Certificate, Slot, SlotState
 from sipproto_devices import MediaSetup, Outlets
 

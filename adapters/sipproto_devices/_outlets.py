@@ -20,6 +20,7 @@ class Outlets:
         self._release = release
         self._setup = MediaSetup()
         self._open: list[tuple[Sink, SinkWriter]] = []
+        self._failed: list[Sink] = []  # not opened again while they stay: a recording would begin anew over the old one
 
     @property
     def wanted(self) -> bool:
@@ -27,10 +28,13 @@ class Outlets:
         return bool(self._open)
 
     def use(self, setup: MediaSetup, *, with_video: bool) -> None:
-        """Goes over to these sinks: equal ones stay open, the others are opened and closed."""
+        """Goes over to these sinks: equal ones stay as they are, the others are opened and closed."""
         self._setup = setup
         before, self._open = self._open, []
+        self._failed = [sink for sink in self._failed if sink in setup.all_sinks]
         for sink in setup.all_sinks:
+            if sink in self._failed:
+                continue
             kept = next((pair for pair in before if pair[0] == sink), None)
             if kept is not None:
                 before.remove(kept)
@@ -39,6 +43,7 @@ class Outlets:
             try:
                 self._open.append((sink, sink.open(with_video)))
             except Exception as error:
+                self._failed.append(sink)
                 setup.tell(Trouble(part="sink", line=0, error=reason(error)))
         for _, writer in before:
             self._release(writer.close)
@@ -55,6 +60,7 @@ class Outlets:
                 act(pair[1])
             except Exception as error:
                 self._open.remove(pair)
+                self._failed.append(pair[0])
                 self._release(pair[1].close)
                 self._setup.tell(Trouble(part="sink", line=line, error=reason(error)))
 

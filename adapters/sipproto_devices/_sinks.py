@@ -59,7 +59,10 @@ def _ending(path: str) -> str:
 
 
 class Recorder:
-    """Encodes and writes in a thread of its own. `audio` and `video` never wait: what is too much is dropped."""
+    """Encodes and writes in a thread of its own. `audio` and `video` never wait: what is too much is dropped.
+
+    They raise SourceError when the file cannot be written any more.
+    """
 
     def __init__(self, record: Record, *, with_video: bool) -> None:
         self._record = record
@@ -70,6 +73,7 @@ class Recorder:
         self._start = time.monotonic()
         self._end = 0.0
         self.dropped = 0
+        self._failure: SourceError | None = None
         self._thread = threading.Thread(target=self._run, name="sipproto-record", daemon=True)
         self._thread.start()
 
@@ -82,6 +86,8 @@ class Recorder:
             self._offer(frame)
 
     def _offer(self, item: Samples | VideoFrame) -> None:
+        if self._failure is not None:
+            raise self._failure
         try:
             self._queue.put_nowait((time.monotonic() - self._start, item))
         except queue.Full:
@@ -116,6 +122,7 @@ class Recorder:
                 writer.finish()
         except Exception as error:
             log.warning("recording to %r failed: %s", self._path, reason(error))
+            self._failure = SourceError(f"recording to {self._path!r} failed: {reason(error)}")
 
     _done = False
 

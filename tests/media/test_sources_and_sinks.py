@@ -207,6 +207,26 @@ def test_what_fails_during_a_call_is_told_and_left_out(engines: tuple[AiortcEngi
     b.close()
 
 
+def test_a_recording_that_fails_is_told_and_not_begun_anew(
+    engines: tuple[AiortcEngine, AiortcEngine], tmp_path: Path
+) -> None:
+    troubles: queue.Queue[Trouble] = queue.Queue()
+    full = tmp_path / "full.wav"
+    full.symlink_to("/dev/full")
+    setup = MediaSetup(record=str(full), on_trouble=troubles.put)
+    a, b = End(engines[0], MediaSetup(audio=Tone(700.0))), End(engines[1], setup)
+    connect(a, b)
+    trouble = troubles.get(timeout=5)
+    assert trouble.part == "sink" and trouble.error.endswith("No space left on device")
+    b.engine.prepare(b.call, setup)
+    b.apply(b.session)
+    until(hears(b, 700))
+    with pytest.raises(queue.Empty):
+        troubles.get(timeout=0.3)
+    a.close()
+    b.close()
+
+
 def test_a_source_that_failed_may_be_tried_again(engines: tuple[AiortcEngine, AiortcEngine]) -> None:
     troubles: queue.Queue[Trouble] = queue.Queue()
     setup = MediaSetup(audio=Square(breaks_after=30), on_trouble=troubles.put)
