@@ -69,6 +69,7 @@ class Call:
         self._slots: dict[int, Slot] = {}
         self._lines: dict[int, Line] = {}
         self._outlets = Outlets(lambda close: asyncio.get_running_loop().run_in_executor(None, close))
+        self._with_video: bool | None = None  # before the first session nobody knows
         self._prepared = False
         self._state = MediaState.CONNECTING
         self._told: MediaState | None = None
@@ -81,13 +82,10 @@ class Call:
     def use(self, setup: MediaSetup) -> None:
         """Goes over to other sources and sinks: at once where lines are there, else with the first session."""
         self._setup = setup
-        if self._lines:
-            self._open_sinks(any(line.agreed.kind == "video" for line in self._lines.values()))
+        if self._with_video is not None:
+            self._outlets.use(setup, with_video=self._with_video)
         for line in self._lines.values():
             line.use(setup)
-
-    def _open_sinks(self, with_video: bool) -> None:
-        self._outlets.use(self._setup, with_video=with_video)
 
     async def close(self) -> None:
         """Releases everything; requests that wait are answered with MediaFailed."""
@@ -195,7 +193,8 @@ class Call:
             raise ValueError(f"media lines use the transports {stray}, which were not agreed on")
         for number, pair in pairs.items():
             self._slots[number].check(pair)
-        self._open_sinks(any(line.kind == "video" for line in session.lines))
+        self._with_video = any(line.kind == "video" for line in session.lines)
+        self._outlets.use(self._setup, with_video=self._with_video)
         for number, pair in pairs.items():
             self._slots[number].take(pair)
         agreed = {line.index: line for line in session.lines}

@@ -207,6 +207,25 @@ def test_what_fails_during_a_call_is_told_and_left_out(engines: tuple[AiortcEngi
     b.close()
 
 
+def test_a_setup_that_comes_while_a_session_is_applied(engines: tuple[AiortcEngine, AiortcEngine]) -> None:
+    kept = Kept()
+
+    @frozen
+    class Meddler(Kept):
+        """When it is opened, which is in the middle of the first ApplyMedia, it has another sink take its place."""
+
+        def open(self, with_video: bool) -> SinkWriter:
+            b.engine.prepare(b.call, MediaSetup(sinks=(kept,)))
+            return self
+
+    a = End(engines[0])
+    b = End(engines[1], MediaSetup(sinks=(Meddler(),)))
+    connect(a, b)
+    until(lambda: kept.lines == {("audio", 0)})
+    a.close()
+    b.close()
+
+
 def test_a_recording_that_fails_is_told_and_not_begun_anew(
     engines: tuple[AiortcEngine, AiortcEngine], tmp_path: Path
 ) -> None:
