@@ -6,8 +6,8 @@ engine.prepare(call_id, MediaSetup(audio=Tone(1000), video=TestPattern(color=(25
 
 from sipproto_aiortc._contract import check_contract
 from sipproto_aiortc._engine import CAPABILITIES, AiortcEngine
-from sipproto_aiortc._ice import IceServer
 from sipproto_aiortc._mixer import AudioMixer, MixerMember
+from sipproto_aiortc._servers import IceServer
 from sipproto_aiortc._setup import MediaSetup
 from sipproto_aiortc._sinks import Meter, Null, Record, Sink
 from sipproto_aiortc._sources import AudioSource, EchoSource, FileSource, Silence, TestPattern, Tone, VideoSource

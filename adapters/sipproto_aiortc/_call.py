@@ -25,9 +25,9 @@ from sipproto.agent.media import (
     StatsCollected,
 )
 from sipproto.negotiation import MediaLine, NegotiatedSession
-from sipproto_aiortc._ice import IceOptions
 from sipproto_aiortc._line import Line
 from sipproto_aiortc._mixer import MixerMember
+from sipproto_aiortc._servers import IceOptions
 from sipproto_aiortc._setup import MediaSetup
 from sipproto_aiortc._sinks import Recorder
 from sipproto_aiortc._transport import Certificate, Slot, SlotState

@@ -14,12 +14,31 @@ TESTED = "aiortc 1.16.x with aioice 0.13.x"
 
 # Functions, classes and methods: module, then dotted names in it.
 NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("aioice", ("Connection.get_component_candidates", "Connection.data_received")),
-    ("aioice.ice", ("CandidatePair.remote_addr", "StunProtocol.datagram_received")),
-    ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp")),
+    (
+        "aioice",
+        (
+            "Connection.check_complete",
+            "Connection.check_incoming",
+            "Connection.data_received",
+            "Connection.get_component_candidates",
+        ),
+    ),
+    ("aioice.ice", ("CandidatePair.local_candidate", "CandidatePair.remote_addr", "CandidatePair.State.IN_PROGRESS")),
+    (
+        "aioice.ice",
+        (
+            "StunProtocol.datagram_received",
+            "StunProtocol.request",
+            "StunProtocol.send_data",
+            "StunProtocol.send_stun",
+        ),
+    ),
+    ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp", "candidate_foundation", "candidate_priority")),
+    ("aioice.stun", ("Class.REQUEST", "Message", "Message.error_code", "Method.BINDING", "TransactionFailed")),
+    ("aioice.turn", ("UDP_SOCKET_BUFFER_SIZE", "create_turn_endpoint")),
     ("aiortc.codecs", ("get_encoder",)),
     ("aiortc.codecs.base", ("Encoder.encode", "Encoder.pack")),
-    ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp")),
+    ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp", "certificate_digest")),
     (
         "aiortc.rtcdtlstransport",
         (
@@ -29,7 +48,6 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCDtlsTransport._set_role",
         ),
     ),
-    ("aiortc.rtcicetransport", ("connection_kwargs",)),
     ("aiortc.rtcrtpparameters", ("RTCRtpDecodingParameters", "RTCRtpReceiveParameters", "RTCRtpSendParameters")),
     ("aiortc.rtcrtpparameters", ("RTCRtcpFeedback",)),
     ("aiortc.rtcrtpreceiver", ("RemoteStreamTrack", "StreamStatistics.add", "StreamStatistics.packets_lost")),
@@ -53,11 +71,20 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "aioice",
         "Connection",
-        ("_check_list", "_local_candidates", "_local_candidates_end", "_local_candidates_start", "_protocols"),
+        (
+            "_check_list",
+            "_local_candidates",
+            "_local_candidates_end",
+            "_local_candidates_start",
+            "_nominated",
+            "_protocols",
+        ),
     ),
+    ("aioice.ice", "CandidatePair", ("nominated", "protocol", "remote_candidate", "state")),
     ("aioice.ice", "StunProtocol", ("receiver",)),
     # `_recv`, `_send` and `role` are what it asks of an ICE transport.
-    ("aiortc", "RTCDtlsTransport", ("_recv", "_rtp_router", "_send", "role")),
+    ("aiortc", "RTCDtlsTransport", ("_recv", "_role", "_rtp_router", "_send", "_ssl", "_tx_srtp", "role")),
+    ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     ("aiortc", "RTCRtpSender", ("_RTCRtpSender__encoder", "_RTCRtpSender__rtx_payload_type")),

@@ -14,7 +14,7 @@ from sipproto.agent.media import CloseMedia, MediaFailed, MediaInput, MediaOpera
 from sipproto.negotiation import MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
-from sipproto_aiortc._ice import IceOptions, IceServer
+from sipproto_aiortc._servers import GatherPolicy, IceOptions, IceServer, IceTransportPolicy
 from sipproto_aiortc._setup import MediaSetup
 from sipproto_aiortc._transport import Certificate
 
@@ -61,26 +61,35 @@ CAPABILITIES = MediaCapabilities(
 class AiortcEngine:
     """`sipproto.agent.media.MediaEngine` on aiortc. Every method may be called from any thread.
 
-    `ice_servers`: none is asked unless given. `include_loopback` adds 127.0.0.1 to the candidates; it is added anyway
-    where there is no other address. Times in seconds: `gather_timeout` bounds the gathering of candidates,
-    `connect_timeout` ICE and DTLS together. A call is DISCONNECTED after `silence_timeout` without any packet or when no path
-    to the peer is left, and FAILED when that lasts for `connect_timeout`.
-    `default_setup` serves the calls that nobody prepared. Raises ValueError for an ICE server URL that is none.
+    `ice_servers`: none is asked unless given. With the `ice_transport_policy` "relay" the peer learns no address but that
+    of a TURN server. `include_loopback` adds 127.0.0.1 to the candidates; it is added anyway where there is no other
+    address. Gathering ends when every server has answered, with the `gather_policy` "first" as soon as one has given a
+    candidate. Times in seconds: `gather_timeout` bounds the gathering, `connect_timeout` ICE and DTLS together. A call is
+    DISCONNECTED after `silence_timeout` without any packet or when no path to the peer is left, and FAILED when that
+    lasts for `connect_timeout`. `default_setup` serves the calls that nobody prepared. Raises ValueError for ICE servers
+    that cannot be used as given.
     """
 
     def __init__(
         self,
         *,
         ice_servers: tuple[IceServer, ...] = (),
+        ice_transport_policy: IceTransportPolicy = "all",
         include_loopback: bool = False,
         gather_timeout: float = 2.0,
+        gather_policy: GatherPolicy = "complete",
         default_setup: MediaSetup | None = None,
         connect_timeout: float = 15.0,
         silence_timeout: float = 5.0,
         capabilities: MediaCapabilities = CAPABILITIES,
     ) -> None:
-        ice = IceOptions(servers=ice_servers, include_loopback=include_loopback, gather_timeout=gather_timeout)
-        ice.connection_arguments()  # a bad URL is the caller's mistake: here, not in the first call
+        ice = IceOptions(
+            servers=ice_servers,
+            policy=ice_transport_policy,
+            include_loopback=include_loopback,
+            gather_timeout=gather_timeout,
+            gather_policy=gather_policy,
+        )
         self._options = CallOptions(
             ice=ice,
             certificate=self._current_certificate,

@@ -6,20 +6,23 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import aioice
-from aiortc import RTCIceServer
-from aiortc.rtcicetransport import connection_kwargs
-from attrs import field, frozen
+from aioice import stun
+from aioice.ice import CandidatePair, StunProtocol
+from attrs import asdict
 
 from sipproto.negotiation import TransportPair
+from sipproto_aiortc._facts import CandidateFacts, PairFacts, ServerError
+from sipproto_aiortc._gather import Address, Gathering, Protocol
+from sipproto_aiortc._servers import IceOptions
 
 _log = logging.getLogger("sipproto.media")
 
 _LOOPBACK = "127.0.0.1"
 _RECEIVE_LIMIT = 2048  # datagrams waiting for DTLS: more is a flood
 _CANDIDATE_LIMIT = 64  # each costs 20 ms and more of checks
+_PAIR_LIMIT = 512  # that the peer may bring about by checks from ever new addresses
 _STOP_TIMEOUT = 2.0
 # Seconds before ICE may fail for want of candidates: the peer may reach us although we cannot reach what it named, a
 # browser's mDNS names for example (RFC 8863).
@@ -28,47 +31,41 @@ _PATIENCE = 5.0
 _LINGER = 1.0
 
 
-@frozen
-class IceServer:
-    """A STUN or TURN server (W3C RTCIceServer); aiortc uses the first of each kind."""
-
-    urls: tuple[str, ...]
-    username: str | None = None
-    credential: str | None = field(default=None, repr=False)
-
-
-@frozen(kw_only=True)
-class IceOptions:
-    servers: tuple[IceServer, ...] = ()
-    include_loopback: bool = False
-    gather_timeout: float = 2.0
-
-    def connection_arguments(self) -> dict[str, Any]:
-        """Raises ValueError for a URL that is none."""
-        return connection_kwargs(
-            [RTCIceServer(list(s.urls), username=s.username, credential=s.credential) for s in self.servers]
-        )
-
-
 class _Connection(aioice.Connection):
     def __init__(self, options: IceOptions, controlling: bool, ufrag: str | None, password: str | None) -> None:
         super().__init__(
             ice_controlling=controlling,
             local_username=ufrag,
             local_password=password,
-            **options.connection_arguments(),
+            transport_policy=aioice.TransportPolicy.RELAY if options.policy == "relay" else aioice.TransportPolicy.ALL,
         )
         self._options = options
+        self.gathering = Gathering(self, options)
+        self.selected: CandidatePair | None = None  # stays when the connection is closed
+        self.selected_changes = 0
         self.deliver: Callable[[bytes], None] = lambda data: None
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: float = 5
     ) -> list[aioice.Candidate]:
         # aioice leaves loopback out; a machine without any other address could not even call itself.
-        if self._options.include_loopback or not addresses:
+        if self._options.policy == "all" and (self._options.include_loopback or not addresses):
             addresses = [*addresses, _LOOPBACK]
-        bound: Any = min(timeout, self._options.gather_timeout)  # annotated int, passed on to asyncio.wait
-        return await super().get_component_candidates(component, addresses, timeout=bound)
+        await self.gathering.run(addresses)
+        return self.gathering.candidates
+
+    def check_incoming(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
+        # The peer's own limit for us (RFC 8445 6.1.2.5): each new address of it would be checked and kept.
+        known = len(self._check_list) < _PAIR_LIMIT or any(pair.remote_addr == addr for pair in self._check_list)
+        if known and "PRIORITY" in message.attributes:
+            super().check_incoming(message, addr, protocol)
+
+    def check_complete(self, pair: CandidatePair) -> None:
+        super().check_complete(pair)
+        selected = self._nominated.get(pair.component)
+        if selected is not None and selected is not self.selected:
+            self.selected = selected
+            self.selected_changes += 1
 
     def data_received(self, data: bytes, component: int) -> None:
         # Past aioice's queue, which is one of this connection alone: `recv` then only tells of the end.
@@ -78,21 +75,48 @@ class _Connection(aioice.Connection):
         """Goes on with the sockets and candidates of a connection whose credentials it shares."""
         self._protocols, other._protocols = other._protocols, []
         for protocol in self._protocols:
+            assert isinstance(protocol, Protocol)
             protocol.receiver = self
-            self._hear_only_the_peer(protocol)
+            protocol.hear_only_the_peer()
+        self.gathering = other.gathering
         self._local_candidates = other.local_candidates
         self._local_candidates_start = self._local_candidates_end = True
 
-    def _hear_only_the_peer(self, protocol: Any) -> None:
-        """The peer before goes on sending here, and its DTLS messages would spoil the handshake with the new one."""
-        receive = type(protocol).datagram_received
+    # -- facts -------------------------------------------------------------------------------------------------------
 
-        def received(data: bytes, address: tuple[Any, ...]) -> None:
-            is_stun = data[:1] < b"\x04"  # RFC 7983 7
-            if is_stun or any(pair.remote_addr == tuple(address[:2]) for pair in self._check_list):
-                receive(protocol, data, address)
+    def local_facts(self, candidate: aioice.Candidate) -> CandidateFacts:
+        server = self.gathering.servers.get((candidate.host, candidate.port))
+        return candidate_facts(
+            candidate,
+            url=server.url if server is not None else None,
+            relay_protocol=server.transport if server is not None and server.relays else None,
+        )
 
-        protocol.datagram_received = received
+    def pair_facts(self, pair: CandidatePair) -> PairFacts:
+        assert isinstance(pair.protocol, Protocol)
+        return PairFacts(
+            local=self.local_facts(pair.local_candidate),
+            remote=candidate_facts(pair.remote_candidate),
+            state=pair.state.name.lower().replace("_", "-"),
+            nominated=pair.nominated,
+            **asdict(pair.protocol.traffic(pair.remote_addr)),
+        )
+
+
+def candidate_facts(
+    candidate: aioice.Candidate, url: str | None = None, relay_protocol: str | None = None
+) -> CandidateFacts:
+    return CandidateFacts(
+        type=candidate.type,
+        address=candidate.host,
+        port=candidate.port,
+        priority=candidate.priority,
+        foundation=candidate.foundation,
+        related_address=candidate.related_address,
+        related_port=candidate.related_port,
+        url=url,
+        relay_protocol=relay_protocol,
+    )
 
 
 class Generation:
@@ -125,10 +149,39 @@ class Generation:
     def controlling(self) -> bool:
         return self._connection.ice_controlling
 
+    @property
+    def remote_ufrag(self) -> str | None:
+        return self._connection.remote_username
+
+    @property
+    def server_errors(self) -> tuple[ServerError, ...]:
+        return tuple(self._connection.gathering.errors)
+
+    @property
+    def selected_changes(self) -> int:
+        """How often a pair was selected, the first time included."""
+        return self._connection.selected_changes
+
+    def candidate_facts(self) -> tuple[tuple[CandidateFacts, ...], tuple[CandidateFacts, ...]]:
+        """Our candidates and those of the peer."""
+        ours = (self._connection.local_facts(candidate) for candidate in self.candidates)
+        return tuple(ours), tuple(candidate_facts(candidate) for candidate in self._connection.remote_candidates)
+
+    def pair_facts(self) -> tuple[tuple[PairFacts, ...], PairFacts | None]:
+        """All pairs, and the one that is in use."""
+        facts = {id(pair): self._connection.pair_facts(pair) for pair in self._connection._check_list}
+        selected = self._connection.selected if self.alive else None
+        return tuple(facts.values()), facts.get(id(selected))
+
     async def gather(self) -> None:
-        """Raises ConnectionError when nothing can be bound."""
+        """Within the time of the options. Raises ConnectionError when there is no candidate."""
         await self._connection.gather_candidates()
         self.candidates = tuple(self._connection.local_candidates)
+        errors = self._connection.gathering.errors
+        if not self.candidates and self._options.policy == "relay":
+            raise ConnectionError("; ".join(error.text for error in errors) or "no TURN server gave a relay address")
+        for error in errors:
+            _log.warning("%s", error.text)
         if not self.candidates:
             raise ConnectionError("no network address could be bound for media")
 
@@ -220,6 +273,9 @@ class IceTransport:
         self.last_received = self._loop.time()  # of the last DTLS, RTP or RTCP packet
         self.lost_at = self._loop.time()  # when the last path ended; of meaning while there is none
         self.dropped = 0
+        self.packets_sent = self.bytes_sent = 0
+        self.packets_received = self.bytes_received = 0
+        self._changes_before = 0  # of the selected pair, in sessions that are over
         generation.deliver_to(self._deliver)
 
     # -- for RTCDtlsTransport ----------------------------------------------------------------------------------------
@@ -235,6 +291,8 @@ class IceTransport:
         if self.alive:
             try:
                 await self.current.send(data)
+                self.packets_sent += 1
+                self.bytes_sent += len(data)
                 return
             except (ConnectionError, OSError):
                 pass
@@ -244,6 +302,8 @@ class IceTransport:
         # An empty datagram, which anybody can send, would end aiortc's DTLS reader with an IndexError.
         if data and not self._received.full():
             self.last_received = self._loop.time()
+            self.packets_received += 1
+            self.bytes_received += len(data)
             self._received.put_nowait(data)
 
     # -- sessions ----------------------------------------------------------------------------------------------------
@@ -252,6 +312,11 @@ class IceTransport:
     def alive(self) -> bool:
         """Whether there is a path to the peer."""
         return self.current.alive
+
+    @property
+    def selected_changes(self) -> int:
+        """How often the pair in use became another, the first one included."""
+        return self._changes_before + self.current.selected_changes
 
     def open(self, generation: Generation) -> None:
         """Keeps a session ready for a restart; one that was kept before is closed."""
@@ -305,6 +370,7 @@ class IceTransport:
 
     def _switch(self, generation: Generation) -> None:
         before, self.current = self.current, generation
+        self._changes_before += before.selected_changes
         self._end_lingering()  # at most one lingers, however fast restarts follow upon each other
         if before.alive:
             self._lingering = before
@@ -336,13 +402,13 @@ class IceTransport:
 
 
 def default_rank(candidate: aioice.Candidate) -> tuple[bool, bool, bool, int]:
-    """Lowest is the best default candidate: host, IPv4, not loopback, then by priority."""
+    """Lowest is the best default candidate: not loopback, IPv4, host, then by priority."""
     address = ipaddress.ip_address(candidate.host)
-    return candidate.type != "host", address.version != 4, address.is_loopback, -candidate.priority
+    return address.is_loopback, address.version != 4, candidate.type != "host", -candidate.priority
 
 
 def _parse_candidates(values: tuple[str, ...]) -> list[aioice.Candidate]:
-    """Those that can be used: UDP, for RTP (which RTCP shares), understood."""
+    """Those that can be used: UDP, for RTP (which RTCP shares), understood, not link-local IPv6 (RFC 8445 6.1.2.2)."""
     out: list[aioice.Candidate] = []
     for value in values[:_CANDIDATE_LIMIT]:
         try:
@@ -350,7 +416,8 @@ def _parse_candidates(values: tuple[str, ...]) -> list[aioice.Candidate]:
         except ValueError:
             _log.info("a remote candidate was not understood: %r", value)
             continue
-        if candidate.transport.lower() == "udp" and candidate.component == 1 and 0 < candidate.port < 65536:
+        of_use = candidate.transport.lower() == "udp" and candidate.component == 1 and 0 < candidate.port < 65536
+        if of_use and not candidate.host.lower().startswith("fe80:"):
             out.append(candidate)
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import enum
 import logging
 from collections.abc import Callable, Coroutine
@@ -16,21 +17,31 @@ from aiortc import (
     RTCDtlsTransport,
     RTCIceTransport,
 )
-from aiortc.rtcdtlstransport import RtpReceiver, RtpRouter
+from aiortc.rtcdtlstransport import RtpReceiver, RtpRouter, certificate_digest
 from aiortc.rtp import RtpPacket, is_rtcp
 from attrs import define
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from sipproto.negotiation import LocalTransport, TransportPair
-from sipproto_aiortc._ice import Generation, IceOptions, IceTransport, default_rank
+from sipproto_aiortc._facts import CertificateFacts, IceFacts
+from sipproto_aiortc._ice import Generation, IceTransport, default_rank
+from sipproto_aiortc._servers import IceOptions
 
 _log = logging.getLogger("sipproto.media")
 
-# aiortc offers ECDSA suites only; a DTLS server with an RSA certificate then fails the handshake.
-_CIPHERS = b":".join(
-    kind + suite
-    for kind in (b"ECDHE-ECDSA-", b"ECDHE-RSA-")
-    for suite in (b"AES128-GCM-SHA256", b"CHACHA20-POLY1305", b"AES128-SHA", b"AES256-SHA")
-)
+# The names that OpenSSL and IANA have for the suites we offer. aiortc offers those with ECDSA only; a DTLS server with an
+# RSA certificate then fails the handshake.
+_CIPHERS = {
+    f"ECDHE-{kind}-{suite}": f"TLS_ECDHE_{kind}_WITH_{name}"
+    for kind in ("ECDSA", "RSA")
+    for suite, name in (
+        ("AES128-GCM-SHA256", "AES_128_GCM_SHA256"),
+        ("CHACHA20-POLY1305", "CHACHA20_POLY1305_SHA256"),
+        ("AES128-SHA", "AES_128_CBC_SHA"),
+        ("AES256-SHA", "AES_256_CBC_SHA"),
+    )
+}
 _DIGESTS = frozenset({"sha-256", "sha-384", "sha-512"})
 _STOP_TIMEOUT = 2.0
 
@@ -40,8 +51,19 @@ class Certificate(RTCCertificate):
 
     def _create_ssl_context(self, srtp_profiles: list[Any]) -> Any:
         context = super()._create_ssl_context(srtp_profiles)
-        context.set_cipher_list(_CIPHERS)
+        context.set_cipher_list(":".join(_CIPHERS).encode())
         return context
+
+    def facts(self) -> CertificateFacts:
+        return _certificate_facts(self._cert)
+
+
+def _certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
+    return CertificateFacts(
+        fingerprint=certificate_digest(certificate, "sha-256"),
+        algorithm="sha-256",
+        base64=base64.b64encode(certificate.public_bytes(Encoding.DER)).decode(),
+    )
 
 
 @define
@@ -73,6 +95,31 @@ class DtlsTransport(RTCDtlsTransport):
         self.flows: dict[int, Flow] = {}
         self._told = False
         self.packet_size = 0  # octets of the RTP packet that is being handled, header included
+
+    @property
+    def role(self) -> str:
+        """client, server, or unknown while that is not agreed on."""
+        return self._role if self._role in ("client", "server") else "unknown"
+
+    @property
+    def tls_version(self) -> str | None:
+        return f"{self._ssl.get_protocol_version():04X}" if self.encrypted and self._ssl is not None else None
+
+    @property
+    def dtls_cipher(self) -> str | None:
+        name = self._ssl.get_cipher_name() if self._ssl is not None else None
+        return None if name is None else _CIPHERS.get(name, name)  # OpenSSL knows those of TLS 1.3 by their IANA names
+
+    @property
+    def srtp_cipher(self) -> str | None:
+        if self._tx_srtp is None or self._ssl is None:
+            return None
+        return self._ssl.get_selected_srtp_profile().decode().replace("_CM_SHA1_", "_CM_HMAC_SHA1_")  # as IANA has it
+
+    @property
+    def remote_certificate(self) -> CertificateFacts | None:
+        certificate = self._ssl.get_peer_certificate(as_cryptography=True) if self._ssl is not None else None
+        return None if certificate is None else _certificate_facts(certificate)
 
     async def _send_rtp(self, data: bytes) -> None:
         if self.state != "connected":
@@ -141,6 +188,7 @@ class Slot:
         self._connecting: asyncio.Task[None] | None = None
         self._handshake: asyncio.Task[None] | None = None
         self._pair: TransportPair | None = None
+        self._closed = False
         self.error = ""
 
     def _new_dtls(self) -> DtlsTransport:
@@ -205,6 +253,48 @@ class Slot:
             fingerprint=("sha-256", fingerprint.value.upper()),
             address=default.host,
             port=default.port,
+        )
+
+    @property
+    def _ice_state(self) -> str:
+        if self._closed:
+            return "closed"
+        if self._ice.alive:
+            return "connected"
+        if self.state is SlotState.FAILED:
+            return "failed"
+        if self._pair is None:
+            return "new"
+        return "disconnected" if self._ice.selected_changes else "checking"
+
+    def facts(self) -> IceFacts:
+        """What is known now."""
+        ice, dtls = self._ice, self.dtls
+        ours, theirs = ice.current.candidate_facts()
+        pairs, selected = ice.current.pair_facts()
+        return IceFacts(
+            ice_role=ice.role,
+            ice_state=self._ice_state,
+            local_ufrag=ice.current.ufrag,
+            remote_ufrag=ice.current.remote_ufrag,
+            dtls_state=dtls.state,
+            dtls_role=dtls.role,
+            tls_version=dtls.tls_version,
+            dtls_cipher=dtls.dtls_cipher,
+            srtp_cipher=dtls.srtp_cipher,
+            local_certificate=self._certificate.facts(),
+            remote_certificate=dtls.remote_certificate,
+            local_candidates=ours,
+            remote_candidates=theirs,
+            pairs=pairs,
+            selected=selected,
+            selected_pair_changes=ice.selected_changes,
+            packets_sent=ice.packets_sent,
+            bytes_sent=ice.bytes_sent,
+            packets_received=ice.packets_received,
+            bytes_received=ice.bytes_received,
+            packets_dropped=ice.dropped,
+            server_errors=ice.current.server_errors,
         )
 
     # -- a session ---------------------------------------------------------------------------------------------------
@@ -308,6 +398,7 @@ class Slot:
         self._changed()
 
     async def close(self) -> None:
+        self._closed = True
         self._changed = lambda: None
         tasks = [task for task in (self._connecting, self._handshake) if task is not None]
         for task in tasks:
