@@ -206,7 +206,7 @@ def negotiation(data: bytes) -> None:
     """A peer's offer, a second one that restarts ICE and, for offers of ours, its answer."""
     local = LocalTransport(ice_ufrag="u", ice_pwd="p" * 22, candidates=(), fingerprint=("sha-256", "AA:BB"))
     other = LocalTransport(ice_ufrag="v", ice_pwd="q" * 22, candidates=(), fingerprint=("sha-256", "AA:BB"))
-    wanted = {"audio": Direction.SENDRECV, "video": Direction.SENDRECV}
+    wanted = (("audio", Direction.SENDRECV), ("video", Direction.SENDRECV))
     callee = Negotiator(CAPABILITIES, SeededTokens(1))
     for offer, transport in ((data, local), (data.replace(b"ice-ufrag:", b"ice-ufrag:x"), other)):
         try:
@@ -226,7 +226,7 @@ def negotiation(data: bytes) -> None:
         except NegotiationError:
             callee.rollback()
     caller = Negotiator(CAPABILITIES, SeededTokens(2))
-    for kind in wanted:
+    for kind, _ in wanted:
         caller.add_line(kind)
     for slot in caller.missing_slots():
         caller.add_transport(slot, local)

@@ -68,7 +68,7 @@ class Session:
         negotiator = self._new_negotiator()
         self._late = not offer
         if offer:
-            negotiator.receive_offer(offer, dict(media))
+            negotiator.receive_offer(offer, media)
             self.remote_description = offer
         else:
             for kind, direction in media:

@@ -2,6 +2,7 @@
 
 from sipproto.negotiation._negotiator import TRANSITIONS, Negotiator, SignalingState, Step
 from sipproto.negotiation._values import (
+    CodecPreferences,
     LocalTransport,
     MediaCapabilities,
     MediaLine,
@@ -12,6 +13,7 @@ from sipproto.negotiation._values import (
 
 __all__ = [
     "TRANSITIONS",
+    "CodecPreferences",
     "LocalTransport",
     "MediaCapabilities",
     "MediaLine",

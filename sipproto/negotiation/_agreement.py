@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from sipproto.negotiation._values import LocalTransport, NegotiationError
+from sipproto.negotiation._values import (
+    CodecPreferences,
+    LocalTransport,
+    MediaLine,
+    NegotiatedSession,
+    NegotiationError,
+    TransportPair,
+)
 from sipproto.sdp import Codec, Direction, RemoteTransport, SessionDescription, bundle_groups, transport_of
 
 
@@ -24,9 +31,11 @@ class Line:
     extensions: tuple[tuple[str, int], ...] = ()
     current: Direction = Direction.INACTIVE
     rejected: bool = False
+    refused: bool = False  # rejected because we do not want it
     remote: RemoteTransport | None = None
     remote_direction: Direction = Direction.INACTIVE
     remote_ssrcs: tuple[int, ...] = ()
+    remote_streams: tuple[str, ...] = ()
     protocol: str = "UDP/TLS/RTP/SAVPF"
     formats: tuple[str, ...] = ("0",)  # of a rejected line, echoed
 
@@ -36,7 +45,9 @@ class Agreement:
     """Everything that a rollback has to restore, in one immutable value. What belongs to transports goes by slot."""
 
     lines: tuple[Line, ...] = ()
-    version: int = 0
+    next_mid: int = 0
+    codecs: tuple[Codec, ...] = ()  # all that have a payload type in this session
+    preferences: CodecPreferences = CodecPreferences()
     bundled: bool = True
     with_mids: bool = True
     transports: tuple[tuple[int, LocalTransport], ...] = ()
@@ -105,3 +116,49 @@ def answered_bundle(sdp: SessionDescription, lines: tuple[Line, ...]) -> Bundle 
         if media.port != 0 and (media.attribute("mid") or line.mid) in groups[0]:
             return Bundle(mids=tuple(groups[0]), slot=line.slot, remote=transport_of(sdp, media))
     return None
+
+
+def session_of(agreed: Agreement, stream_id: str, cname: str) -> NegotiatedSession:
+    """What both sides agreed on, for the media engine."""
+    roles = dict(agreed.dtls_client)
+    lines: list[MediaLine] = []
+    transports: dict[int, TransportPair] = {}
+    for index, line in enumerate(agreed.lines):
+        if line.rejected or line.remote is None:
+            continue
+        transports.setdefault(
+            line.slot,
+            TransportPair(
+                slot=line.slot,
+                remote=line.remote,
+                ice_controlling=bool(agreed.ice_controlling),
+                dtls_client=roles[line.slot],
+            ),
+        )
+        lines.append(
+            MediaLine(
+                index=index,
+                mid=line.mid,
+                kind=line.kind,
+                slot=line.slot,
+                direction=line.current,
+                send=line.send_codecs,
+                receive=line.codecs,
+                extensions=line.extensions,
+                ssrc=line.ssrc,
+                rtx_ssrc=line.rtx_ssrc,
+                stream_id=stream_id,
+                track_id=line.track_id,
+                remote_ssrcs=line.remote_ssrcs,
+                remote_direction=line.remote_direction,
+                remote_streams=line.remote_streams,
+            )
+        )
+    # A line on which we send nothing is never taken, and says nothing about a hold.
+    takers = [line.remote_direction.receives for line in agreed.lines if not line.rejected and line.wanted.sends]
+    return NegotiatedSession(
+        lines=tuple(lines),
+        transports=tuple(transports.values()),
+        cname=cname,
+        remote_hold=bool(takers) and not any(takers),
+    )

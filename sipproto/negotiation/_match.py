@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sipproto.sdp import Codec
 
 
@@ -11,7 +13,7 @@ def match_codecs(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> list[tup
     used: set[int] = set()
     for mine in ours:
         for other in theirs:
-            if not mine.is_rtx and other.payload_type not in used and _same(mine, other):
+            if not mine.is_rtx and other.payload_type not in used and is_same_codec(mine, other):
                 used.add(other.payload_type)
                 pairs.append((mine, other))
                 break
@@ -24,15 +26,12 @@ def match_codecs(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> list[tup
     return pairs
 
 
-def _same(mine: Codec, other: Codec) -> bool:
-    if (mine.name.lower(), mine.clock_rate, mine.channels) != (other.name.lower(), other.clock_rate, other.channels):
+def is_same_codec(one: Codec, other: Codec) -> bool:
+    """Whether two payload types, each of its own description, mean the same; rtx: within one description."""
+    name = one.name.lower()
+    if (name, one.clock_rate, one.channels) != (other.name.lower(), other.clock_rate, other.channels):
         return False
-    if mine.name.lower() != "h264":
-        return True
-    # RFC 6184 8.2.2: packetization-mode and profile have to agree, the level may differ.
-    return (mine.parameter("packetization-mode") or "0") == (other.parameter("packetization-mode") or "0") and (
-        _h264_profile(mine) == _h264_profile(other)
-    )
+    return all(read(one) == read(other) for read in _DISTINCTIONS.get(name, ()))
 
 
 def _h264_profile(codec: Codec) -> str:
@@ -40,3 +39,21 @@ def _h264_profile(codec: Codec) -> str:
     value = (codec.parameter("profile-level-id") or "420010").lower()
     constrained = value[:2] == "42" and value[2:3] in ("c", "d", "e", "f")
     return "42e0" if constrained else value[:4]
+
+
+def _packetization_mode(codec: Codec) -> str:
+    return codec.parameter("packetization-mode") or "0"
+
+
+def _profile(codec: Codec) -> str:
+    return codec.parameter("profile-id") or codec.parameter("profile") or "0"
+
+
+# What beside name, rate and channels makes two formats different: RFC 6184 8.2.2 (the level may differ), RFC 9628 6,
+# the payload format of AV1 7.2.1, RFC 4588 8.1.
+_DISTINCTIONS: dict[str, tuple[Callable[[Codec], object], ...]] = {
+    "h264": (_packetization_mode, _h264_profile),
+    "vp9": (_profile,),
+    "av1": (_profile,),
+    "rtx": (lambda codec: codec.apt,),
+}

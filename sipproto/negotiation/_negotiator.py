@@ -8,20 +8,36 @@ from __future__ import annotations
 
 import copy
 import enum
+from collections.abc import Callable, Iterable
 
 from attrs import evolve
 
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import is_token
-from sipproto.negotiation._agreement import Agreement, Bundle, Line, answered_bundle, remotes, restarted_slots
+from sipproto.negotiation._agreement import (
+    Agreement,
+    Bundle,
+    Line,
+    answered_bundle,
+    remotes,
+    restarted_slots,
+    session_of,
+)
+from sipproto.negotiation._codecs import (
+    answered_codecs,
+    as_agreed,
+    carry_media,
+    offered_codecs,
+    preferred,
+    remembered,
+)
 from sipproto.negotiation._match import match_codecs
 from sipproto.negotiation._values import (
+    CodecPreferences,
     LocalTransport,
     MediaCapabilities,
-    MediaLine,
     NegotiatedSession,
     NegotiationError,
-    TransportPair,
 )
 from sipproto.negotiation._write import WrittenLine, write_sdp
 from sipproto.sdp import (
@@ -36,6 +52,7 @@ from sipproto.sdp import (
     extensions_of,
     parse_sdp,
     ssrcs_of,
+    streams_of,
     transport_of,
 )
 from sipproto.tokens import TokenSource, token, uuid4
@@ -88,21 +105,57 @@ class Negotiator:
         self._cname = token(tokens, 16)
         self._stream_id = uuid4(tokens)
         self._stable = self._next = Agreement()
+        self._version = 0  # of what was written last; it never goes back, as the peer may have seen what is rolled back
+        self._written: SessionDescription | None = None
         self._offer: SessionDescription | None = None
         self.state = SignalingState.STABLE
 
     # -- what the application wants ----------------------------------------------------------------------------------
 
-    def add_line(self, kind: str, wanted: Direction = Direction.SENDRECV) -> None:
-        """Adds a line to the next offer. Raises LocalProtocolError outside `stable` or for an unknown kind."""
+    def add_line(self, kind: str, wanted: Direction = Direction.SENDRECV) -> str:
+        """Adds a line to the next offer and returns its mid; it takes the place of one that is over (RFC 8829 5.2.2).
+
+        Raises LocalProtocolError outside `stable`, for a kind without codecs, or above 32 lines.
+        """
         self._need(SignalingState.STABLE)
-        if not self._capabilities.codecs(kind):
-            raise LocalProtocolError(f"the media engine has no codec for {kind!r}")
+        if not carry_media(self._codecs_for(kind)):
+            raise LocalProtocolError(f"the media engine has no codec for {kind!r}, or all are excluded")
+        lines, agreed = self._next.lines, self._stable.lines
+        over = (i for i, line in enumerate(agreed) if line.rejected and lines[i].rejected)
+        index = next(over, len(lines))
+        if index >= _MAX_LINES:
+            raise LocalProtocolError(f"a session has at most {_MAX_LINES} media lines")
+        slot = self._bundle_slot() if agreed and self._next.bundled else self._free_slot(index)
+        line = self._new_line(kind, wanted, self._new_mid(), slot)
+        line = evolve(line, extensions=self._fresh_extensions(kind))
+        self._next = evolve(self._next, lines=(*lines[:index], line, *lines[index + 1 :]))
+        return line.mid
+
+    def change_line(self, mid: str, wanted: Direction) -> None:
+        """The next offer asks for another direction of a line. Raises LocalProtocolError outside `stable` or for no line."""
+        self._change(mid, lambda line: evolve(line, wanted=wanted))
+
+    def remove_line(self, mid: str) -> None:
+        """The next offer ends a line: its port is 0 then (RFC 3264 8.2). Raises LocalProtocolError as `change_line`."""
+        self._change(mid, lambda line: evolve(line, rejected=True, wanted=Direction.INACTIVE))
+
+    def _change(self, mid: str, change: Callable[[Line], Line]) -> None:
+        self._need(SignalingState.STABLE)
         lines = self._next.lines
-        slot = self._bundle_slot() if self._stable.lines and self._next.bundled else len(lines)
-        line = self._new_line(kind, wanted, str(len(lines)), slot)
-        codecs, extensions = self._fresh_codecs(kind), self._fresh_extensions(kind)
-        self._next = evolve(self._next, lines=(*lines, evolve(line, codecs=codecs, extensions=extensions)))
+        if not any(line.mid == mid and not line.rejected for line in lines):
+            raise LocalProtocolError(f"there is no media line with the mid {mid!r}")
+        changed = (change(line) if line.mid == mid and not line.rejected else line for line in lines)
+        self._next = evolve(self._next, lines=tuple(changed))
+
+    @property
+    def preferences(self) -> CodecPreferences:
+        """Which codecs the next descriptions of ours prefer and leave out."""
+        return self._next.preferences
+
+    @preferences.setter
+    def preferences(self, value: CodecPreferences) -> None:
+        self._need(SignalingState.STABLE)
+        self._next = evolve(self._next, preferences=value)
 
     @property
     def hold(self) -> bool:
@@ -162,14 +215,25 @@ class Negotiator:
     # -- the four steps and the way back -----------------------------------------------------------------------------
 
     def create_offer(self) -> SessionDescription:
-        """An offer of everything wanted. Ends in `have-local-offer`."""
+        """An offer of everything wanted. Ends in `have-local-offer`.
+
+        Raises LocalProtocolError when there is no line to offer, or no codec for one.
+        """
         self._step(Step.CREATE_OFFER, dry=True)
-        if not self._next.lines:
+        if all(line.rejected for line in self._next.lines):
             raise LocalProtocolError("there is no media line to offer")
         self._require_transports()
+        lines: list[Line] = []
+        known = self._next.codecs
+        for line in self._next.lines:
+            codecs = line.codecs if line.rejected else offered_codecs(self._codecs_for(line.kind, line.codecs), known)
+            if not line.rejected and not carry_media(codecs):
+                raise LocalProtocolError(f"no codec is left to offer for {line.kind}")
+            known = remembered(known, codecs)
+            lines.append(evolve(line, codecs=codecs))
+        self._next = evolve(self._next, lines=tuple(lines), codecs=known)
         local = self._next.local
-        written = [WrittenLine(line, self._offered(line), "actpass", local.get(line.slot)) for line in self._next.lines]
-        self._next = evolve(self._next, version=self._stable.version + 1)
+        written = [WrittenLine(line, self._offered(line), "actpass", local.get(line.slot)) for line in lines]
         offer = self._write(written, self._next.bundled)
         self._step(Step.CREATE_OFFER)
         return offer
@@ -191,8 +255,15 @@ class Negotiator:
         self._step(Step.RECEIVE_ANSWER)
         return self._session()
 
-    def receive_offer(self, offer: bytes | str, wanted: dict[str, Direction] | None = None) -> None:
-        """Takes an offer of the peer. `wanted` says for each kind what a new line of it may do (absent: refused).
+    def receive_offer(
+        self,
+        offer: bytes | str,
+        wanted: Iterable[tuple[str, Direction]] = (),
+        otherwise: Direction = Direction.INACTIVE,
+    ) -> None:
+        """Takes an offer of the peer. `wanted` (kind and direction) says what each line may do, one after the other of a kind.
+
+        What was agreed on for lines that are there already stays. Those beyond may do `otherwise`; INACTIVE refuses them.
 
         Raises NegotiationError (488) when no line of it can be accepted; the state then is as before.
         """
@@ -201,21 +272,25 @@ class Negotiator:
         known = self._next.lines
         if len(sdp.media) < len(known) or len(sdp.media) > _MAX_LINES:
             raise NegotiationError(f"the offer has {len(sdp.media)} media lines where there are {len(known)}")
-        allowed = dict(wanted or {})
+        allowed = list(wanted)
         for line in known:
-            allowed.pop(line.kind, None)  # a kind's permission is for its first line
+            place = next((i for i, (kind, _) in enumerate(allowed) if kind == line.kind and not line.rejected), None)
+            if place is not None:
+                del allowed[place]
         groups = bundle_groups(sdp)
         bundle = groups[0] if groups else []
         lines: list[Line] = []
         for index, media in enumerate(sdp.media):
-            old = known[index] if index < len(known) else None
             mid = media.attribute("mid")
             if mid is not None and not is_token(mid):  # RFC 5888 4
                 raise NegotiationError("a mid is no token")
-            line = old or self._new_line(
-                media.kind, allowed.pop(media.kind, Direction.INACTIVE), mid or str(index), index
-            )
-            lines.append(self._offered_line(sdp, media, line, is_new=old is None))
+            if index < len(known) and not _is_another(media, known[index]):
+                lines.append(self._offered_line(sdp, media, known[index], is_new=False))
+                continue
+            place = next((i for i, (kind, _) in enumerate(allowed) if kind == media.kind), None)
+            direction_of_new = otherwise if place is None else allowed.pop(place)[1]
+            line = self._new_line(media.kind, direction_of_new, mid or str(index), self._free_slot(index))
+            lines.append(self._offered_line(sdp, media, line, is_new=True))
         accepted = [line for line in lines if not line.rejected]
         if not accepted:
             raise NegotiationError("no media line of the offer can be accepted")
@@ -239,6 +314,7 @@ class Negotiator:
             with_mids=with_mids,
             restart=restart,
             renewed=tuple((slot, transport) for slot, transport in self._next.renewed if slot in restart),
+            codecs=remembered(self._next.codecs, (codec for line in accepted for codec in line.codecs)),
         )
         self._offer = sdp
         self._step(Step.RECEIVE_OFFER)
@@ -255,7 +331,6 @@ class Negotiator:
             current = direction(held.sends and offered.receives, held.receives and offered.sends)
             lines.append(evolve(line, current=current))
         self._agree(tuple(lines), self._next.bundled, self._next.restart, offered=False)
-        self._next = evolve(self._next, version=self._stable.version + 1)
         roles, local = dict(self._next.dtls_client), self._next.local
         written = [
             WrittenLine(
@@ -332,11 +407,22 @@ class Negotiator:
         held = self._held(line.wanted)
         return direction(held.sends and (line.remote is None or line.remote_direction.receives), held.receives)
 
-    def _fresh_codecs(self, kind: str) -> tuple[Codec, ...]:
-        for line in self._next.lines:
-            if line.kind == kind and line.codecs and not line.rejected:
-                return line.codecs  # a second line of a kind uses the same payload types
-        return self._capabilities.codecs(kind)
+    def _free_slot(self, index: int) -> int:
+        """A transport of its own for a line: its index, unless a line that went over to a bundle left that in use."""
+        used = self._next.slots | self._stable.slots
+        return index if index not in used else next(i for i in range(2 * _MAX_LINES) if i not in used)
+
+    def _new_mid(self) -> str:
+        """One that no line of this session has had (RFC 8829 5.2.2)."""
+        used = {line.mid for line in (*self._next.lines, *self._stable.lines)}
+        number = max(self._next.next_mid, len(self._next.lines))
+        while str(number) in used:
+            number += 1
+        self._next = evolve(self._next, next_mid=number + 1)
+        return str(number)
+
+    def _codecs_for(self, kind: str, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
+        return preferred(kind, as_agreed(self._capabilities.codecs(kind), agreed), self._next.preferences)
 
     def _fresh_extensions(self, kind: str) -> tuple[tuple[str, int], ...]:
         known = {uri: ident for line in self._next.lines for uri, ident in line.extensions}
@@ -354,11 +440,13 @@ class Negotiator:
             raise NegotiationError(f"the answer turns {line.kind} into {media.kind}")
         if media.port == 0 or line.rejected:
             return evolve(line, rejected=True, current=Direction.INACTIVE, formats=media.formats)
-        pairs = match_codecs(line.codecs, codecs_of(media))
+        theirs = codecs_of(media)
+        pairs = match_codecs(line.codecs, theirs)
+        pairs.sort(key=lambda pair: theirs.index(pair[1]))  # the answerer's preferences (RFC 3264 6.1)
         slot, remote = line.slot, transport_of(sdp, media)
         if bundle is not None and (media.attribute("mid") or line.mid) in bundle.mids:
             slot, remote = bundle.slot, bundle.remote
-        if not pairs or remote is None or not _muxed(media):
+        if not carry_media(codec for _, codec in pairs) or remote is None or not _muxed(media):
             raise NegotiationError(f"the answer for {line.kind} has no usable codec, transport or rtcp-mux")
         remote_direction = direction_of(sdp, media)
         held = self._offered(line)
@@ -366,13 +454,14 @@ class Negotiator:
         return evolve(
             line,
             slot=slot,
-            send_codecs=tuple(theirs for _, theirs in pairs),
+            send_codecs=tuple(codec for _, codec in pairs),
             codecs=tuple(ours for ours, _ in pairs),
             extensions=tuple((uri, i) for uri, i in line.extensions if uri in answered),
             current=direction(held.sends and remote_direction.receives, held.receives and remote_direction.sends),
             remote=remote,
             remote_direction=remote_direction,
             remote_ssrcs=ssrcs_of(media),
+            remote_streams=streams_of(media),
         )
 
     def _offered_line(self, sdp: SessionDescription, media: MediaDescription, line: Line, *, is_new: bool) -> Line:
@@ -380,27 +469,18 @@ class Negotiator:
             raise NegotiationError(f"the offer turns {line.kind} into {media.kind}")
         line = evolve(line, protocol=media.protocol, formats=media.formats or ("0",))
         bundle_only = media.attribute("bundle-only") is not None
-        ours = line.codecs or self._capabilities.codecs(line.kind)
-        offered = codecs_of(media)
-        pairs = match_codecs(ours, offered) or match_codecs(self._capabilities.codecs(line.kind), offered)
-        refused = (
-            (media.port == 0 and not bundle_only)
-            or media.protocol not in _PROTOCOLS
-            or not pairs
-            or not _muxed(media)
-            or (line.rejected and not is_new)
-            or (is_new and line.wanted is Direction.INACTIVE)
+        codecs, send_codecs = answered_codecs(self._codecs_for(line.kind), codecs_of(media), self._next.preferences)
+        unwanted = line.refused or (is_new and line.wanted is Direction.INACTIVE)
+        impossible = (
+            (media.port == 0 and not bundle_only) or media.protocol not in _PROTOCOLS or not codecs or not _muxed(media)
         )
-        if refused:
-            return evolve(line, rejected=True, current=Direction.INACTIVE)
+        if unwanted or impossible:
+            return evolve(line, rejected=True, refused=unwanted, current=Direction.INACTIVE)
         offered_extensions = extensions_of(sdp, media)
-        # An answer uses the offerer's payload types, in our order of preference only as far as the first codec goes:
-        # the offerer's order is kept (RFC 3264 6.1).
-        theirs = tuple(sorted((t for _, t in pairs), key=offered.index))
         return evolve(
             line,
-            codecs=theirs,
-            send_codecs=theirs,
+            codecs=codecs,
+            send_codecs=send_codecs,
             extensions=tuple(
                 (uri, offered_extensions[uri])
                 for uri in self._capabilities.extensions(line.kind)
@@ -409,6 +489,7 @@ class Negotiator:
             remote=transport_of(sdp, media),
             remote_direction=direction_of(sdp, media),
             remote_ssrcs=ssrcs_of(media),
+            remote_streams=streams_of(media),
         )
 
     def _agree(self, lines: tuple[Line, ...], bundled: bool, restarted: frozenset[int], *, offered: bool) -> None:
@@ -449,59 +530,26 @@ class Negotiator:
         return tuple(sorted(roles.items()))
 
     def _write(self, written: list[WrittenLine], bundled: bool) -> SessionDescription:
-        return write_sdp(
-            written,
-            session_id=self._session_id,
-            version=self._next.version,
-            bundled=bundled and self._next.with_mids,
-            with_mids=self._next.with_mids,
-            stream_id=self._stream_id,
-            cname=self._cname,
-        )
+        def write() -> SessionDescription:
+            return write_sdp(
+                written,
+                session_id=self._session_id,
+                version=self._version,
+                bundled=bundled and self._next.with_mids,
+                with_mids=self._next.with_mids,
+                stream_id=self._stream_id,
+                cname=self._cname,
+            )
+
+        sdp = write()
+        if self._written is None or sdp.text != self._written.text:  # RFC 3264 8: unchanged, it keeps its version
+            self._version += 1
+            sdp = write()
+        self._written = sdp
+        return sdp
 
     def _session(self) -> NegotiatedSession:
-        agreed = self._stable
-        roles = dict(agreed.dtls_client)
-        lines: list[MediaLine] = []
-        transports: dict[int, TransportPair] = {}
-        for index, line in enumerate(agreed.lines):
-            if line.rejected or line.remote is None:
-                continue
-            transports.setdefault(
-                line.slot,
-                TransportPair(
-                    slot=line.slot,
-                    remote=line.remote,
-                    ice_controlling=bool(agreed.ice_controlling),
-                    dtls_client=roles[line.slot],
-                ),
-            )
-            lines.append(
-                MediaLine(
-                    index=index,
-                    mid=line.mid,
-                    kind=line.kind,
-                    slot=line.slot,
-                    direction=line.current,
-                    send=line.send_codecs,
-                    receive=line.codecs,
-                    extensions=line.extensions,
-                    ssrc=line.ssrc,
-                    rtx_ssrc=line.rtx_ssrc,
-                    stream_id=self._stream_id,
-                    track_id=line.track_id,
-                    remote_ssrcs=line.remote_ssrcs,
-                    remote_direction=line.remote_direction,
-                )
-            )
-        # A line on which we send nothing is never taken, and says nothing about a hold.
-        takers = [line.remote_direction.receives for line in agreed.lines if not line.rejected and line.wanted.sends]
-        return NegotiatedSession(
-            lines=tuple(lines),
-            transports=tuple(transports.values()),
-            cname=self._cname,
-            remote_hold=bool(takers) and not any(takers),
-        )
+        return session_of(self._stable, self._stream_id, self._cname)
 
 
 def _parse(data: bytes | str) -> SessionDescription:
@@ -509,6 +557,15 @@ def _parse(data: bytes | str) -> SessionDescription:
         return parse_sdp(data)
     except MessageSyntaxError as error:
         raise NegotiationError(error.detail) from None
+
+
+def _is_another(media: MediaDescription, line: Line) -> bool:
+    """Whether an offer puts another line in the place of one that is over (RFC 3264 8.2), and does not just repeat it.
+
+    Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused.
+    """
+    mid = media.attribute("mid")
+    return line.rejected and media.port != 0 and (not line.refused if mid is None else mid != line.mid)
 
 
 def _muxed(media: MediaDescription) -> bool:

@@ -36,6 +36,18 @@ class MediaCapabilities:
 
 
 @frozen(kw_only=True)
+class CodecPreferences:
+    """Codecs by MIME type, e.g. "video/VP9", in any letter case.
+
+    Those preferred come first, in this order, also in an answer. Those excluded are neither offered nor accepted; a line
+    for which nothing is left is refused, or cannot be offered. A name that no engine has says nothing.
+    """
+
+    prefer: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
 class LocalTransport:
     """One ICE and DTLS transport of ours, as the media engine opened it.
 
@@ -55,7 +67,8 @@ class LocalTransport:
 class MediaLine:
     """One line as both sides agreed on it. `direction` is ours; `send` and `receive` carry the payload types to use.
 
-    The first codec of `send` is the one to send with.
+    Sent is with the first codec of `send` that carries media, and telephone-event beside it (RFC 4733). `remote_streams`:
+    what the peer's media belong to (RFC 8830), empty when it does not say.
     """
 
     index: int
@@ -72,6 +85,18 @@ class MediaLine:
     track_id: str
     remote_ssrcs: tuple[int, ...]
     remote_direction: Direction
+    remote_streams: tuple[str, ...] = ()
+
+    @property
+    def codec(self) -> Codec:
+        """What is sent with."""
+        return next(codec for codec in self.send if not codec.is_auxiliary)
+
+    @property
+    def telephone_event(self) -> Codec | None:
+        """What digits are sent with, at the clock rate of the codec beside it (RFC 4733 2.1); None: the peer takes none."""
+        rate = self.codec.clock_rate
+        return next((c for c in self.send if c.name.lower() == "telephone-event" and c.clock_rate == rate), None)
 
 
 @frozen(kw_only=True)

@@ -11,6 +11,7 @@ from sipproto.sdp._media import (
     direction_of,
     extensions_of,
     ssrcs_of,
+    streams_of,
     transport_of,
 )
 from sipproto.sdp._model import MediaDescription, Section, SessionDescription, build_sdp, parse_sdp
@@ -31,5 +32,6 @@ __all__ = [
     "extensions_of",
     "parse_sdp",
     "ssrcs_of",
+    "streams_of",
     "transport_of",
 ]

@@ -26,6 +26,8 @@ STATIC_CODECS = {
     34: ("H263", 90000, 1),
 }
 
+_AUXILIARY = frozenset({"rtx", "telephone-event", "cn", "red", "ulpfec", "flexfec-03"})
+
 
 class Direction(enum.Enum):
     """Direction of a media line, from the side of whoever wrote it (RFC 8866 6.7)."""
@@ -71,9 +73,14 @@ class Codec:
         return self.name.lower() == "rtx"
 
     @property
+    def is_auxiliary(self) -> bool:
+        """Whether it goes with another codec and carries neither sound nor pictures of its own."""
+        return self.name.lower() in _AUXILIARY
+
+    @property
     def apt(self) -> int | None:
         """For rtx, the payload type that it repeats (RFC 4588 8.1)."""
-        value = self.parameter("apt")
+        value = self.parameter("apt") if self.is_rtx else None
         return int(value) if value is not None and value.isdecimal() and len(value) <= 3 else None
 
     def parameter(self, name: str) -> str | None:
@@ -178,6 +185,12 @@ def ssrcs_of(media: MediaDescription) -> tuple[int, ...]:
         if match and match[1] not in repair and int(match[1]) < 2**32:
             out[int(match[1])] = None
     return tuple(out)
+
+
+def streams_of(media: MediaDescription) -> tuple[str, ...]:
+    """The ids of the streams that the sender of a line puts it in (RFC 8830 2); "-" is none."""
+    out = [value.split(" ", 1)[0] for value in media.attributes("msid")]
+    return tuple(dict.fromkeys(stream for stream in out if stream not in ("", "-")))
 
 
 def transport_of(sdp: SessionDescription, media: MediaDescription) -> RemoteTransport | None:

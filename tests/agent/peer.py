@@ -168,7 +168,7 @@ class Peer:
         return self.negotiator.create_offer().to_bytes()
 
     def answer_sdp(self, offer: bytes) -> bytes:
-        self.negotiator.receive_offer(offer, dict((*AUDIO, ("video", Direction.SENDRECV))))
+        self.negotiator.receive_offer(offer, (*AUDIO, ("video", Direction.SENDRECV)))
         for slot in self.negotiator.missing_slots():
             self.negotiator.add_transport(slot, local_transport(slot, 7))
         return self.negotiator.create_answer()[0].to_bytes()

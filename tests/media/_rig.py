@@ -33,7 +33,7 @@ from sipproto_aiortc import AiortcEngine, MediaSetup
 
 _T = TypeVar("_T")
 _numbers = itertools.count(1)
-BOTH = {"audio": Direction.SENDRECV, "video": Direction.SENDRECV}
+BOTH = (("audio", Direction.SENDRECV), ("video", Direction.SENDRECV))
 
 
 class End:

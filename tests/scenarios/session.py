@@ -20,7 +20,7 @@ MINUTE = {"session_timers": SessionTimers(expires=90)}
 def answer_to(offer: bytes) -> bytes:
     negotiator = Negotiator(CAPABILITIES, SeededTokens(5))
     try:
-        negotiator.receive_offer(offer, dict(AUDIO))
+        negotiator.receive_offer(offer, AUDIO)
     except NegotiationError:  # with a fault
         return RAW
     for slot in negotiator.missing_slots():
