@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 from attrs import frozen
 
@@ -12,6 +14,8 @@ from sipproto.agent.media import (
     ApplyMedia,
     AskKeyFrame,
     CollectStats,
+    DigitHeard,
+    DigitSent,
     MediaApplied,
     MediaFailed,
     MediaInput,
@@ -30,10 +34,12 @@ from sipproto_aiortc._mixer import MixerMember
 from sipproto_aiortc._servers import IceOptions
 from sipproto_aiortc._setup import MediaSetup
 from sipproto_aiortc._sinks import Recorder
+from sipproto_aiortc._stats import collect
 from sipproto_aiortc._transport import Certificate, Slot, SlotState
 
 _log = logging.getLogger("sipproto.media")
 _WATCH_INTERVAL = 0.25
+_CLOSED = "the media of the call was closed"
 
 Report = Callable[[MediaInput], None]
 Request = OpenMedia | ApplyMedia | CollectStats | SetSenderParameters | AskKeyFrame | SendDigit
@@ -73,6 +79,7 @@ class Call:
         self._prepared = False
         self._state = MediaState.CONNECTING
         self._told: MediaState | None = None
+        self._aside: set[asyncio.Task[MediaInput]] = set()
         self._work_task = asyncio.create_task(self._work())
         self._watch_task: asyncio.Task[None] | None = None
 
@@ -81,8 +88,9 @@ class Call:
 
     async def close(self) -> None:
         """Releases everything; requests that wait are answered with MediaFailed."""
-        self._work_task.cancel()
-        tasks = [self._work_task]
+        tasks: list[asyncio.Task[Any]] = [self._work_task, *self._aside]
+        for task in tasks:
+            task.cancel()
         if self._watch_task is not None:
             self._watch_task.cancel()
             tasks.append(self._watch_task)
@@ -103,17 +111,32 @@ class Call:
     async def _work(self) -> None:
         while True:
             request, setup, report = await self._requests.get()
-            self._running = (request, report)
             self._report = report
-            answer: MediaInput
-            try:
-                answer = await self._perform(request, setup)
-            except Exception as error:
-                answer = MediaFailed(request=request.request, error=_one_line(error))
+            if isinstance(request, SendDigit):  # takes as long as somebody presses a key: nothing waits for that
+                self._begin_aside(request, setup, report)
+                continue
+            self._running = (request, report)
+            answer = await self._answer(request, setup)
             self._running = None
             safe_report(report, answer)
             if isinstance(answer, MediaApplied):
                 self._update_state()
+
+    async def _answer(self, request: Request, setup: MediaSetup) -> MediaInput:
+        try:
+            return await self._perform(request, setup)
+        except Exception as error:
+            return MediaFailed(request=request.request, error=_one_line(error))
+
+    def _begin_aside(self, request: Request, setup: MediaSetup, report: Report) -> None:
+        def answered(task: asyncio.Task[MediaInput]) -> None:
+            self._aside.discard(task)
+            closed = MediaFailed(request=request.request, error=_CLOSED)
+            safe_report(report, closed if task.cancelled() else task.result())
+
+        task = asyncio.create_task(self._answer(request, setup))
+        self._aside.add(task)
+        task.add_done_callback(answered)
 
     def _fail_waiting(self) -> None:
         waiting = [self._running] if self._running is not None else []
@@ -121,7 +144,7 @@ class Call:
             request, _, report = self._requests.get_nowait()
             waiting.append((request, report))
         for request, report in waiting:
-            safe_report(report, MediaFailed(request=request.request, error="the media of the call was closed"))
+            safe_report(report, MediaFailed(request=request.request, error=_CLOSED))
 
     async def _perform(self, request: Request, setup: MediaSetup) -> MediaInput:
         match request:
@@ -131,11 +154,14 @@ class Call:
                 await self._apply(request.session, setup)
                 return MediaApplied(request=request.request)
             case CollectStats():
-                lines = [await line.stats() for _, line in sorted(self._lines.items())]
-                return StatsCollected(
-                    request=request.request, report=MediaReport(state=self._state, lines=tuple(lines))
-                )
-            case SetSenderParameters() | AskKeyFrame() | SendDigit():
+                return StatsCollected(request=request.request, report=await self._measured())
+            case SendDigit():
+                line = self._lines.get(request.line)
+                if line is None:
+                    raise ValueError(f"there is no media line {request.line}")
+                await line.send_digit(request.event, request.duration, request.codec)
+                return DigitSent(request=request.request)
+            case SetSenderParameters() | AskKeyFrame():
                 raise NotImplementedError(f"{type(request).__name__} is not possible with this media engine")
 
     async def _open(self, request: OpenMedia, setup: MediaSetup) -> MediaOpened:
@@ -216,9 +242,19 @@ class Call:
             # Only the first line of a kind is recorded and mixed: a file has one track of each.
             first = all(other.agreed.kind != facts.kind for other in self._lines.values())
             member = self._member if first and facts.kind == "audio" else None
-            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member)
+            heard = partial(self._digit_heard, index)
+            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member, heard)
             self._lines[index] = line
         await line.apply(facts, setup, connected=slot.state is SlotState.CONNECTED)
+
+    def _digit_heard(self, line: int, event: int, duration: int) -> None:
+        safe_report(self._report, DigitHeard(call=self._name, line=line, event=event, duration=duration))
+
+    async def _measured(self) -> MediaReport:
+        lines = [line for _, line in sorted(self._lines.items())]
+        analysed = [await line.stats() for line in lines]
+        stats = collect([line.counted() for line in lines], {n: slot.facts() for n, slot in self._slots.items()})
+        return MediaReport(state=self._state, lines=tuple(analysed), stats=stats)
 
     def _start_shared(self, session: NegotiatedSession, setup: MediaSetup) -> None:
         """The recorder and the place at the mixer, with the first session; both last as long as the call."""

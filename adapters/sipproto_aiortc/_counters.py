@@ -6,6 +6,8 @@ import math
 from collections import deque
 
 import numpy
+from aiortc.codecs.h264 import h264_depayload
+from aiortc.codecs.vpx import vp8_depayload
 from attrs import define
 from av import AudioFrame, VideoFrame
 
@@ -18,7 +20,7 @@ def mean_square(frame: AudioFrame) -> float:
     """The power of a frame of audio, 0 to 1: the square of its RMS level relative to full scale."""
     if frame.format.name == "s16":  # all channels, one after the other for each sample
         count = frame.samples * len(frame.layout.channels)
-        samples = numpy.frombuffer(frame.planes[0], numpy.int16, count).astype(numpy.float32)
+        samples = numpy.frombuffer(memoryview(frame.planes[0]), numpy.int16, count).astype(numpy.float32)
         return min(1.0, float(samples @ samples) / max(1, count) / 32767**2)
     samples64 = mono(frame)
     return min(1.0, float(numpy.mean(samples64**2)))
@@ -37,6 +39,18 @@ class Octets:
         self.packets += 1
         self.payload += payload
         self.header += size - payload
+
+    @property
+    def size(self) -> int:
+        return self.payload + self.header
+
+
+def header_size(packet: bytes) -> int:
+    """The octets before the payload of an RTP packet (RFC 3550 5.1)."""
+    size = 12 + 4 * (packet[0] & 0x0F)
+    if packet[0] & 0x10:
+        size += 4 + 4 * int.from_bytes(packet[size + 2 : size + 4], "big")
+    return size
 
 
 class Sound:
@@ -78,6 +92,10 @@ class Pictures:
         return float(sum(now - moment < 1.0 for moment in self._moments))
 
 
+def knows_key_frames(codec: str) -> bool:
+    return codec.lower() in ("vp8", "h264")
+
+
 def is_key_frame(codec: str, data: bytes) -> bool | None:
     """Whether a whole encoded frame can be decoded alone; None for a codec that this cannot be told of.
 
@@ -88,6 +106,18 @@ def is_key_frame(codec: str, data: bytes) -> bool | None:
             return bool(data) and not data[0] & 1
         case "h264":
             return _first_slice(data) == _IDR
+        case _:
+            return None
+
+
+def are_key_frame(codec: str, payloads: list[bytes]) -> bool | None:
+    """The same of the RTP payloads of a frame."""
+    match codec.lower():
+        case "vp8":
+            return is_key_frame(codec, vp8_depayload(payloads[0]))
+        case "h264":
+            slices = (_first_slice(h264_depayload(payload)) for payload in payloads)
+            return next((kind for kind in slices if kind is not None), None) == _IDR
         case _:
             return None
 

@@ -51,8 +51,10 @@ CAPABILITIES = MediaCapabilities(
         Codec(payload_type=9, name="G722", clock_rate=8000),
         Codec(payload_type=0, name="PCMU", clock_rate=8000),
         Codec(payload_type=8, name="PCMA", clock_rate=8000),
+        Codec(payload_type=101, name="telephone-event", clock_rate=48000, parameters="0-16"),
+        Codec(payload_type=126, name="telephone-event", clock_rate=8000, parameters="0-16"),
     ),
-    video=(*_video(96, "VP8"), *_video(98, "H264", _h264("42e01f")), *_video(100, "H264", _h264("42001f"))),
+    video=(*_video(96, "VP8"), *_video(98, "H264", _h264("42e01f")), *_video(102, "H264", _h264("42001f"))),
     audio_extensions=(_MID, _AUDIO_LEVEL),
     video_extensions=(_MID, _SEND_TIME),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiortc import MediaStreamError
@@ -15,12 +15,16 @@ from av.frame import Frame
 
 from sipproto.agent.media import LineStats
 from sipproto.negotiation import MediaLine
+from sipproto.sdp import Codec
 from sipproto_aiortc._analysis import analyse_audio, mean_color
+from sipproto_aiortc._digits import DigitReceiver, DigitSender
 from sipproto_aiortc._mixer import MixerMember
-from sipproto_aiortc._rtp import Receiver, Reception, Sender, sending_codec
+from sipproto_aiortc._reception import Reception
+from sipproto_aiortc._rtp import Receiver, Sender, sending_codec
 from sipproto_aiortc._setup import MediaSetup, audio_producer, video_producer
 from sipproto_aiortc._sinks import Null, Recorder
 from sipproto_aiortc._sources import FRAME_SAMPLES, SAMPLE_RATE, EchoSource, FrameBuffer, LatestFrame, samples_of
+from sipproto_aiortc._stats import LineCounters
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
 from sipproto_aiortc._transport import DtlsTransport, Flow
 
@@ -39,14 +43,18 @@ class Line:
         cname: str,
         recorder: Recorder | None,
         member: MixerMember | None,
+        heard: Callable[[int, int], object],
     ) -> None:
+        """`heard` is told of each digit that the peer sent in RTP: its event, and its duration in milliseconds."""
         self.transport = transport
         self.agreed = agreed
         self._cname = cname
         self._recorder = recorder
         self._member = member
         self._setup: MediaSetup | None = None
-        self._flow = Flow()
+        self._digits = DigitSender()
+        self._flow = Flow(rewrite=self._digits.rewrite if agreed.kind == "audio" else None)
+        self._repairs = Flow()
         self._sender: Sender | None = None
         self._track: AudioTrack | VideoTrack = AudioTrack() if agreed.kind == "audio" else VideoTrack()
         self._receiver: Receiver | None = None
@@ -54,6 +62,7 @@ class Line:
         self._recovering: asyncio.Task[None] | None = None
         self._drain: asyncio.Task[None] | None = None
         self._reception = Reception()
+        self._digits_heard = DigitReceiver(heard)
         self._echo_audio = FrameBuffer()
         self._echo_video = LatestFrame()
         self._resampler: AudioResampler | None = None
@@ -68,8 +77,8 @@ class Line:
         self._use(setup)
         if self._sender is None and agreed.direction.sends:
             self._sender = Sender(self._track, self.transport, agreed)
-            for ssrc in (agreed.ssrc, agreed.rtx_ssrc):
-                self.transport.flows[ssrc] = self._flow
+            self.transport.flows[agreed.ssrc] = self._flow
+            self.transport.flows[agreed.rtx_ssrc] = self._repairs
             await self._sender.begin(agreed, self._cname)
         elif self._sender is not None:
             self._sender.change_codec(agreed)
@@ -86,7 +95,7 @@ class Line:
         if self._receiver is not None and (changed or not agreed.direction.receives):
             await self._stop_receiving()
         if self._receiver is None and agreed.direction.receives:
-            self._receiver = Receiver(self.transport, agreed, self._reception)
+            self._receiver = Receiver(self.transport, agreed, self._reception, self._digits_heard)
             self._drain = asyncio.create_task(self._read(self._receiver.incoming))
             await self._receiver.begin()
 
@@ -98,8 +107,18 @@ class Line:
         open_now = connected and self.agreed.direction.sends
         if open_now and not self._flow.open and self._sender is not None:
             self._sender.key_frame()
-        self._flow.open = open_now
+        self._flow.open = self._repairs.open = open_now
         self._track.flowing = open_now
+        if open_now:
+            self._digits.open()
+        else:
+            self._digits.close("the line sends nothing now")
+
+    async def send_digit(self, event: int, duration: int, codec: Codec) -> None:
+        """As DigitSender.send. Raises ValueError on a line of video."""
+        if self.agreed.kind != "audio":
+            raise ValueError("digits can be sent on lines of audio only")
+        await self._digits.send(event, duration, codec, self.agreed.codec)
 
     # -- what is sent ------------------------------------------------------------------------------------------------
 
@@ -129,6 +148,7 @@ class Line:
 
     def _received(self, frame: Frame) -> None:
         self._frames += 1
+        self._reception.decoded(frame)
         setup = self._setup or MediaSetup()
         keep = not isinstance(setup.sink, Null)
         if isinstance(frame, AudioFrame):
@@ -169,6 +189,7 @@ class Line:
             drain.cancel()
             await asyncio.gather(drain, return_exceptions=True)
         self._reception.restart()
+        self._digits_heard.finish()
         self._resampler = None
         self._heard.clear()
         self._seen = None
@@ -179,6 +200,7 @@ class Line:
 
     async def close(self) -> None:
         self.flow(False)
+        self._digits.close("the line was closed")
         if self._recovering is not None:
             self._recovering.cancel()
         if self._sender is not None:
@@ -203,13 +225,13 @@ class Line:
             kind=self.agreed.kind,
             direction=self.agreed.direction.value,
             codec=codec.name if codec is not None else None,
-            packets_sent=self._flow.packets,
-            bytes_sent=self._flow.octets,
+            packets_sent=self._flow.sent.packets + self._repairs.sent.packets,
+            bytes_sent=self._flow.sent.size + self._repairs.sent.size,
             packets_received=self._reception.packets,
             bytes_received=self._reception.octets,
             packets_lost=self._reception.lost,
             jitter=self._reception.jitter,
-            round_trip_time=await self._round_trip_time(),
+            round_trip_time=self._round_trip_time,
             frames_decoded=self._frames,
             frame_width=seen.width if seen is not None else None,
             frame_height=seen.height if seen is not None else None,
@@ -218,14 +240,21 @@ class Line:
             color=color,
         )
 
-    async def _round_trip_time(self) -> float | None:
-        if self._sender is None:
-            return None
-        for entry in (await self._sender.getStats()).values():
-            if entry.type == "remote-inbound-rtp":
-                value: float | None = entry.roundTripTime
-                return value
-        return None
+    @property
+    def _round_trip_time(self) -> float | None:
+        report = self._sender.sending.feedback.report if self._sender is not None else None
+        return report.round_trip_time if report is not None else None
+
+    def counted(self) -> LineCounters:
+        """What the W3C statistics are made of."""
+        return LineCounters(
+            agreed=self.agreed,
+            reception=self._reception,
+            sending=self._sender.sending if self._sender is not None else None,
+            encoding=self._sender.encoding if self._sender is not None else None,
+            sent=self._flow,
+            repaired=self._repairs,
+        )
 
 
 async def _bounded(stopping: Coroutine[Any, Any, None]) -> None:

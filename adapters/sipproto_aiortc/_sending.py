@@ -21,7 +21,8 @@ from attrs import define, frozen
 from av import AudioFrame, VideoFrame
 from av.frame import Frame
 
-from sipproto_aiortc._counters import Pictures, Sound
+from sipproto.sdp import Codec
+from sipproto_aiortc._counters import Pictures, Sound, are_key_frame
 
 _REPORTS = 8  # sender reports whose answer is waited for
 _UNITS = 65536  # of RTCP delays, in a second
@@ -47,6 +48,16 @@ class RemoteReport:
     round_trip_time: float | None = None
     total_round_trip_time: float = 0.0
     measurements: int = 0
+
+
+@frozen(kw_only=True)
+class Encoding:
+    """What a sender encodes with. `target_bitrate`: bits per second; None: not known, or it has none."""
+
+    codec: Codec
+    implementation: str | None
+    target_bitrate: int | None
+    active: bool = True
 
 
 class Feedback:
@@ -113,7 +124,7 @@ class Feedback:
 
 
 class Sending:
-    """Counts what a sender encodes. Media thread, except `encoded` which is called on a worker, one call at a time."""
+    """Counts what a sender encodes. Media thread, except `heard`, which is called on a worker, one call at a time."""
 
     def __init__(self, ssrc: int) -> None:
         self.feedback = Feedback(ssrc)
@@ -132,9 +143,9 @@ class Sending:
         """A frame of audio comes from the source; `power` as `mean_square` gives it."""
         self.sound.add(power, frame.samples, frame.sample_rate)
 
-    def encoded(self, frame: Frame, key_frame: bool | None, seconds: float) -> None:
-        """A frame was encoded, which took so long."""
+    def encoded(self, frame: Frame, codec: str, payloads: list[bytes], seconds: float) -> None:
+        """A frame was encoded into these payloads, which took so long."""
         self.encode_time += seconds
-        self.key_frames += key_frame is True
+        self.key_frames += are_key_frame(codec, payloads) is True
         if isinstance(frame, VideoFrame):
             self.pictures.add(frame, time.monotonic())

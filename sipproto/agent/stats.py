@@ -1,9 +1,10 @@
 """What is measured of the media, as values that are named and shaped like the dictionaries of W3C webrtc-stats.
 
-A field here is the member of the W3C dictionary written with underscores: `packets_lost` is `packetsLost`. Units are those of
-W3C, seconds and octets, and levels and fractions go from 0 to 1; only points in time, milliseconds there, are seconds here, of the
-monotonic clock of the engine unless said otherwise. Counters begin at 0 with the stream and never fall.
-None means absent: the engine does not know it, or it does not apply to this kind of media. Nothing is ever invented.
+A field here is the member of the W3C dictionary written with underscores: `packets_lost` is `packetsLost`. Units are
+those of W3C, seconds and octets, and levels and fractions go from 0 to 1; only points in time, milliseconds there,
+are seconds here, of the monotonic clock of the engine unless said otherwise. Counters begin at 0 with the stream and
+never fall, but for losses. None means absent: the engine does not know it, or it does not apply to this kind of media.
+Nothing is ever invented.
 """
 
 from __future__ import annotations
@@ -53,10 +54,11 @@ class _RtpStats(_Stats):
 class InboundRtpStats(_RtpStats):
     """RTCInboundRtpStreamStats: a stream that we receive, by its SSRC.
 
-    Packets and bytes include repetitions (RTX); bytes are those of the payload, header bytes those of the RTP header with its
-    extensions and of the padding. `packets_lost` is what RFC 3550 A.3 calls so, below 0 when packets came twice. `jitter`, delays and
-    durations are seconds, `frames_per_second` the frames decoded in the last second, sizes pixels. `audio_level` is the RMS of the last
-    20 ms, the energy the sum of its square over time. NACK, PLI and FIR are the messages that we sent.
+    Packets and bytes include repetitions (RTX); bytes are those of the payload, header bytes those of the RTP header
+    with its extensions and of the padding. `packets_lost` is what RFC 3550 A.3 calls so, below 0 when packets came
+    twice. `jitter`, delays and durations are seconds, `frames_per_second` the frames decoded in the last second,
+    sizes pixels. `audio_level` is the RMS of the last 20 ms, the energy the sum of its square over time. NACK, PLI
+    and FIR are the messages that we sent.
     """
 
     type: ClassVar[str] = "inbound-rtp"
@@ -111,9 +113,9 @@ class QualityLimitationDurations:
 class OutboundRtpStats(_RtpStats):
     """RTCOutboundRtpStreamStats: a stream that we send, by its SSRC.
 
-    Packets and bytes are counted as for InboundRtpStats. `active`: whether it is sent just now. `target_bitrate` is bits per second,
-    `total_encode_time` seconds, `frames_per_second` the frames encoded in the last second. NACK, PLI and FIR are the messages that the
-    peer sent.
+    Packets and bytes are counted as for InboundRtpStats. `active`: whether it is sent just now. `target_bitrate` is
+    bits per second, `total_encode_time` seconds, `frames_per_second` the frames encoded in the last second. NACK, PLI
+    and FIR are the messages that the peer sent.
     """
 
     type: ClassVar[str] = "outbound-rtp"
@@ -155,8 +157,9 @@ class OutboundRtpStats(_RtpStats):
 class RemoteInboundRtpStats(_RtpStats):
     """RTCRemoteInboundRtpStreamStats: what the peer says of a stream that we send, by its last RTCP receiver report.
 
-    `fraction_lost` (0 to 1) is of the time since its report before; `jitter` and the round-trip times are seconds, the total is that of
-    all `round_trip_time_measurements`. `local_id` is that of the OutboundRtpStats. The timestamp is that of the report's arrival.
+    `fraction_lost` (0 to 1) is of the time since its report before; `jitter` and the round-trip times are seconds,
+    the total is that of all `round_trip_time_measurements`. `local_id` is that of the OutboundRtpStats. The timestamp
+    is that of the report's arrival.
     """
 
     type: ClassVar[str] = "remote-inbound-rtp"
@@ -172,10 +175,11 @@ class RemoteInboundRtpStats(_RtpStats):
 
 @frozen(kw_only=True)
 class RemoteOutboundRtpStats(_RtpStats):
-    """RTCRemoteOutboundRtpStreamStats: what the peer says of a stream that we receive, by its last RTCP sender report.
+    """RTCRemoteOutboundRtpStreamStats: what the peer says of a stream that we receive, by its last RTCP sender
+    report.
 
-    `remote_timestamp`: when it was sent, in seconds since 1970 by the clock of the peer. `reports_sent` are those that arrived.
-    `local_id` is that of the InboundRtpStats. The timestamp is that of the report's arrival.
+    `remote_timestamp`: when it was sent, in seconds since 1970 by the clock of the peer. `reports_sent` are those
+    that arrived. `local_id` is that of the InboundRtpStats. The timestamp is that of the report's arrival.
     """
 
     type: ClassVar[str] = "remote-outbound-rtp"
@@ -214,8 +218,9 @@ class MediaSourceStats(_Stats):
 class CandidatePairStats(_Stats):
     """RTCIceCandidatePairStats: a way between the two ends. `state`: frozen, waiting, in-progress, failed, succeeded.
 
-    Packets and bytes are those of media and DTLS, bytes their UDP payload. Round-trip times are seconds, of STUN. The available bitrates
-    are bits per second: outgoing what the peer said last that it can take, incoming what we told it.
+    Packets and bytes are those of media and DTLS, bytes their UDP payload. Round-trip times are seconds, of STUN. The
+    available bitrates are bits per second: outgoing what the peer said last that it can take, incoming what we told
+    it.
     """
 
     type: ClassVar[str] = "candidate-pair"
@@ -264,7 +269,9 @@ class _CandidateStats(_Stats):
 
 @frozen(kw_only=True)
 class LocalCandidateStats(_CandidateStats):
-    """RTCIceCandidateStats of a candidate of ours. `url` is that of the server which gave it, `relay_protocol` how we speak to it."""
+    """RTCIceCandidateStats of a candidate of ours. `url` is that of the server which gave it, `relay_protocol` how we
+    speak to it.
+    """
 
     type: ClassVar[str] = "local-candidate"
 
@@ -284,8 +291,8 @@ class RemoteCandidateStats(_CandidateStats):
 class TransportStats(_Stats):
     """RTCTransportStats: an ICE and DTLS transport. `selected_candidate_pair_id` names the pair in use.
 
-    Bytes are the UDP payload. `ice_role`: controlling, controlled; `dtls_role`: client, server, unknown; the states are those of W3C.
-    `tls_version` is the version field in hex (FEFD is DTLS 1.2), the ciphers have their IANA names.
+    Bytes are the UDP payload. `ice_role`: controlling, controlled; `dtls_role`: client, server, unknown; the states
+    are those of W3C. `tls_version` is the version field in hex (FEFD is DTLS 1.2), the ciphers have their IANA names.
     """
 
     type: ClassVar[str] = "transport"

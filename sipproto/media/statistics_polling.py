@@ -31,7 +31,9 @@ class StopPolling:
 
 @frozen(kw_only=True)
 class SampleDone:
-    """The sample of that `TakeSample` is there; `elapsed` is what it took, in seconds. Fine when it is not waited for."""
+    """The sample of that `TakeSample` is there; `elapsed` is what it took, in seconds. Fine when it is not waited
+    for.
+    """
 
     number: int
     elapsed: float = field(validator=validators.ge(0))
@@ -69,8 +71,8 @@ class _Settings:
 
 
 class StatisticsPolling:
-    """`interval`: seconds from one sample to the next, twice to four times as long after a slow one. `time_limit`: seconds after
-    which a sample is given up. Raises ValueError for one that is not above 0.
+    """`interval`: seconds from one sample to the next, twice to four times as long after a slow one. `time_limit`:
+    seconds after which a sample is given up. Raises ValueError for one that is not above 0.
     """
 
     def __init__(self, *, interval: float = 1.0, time_limit: float = 5.0) -> None:
@@ -84,7 +86,9 @@ class StatisticsPolling:
         return self._deadline
 
     def handle(self, what: PollingInput, now: float) -> tuple[PollingOutput, ...]:
-        """Takes one input at the time `now` (monotonic seconds) and returns what is to be done, in order. Never raises."""
+        """Takes one input at the time `now` (monotonic seconds) and returns what is to be done, in order. Never
+        raises.
+        """
         match what:
             case StartPolling():
                 dropped = self._drop()

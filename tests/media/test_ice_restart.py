@@ -19,7 +19,7 @@ from sipproto.negotiation import NegotiatedSession
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_aiortc._call import Call
 from sipproto_aiortc._ice import Generation
-from sipproto_aiortc._rtp import Reception
+from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._transport import Slot
 from tests.media._rig import BOTH, End, Relay, connect, exchange, hears, sees, until
 
