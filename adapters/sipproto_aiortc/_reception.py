@@ -16,7 +16,7 @@ from aiortc.rtp import (
     RtpPacket,
     unpack_remb_fci,
 )
-from attrs import frozen
+from attrs import define, frozen
 from av import AudioFrame, VideoFrame
 from av.frame import Frame
 
@@ -85,10 +85,19 @@ class SenderReport:
     count: int
 
 
+@define
+class Asked:
+    """How often we asked a sender for something: for packets again, and for key frames in one way or the other."""
+
+    nacks: int = 0
+    plis: int = 0
+    firs: int = 0
+
+
 class Stream:
     """One SSRC with its repetitions, and what became of it."""
 
-    def __init__(self, ssrc: int, codec: Codec) -> None:
+    def __init__(self, ssrc: int, codec: Codec, asked: Asked) -> None:
         self.ssrc = ssrc
         self.codec = codec
         self.rtx_ssrc: int | None = None
@@ -97,7 +106,7 @@ class Stream:
         self.sequence = Sequence()
         self.last_received = 0.0  # monotonic seconds, as all moments here
         self.report: SenderReport | None = None
-        self.nacks = self.plis = self.firs = 0
+        self.asked = asked
         self.frames = self.key_frames = self.dropped = 0
         self.pictures = Pictures()
         self.sound = Sound()
@@ -112,6 +121,7 @@ class Reception:
         self.current: Stream | None = None  # the one heard last
         self.estimate: int | None = None  # bits per second: what we told the peer that it may send (REMB)
         self._streams: dict[int, Stream] = {}
+        self._asked: dict[int, Asked] = {}
         self._lost_before = 0
 
     @property
@@ -145,10 +155,17 @@ class Reception:
                 oldest = min(self._streams.values(), key=lambda one: one.last_received)
                 self._lost_before += oldest.sequence.lost
                 del self._streams[oldest.ssrc]
-            stream = self._streams[ssrc] = Stream(ssrc, codec)
+                self._asked.pop(oldest.ssrc, None)
+            stream = self._streams[ssrc] = Stream(ssrc, codec, self._asked_of(ssrc))
         if not is_event(codec):
             stream.codec = codec
         return stream
+
+    def _asked_of(self, ssrc: int) -> Asked:
+        """Also of a stream that is announced but not heard yet: we may ask it for a key frame to begin with."""
+        if ssrc not in self._asked and len(self._asked) >= 2 * _STREAMS:
+            del self._asked[next(one for one in self._asked if one not in self._streams)]
+        return self._asked.setdefault(ssrc, Asked())
 
     def reported(self, ssrc: int, info: RtcpSenderInfo) -> None:
         """An RTCP sender report came."""
@@ -162,14 +179,14 @@ class Reception:
         if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
             self.estimate = unpack_remb_fci(packet.fci)[0]
         elif isinstance(packet, RtcpPsfbPacket | RtcpRtpfbPacket):
-            stream = self._streams.get(packet.media_ssrc)
-            match stream, packet:
-                case Stream(), RtcpRtpfbPacket(fmt=fmt) if fmt == RTCP_RTPFB_NACK:
-                    stream.nacks += 1
-                case Stream(), RtcpPsfbPacket(fmt=fmt) if fmt == RTCP_PSFB_PLI:
-                    stream.plis += 1
-                case Stream(), RtcpPsfbPacket(fmt=fmt) if fmt == RTCP_PSFB_FIR:
-                    stream.firs += 1
+            asked = self._asked_of(packet.media_ssrc)
+            match packet:
+                case RtcpRtpfbPacket(fmt=fmt) if fmt == RTCP_RTPFB_NACK:
+                    asked.nacks += 1
+                case RtcpPsfbPacket(fmt=fmt) if fmt == RTCP_PSFB_PLI:
+                    asked.plis += 1
+                case RtcpPsfbPacket(fmt=fmt) if fmt == RTCP_PSFB_FIR:
+                    asked.firs += 1
                 case _:
                     pass
 

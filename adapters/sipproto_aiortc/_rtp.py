@@ -30,9 +30,10 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack
 from aiortc.rtcrtpsender import RTCEncodedFrame
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
-from av import AudioFrame
+from av import AudioFrame, VideoFrame
 from av.frame import Frame
 from av.packet import Packet
+from av.video.frame import PictureType
 
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
@@ -214,6 +215,8 @@ class Sender(RTCRtpSender):
 
     def _encode(self, frame: Frame, key_frame: bool) -> tuple[RTCEncodedFrame | None, float]:
         """On a worker. The encoded frame, and the seconds that it took."""
+        if isinstance(frame, VideoFrame):
+            frame.pict_type = PictureType.NONE  # a picture sent again may still be marked as a key frame
         began = time.perf_counter()
         payloads, timestamp = self._switchable.encode(frame, key_frame)
         seconds = time.perf_counter() - began
