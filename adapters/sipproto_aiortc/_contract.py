@@ -82,6 +82,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
     ("aioice.ice", "CandidatePair", ("nominated", "protocol", "remote_candidate", "state")),
     ("aioice.ice", "StunProtocol", ("receiver",)),
+    ("aioice.turn", "TurnTransport", ("_TurnTransport__close_task",)),
     # `_recv`, `_send` and `role` are what it asks of an ICE transport.
     ("aiortc", "RTCDtlsTransport", ("_recv", "_role", "_rtp_router", "_send", "_ssl", "_tx_srtp", "role")),
     ("aiortc", "RTCCertificate", ("_cert",)),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 import ssl
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import aioice
 from aioice import stun, turn
@@ -21,10 +22,17 @@ from attrs import define, field
 from sipproto_aiortc._facts import ServerError
 from sipproto_aiortc._servers import Endpoint, IceOptions
 
+_log = logging.getLogger("sipproto.media")
+
 Address = tuple[str, int]
 
 _COMPONENT = 1  # RTP, with RTCP on it
 _FIRST_PREFERENCE = 65535  # RFC 8445 5.1.2.1
+_ADDRESS_LIMIT = 1024  # of one socket, about which figures are kept
+_GIVE_BACK_TIMEOUT = 1.0
+# Seconds between two bindings of a channel. It lasts for ten minutes, but the permission of the peer to send for five only,
+# and aioice renews it in no other way (RFC 8656 9, 12).
+_CHANNEL_REFRESH = 240
 _UNREACHED = 701  # W3C RTCPeerConnectionIceErrorEvent.errorCode
 _REFUSALS = {
     300: "it refers to another server, which is not supported",
@@ -70,15 +78,31 @@ class Protocol(StunProtocol):
         self.only_from_the_peer = False
         self._traffic: dict[Address, Traffic] = {}
         self._sent: dict[bytes, float] = {}  # when each STUN request went out last
+        self._unanswered: dict[Address, stun.Message] = {}  # checks
 
     def traffic(self, address: Address) -> Traffic:
-        """The figures of an address that we ask or that has proved to be the peer's."""
-        return self._traffic.setdefault(address, Traffic())
+        """The figures of an address that we ask or that has proved to be the peer's. Beyond the limit nothing is kept."""
+        known = self._traffic.get(address)
+        if known is None:
+            known = Traffic()
+            if len(self._traffic) < _ADDRESS_LIMIT:
+                self._traffic[address] = known
+        return known
 
     def hear_only_the_peer(self) -> None:
         """The peer before goes on sending here, and its DTLS messages would spoil the handshake with the new one."""
         self._traffic.clear()
         self.only_from_the_peer = True
+
+    async def close(self) -> None:
+        """Gives an allocation back, if its server answers soon; it expires anyhow (RFC 8656 6)."""
+        if self.server is None:
+            return await super().close()
+        try:
+            await asyncio.wait_for(super().close(), _GIVE_BACK_TIMEOUT)
+        except TimeoutError:
+            _log.info("%s does not answer any more", self.server)
+            cast(Any, self.transport)._TurnTransport__close_task.cancel()  # which closes its socket
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         assert isinstance(data, bytes)
@@ -94,7 +118,7 @@ class Protocol(StunProtocol):
         try:
             super().datagram_received(data, address)
         except Exception:  # aioice does not expect every malformed message, which anybody can send
-            return
+            _log.debug("a STUN message could not be handled", exc_info=True)
 
     async def send_data(self, data: bytes, addr: Address) -> None:
         await super().send_data(data, addr)
@@ -124,6 +148,7 @@ class Protocol(StunProtocol):
             traffic.consent_requests_sent += 1
         else:
             traffic.requests_sent += 1
+            self._unanswered[addr] = request
         try:
             answer: tuple[stun.Message, Address] = await super().request(request, addr, integrity_key, retransmissions)
             traffic.responses_received += 1
@@ -131,7 +156,18 @@ class Protocol(StunProtocol):
             traffic.total_round_trip_time += traffic.current_round_trip_time
         finally:
             self._sent.pop(request.transaction_id, None)
+            if self._unanswered.get(addr) is request:
+                del self._unanswered[addr]
         return answer
+
+    def check_again(self, address: Address) -> None:
+        """The peer's own check has arrived, so one of ours may pass now that a NAT or a TURN server stopped before.
+
+        It is not worth waiting half a second for its repetition (RFC 8445 7.3.1.4). Each is repeated so but once.
+        """
+        request = self._unanswered.pop(address, None)
+        if request is not None:
+            self.send_stun(request, address)
 
 
 @define
@@ -179,13 +215,14 @@ class Gathering:
 
     def _take(self, endpoint: Endpoint, tasks: list[asyncio.Task[aioice.Candidate | None]]) -> None:
         ended = [task for task in tasks if not task.cancelled()]  # the others were too late to be of use
-        for candidate in (task.result() for task in ended if task.exception() is None):
+        errors = [error for task in ended if (error := task.exception()) is not None]
+        given = [found for task in ended if task.exception() is None and (found := task.result()) is not None]
+        for candidate in given:
             # Where there is no NAT a server-reflexive candidate is a host's again (RFC 8445 5.1.3).
-            if candidate is not None and all(_place(candidate) != _place(other) for other in self.candidates):
+            if all(_place(candidate) != _place(other) for other in self.candidates):
                 self.candidates.append(candidate)
                 self.servers[_place(candidate)] = endpoint
-        errors = [error for task in ended if (error := task.exception()) is not None]
-        if errors and len(errors) == len(ended):
+        if errors and not given:
             code, text = _described(errors[0], endpoint, self.options.gather_timeout)
             self.errors.append(ServerError(url=endpoint.url, code=code, text=f"{endpoint}: {text}"))
 
@@ -219,6 +256,7 @@ class Gathering:
             password=endpoint.credential,
             ssl=endpoint.context,
             transport="udp" if endpoint.transport == "udp" else "tcp",
+            channel_refresh_time=_CHANNEL_REFRESH,
         )
         address, related = transport.get_extra_info("sockname"), transport.get_extra_info("related_address")
         if self.options.policy == "relay":  # nothing else of us is shown (RFC 9429 3.5.3, RFC 8839 5.1)

@@ -55,9 +55,11 @@ class _Connection(aioice.Connection):
         return self.gathering.candidates
 
     def check_incoming(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
-        # The peer's own limit for us (RFC 8445 6.1.2.5): each new address of it would be checked and kept.
+        # Each new address of the peer would be checked and kept, without an end (RFC 8445 6.1.2.5).
         known = len(self._check_list) < _PAIR_LIMIT or any(pair.remote_addr == addr for pair in self._check_list)
         if known and "PRIORITY" in message.attributes:
+            assert isinstance(protocol, Protocol)
+            protocol.check_again(addr)
             super().check_incoming(message, addr, protocol)
 
     def check_complete(self, pair: CandidatePair) -> None:
@@ -70,6 +72,12 @@ class _Connection(aioice.Connection):
     def data_received(self, data: bytes, component: int) -> None:
         # Past aioice's queue, which is one of this connection alone: `recv` then only tells of the end.
         self.deliver(data)
+
+    async def close(self) -> None:
+        protocols, self._protocols = self._protocols, []
+        await super().close()
+        # Side by side, and within a time: aioice waits for each in turn until its TURN server answers or 40 s are over.
+        await asyncio.gather(*(protocol.close() for protocol in protocols))
 
     def take_sockets_of(self, other: _Connection) -> None:
         """Goes on with the sockets and candidates of a connection whose credentials it shares."""

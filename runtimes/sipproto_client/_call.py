@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING
 
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
-from sipproto.agent.inputs import Media
+from sipproto.agent.inputs import DigitWay, Media
 from sipproto.agent.media import CallId, MediaReport
+from sipproto.agent.parameters import EffectiveParameters, SenderParameters
+from sipproto.errors import LocalProtocolError
+from sipproto.negotiation import CodecPreferences
+from sipproto.sdp import Direction
 from sipproto_client._events import Subscription
-from sipproto_client.errors import EndpointClosed
+from sipproto_client.errors import CommandError, EndpointClosed
 from sipproto_client.port import Event
 
 if TYPE_CHECKING:
     from sipproto_client._endpoint import Endpoint
+
+_ALL_CODECS = CodecPreferences()
 
 
 class Call:
@@ -24,6 +30,7 @@ class Call:
         self.ident = ident
         self.incoming = incoming
         self.held_by: set[o.Originator] = set()
+        self.lines: tuple[o.LineInfo, ...] = ()  # as they are agreed on, in the order of the descriptions
         self.ended: o.CallEnded | None = None
         self._ended = endpoint.runtime.event()
         self._steady: Event | None = None  # while the call is reconnecting
@@ -70,6 +77,8 @@ class Call:
                 self.held_by.add(who)
             case o.CallResumed(originator=who):
                 self.held_by.discard(who)
+            case o.MediaNegotiated(lines=lines):
+                self.lines = lines
             case o.CallReconnecting() if self._steady is None:
                 self._steady = self._endpoint.runtime.event()
             case o.CallRecovered():
@@ -89,6 +98,7 @@ class Call:
         media: Media = (),
         *,
         reason: str | None = None,
+        codecs: CodecPreferences = _ALL_CODECS,
         setup: object = None,
         body: bytes = b"",
     ) -> None:
@@ -98,13 +108,17 @@ class Call:
         """
         self._endpoint.prepare(self.ident, setup)
         await self._endpoint.run(
-            lambda n: i.Progress(command=n, call=self.ident, status=status, reason=reason, media=media, body=body)
+            lambda n: i.Progress(
+                command=n, call=self.ident, status=status, reason=reason, media=media, codecs=codecs, body=body
+            )
         )
 
-    async def answer(self, media: Media = (), *, setup: object = None, body: bytes = b"") -> None:
-        """Answers an incoming call and waits until it is established."""
+    async def answer(
+        self, media: Media = (), *, codecs: CodecPreferences = _ALL_CODECS, setup: object = None, body: bytes = b""
+    ) -> None:
+        """Answers an incoming call and waits until it is established. `media`: a pair for each line of a kind that we take."""
         self._endpoint.prepare(self.ident, setup)
-        await self._endpoint.run(lambda n: i.Answer(command=n, call=self.ident, media=media, body=body))
+        await self._endpoint.run(lambda n: i.Answer(command=n, call=self.ident, media=media, codecs=codecs, body=body))
 
     async def hang_up(self, status: int = 603, reason: str | None = None) -> None:
         """Ends the call in any state; `status` is for a caller that was not answered. Fine when it has ended already."""
@@ -117,9 +131,70 @@ class Call:
     async def resume(self) -> None:
         await self._endpoint.run(lambda n: i.Resume(command=n, call=self.ident))
 
-    async def restart_ice(self, *, use_update: bool = False) -> None:
-        """Has both sides look for a new way for the media, by re-INVITE or UPDATE. A refusal leaves all as it was."""
-        await self._endpoint.run(lambda n: i.RestartIce(command=n, call=self.ident, use_update=use_update))
+    def line(self, kind: str, number: int = 0) -> str:
+        """The mid of the line of a kind, counted from 0: `line("video", 1)` is the second one. Raises LocalProtocolError."""
+        mids = [line.mid for line in self.lines if line.kind == kind]
+        if number >= len(mids):
+            raise LocalProtocolError(f"the call has {len(mids)} lines of {kind}")
+        return mids[number]
+
+    async def change_media(
+        self,
+        *,
+        add: Media = (),
+        directions: tuple[tuple[str, Direction], ...] = (),
+        remove: tuple[str, ...] = (),
+        codecs: CodecPreferences | None = None,
+        use_update: bool = False,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> tuple[str, ...]:
+        """Changes lines and codecs by one offer: all of it or, when the peer refuses, nothing. Returns the mids of new lines.
+
+        Lines are named by mid, see `line` and `lines`. Several changes are carried out one after the other.
+        """
+        result = await self._endpoint.run(
+            lambda n: i.ChangeMedia(
+                command=n,
+                call=self.ident,
+                add=add,
+                directions=directions,
+                remove=remove,
+                codecs=codecs,
+                use_update=use_update,
+                headers=headers,
+            )
+        )
+        assert isinstance(result, tuple)
+        return result
+
+    async def set_parameters(self, line: str, parameters: SenderParameters) -> EffectiveParameters:
+        """Sends a line (its mid) with these parameters from now on; says what of them the media engine does."""
+        result = await self._endpoint.run(
+            lambda n: i.SetParameters(command=n, call=self.ident, line=line, parameters=parameters)
+        )
+        assert isinstance(result, EffectiveParameters)
+        return result
+
+    async def request_key_frame(self, line: str, *, ours: bool = False) -> None:
+        """Has the peer, or ourselves, send a picture that can be decoded alone."""
+        await self._endpoint.run(lambda n: i.RequestKeyFrame(command=n, call=self.ident, line=line, ours=ours))
+
+    async def restart_ice(self, *, use_update: bool = False, headers: tuple[tuple[str, str], ...] = ()) -> bool:
+        """Has both sides look for a new way for the media, by re-INVITE or UPDATE, and returns whether they do.
+
+        False: the peer refused, or ignored the wish; all is as it was. Raises CommandError when it could not be asked: the
+        connection was lost, it did not answer, the call ended meanwhile. The call itself is never ended by this, but for
+        a peer that knows it no more (481). The new way is looked for after the return, see `MediaChanged`.
+        """
+        try:
+            result = await self._endpoint.run(
+                lambda n: i.RestartIce(command=n, call=self.ident, use_update=use_update, headers=headers)
+            )
+        except CommandError as error:
+            if error.status is None or self.ended is not None:
+                raise
+            return False
+        return result is True
 
     async def transfer(self, to: str | Call, *, notify: bool = True) -> int:
         """Has the peer call `to`, or the peer of the call `to` in our place; returns the last status it tells of that.
@@ -142,10 +217,15 @@ class Call:
         )
         return int(str(result))
 
-    async def send_dtmf(self, digits: str, *, duration: int = 160, gap: float = 0.1) -> None:
-        """Digits, one after the other; `duration` of each in milliseconds, `gap` in seconds."""
+    async def send_dtmf(
+        self, digits: str, *, duration: int = 160, gap: float = 0.1, way: DigitWay = DigitWay.AUTO
+    ) -> None:
+        """Digits, one after the other; `duration` of each in milliseconds, `gap` in seconds. "," is a pause of 2 s.
+
+        In RTP (RFC 4733) where the peer takes that, else by INFO.
+        """
         await self._endpoint.run(
-            lambda n: i.SendDtmf(command=n, call=self.ident, digits=digits, duration=duration, gap=gap)
+            lambda n: i.SendDtmf(command=n, call=self.ident, digits=digits, duration=duration, gap=gap, way=way)
         )
 
     async def stats(self) -> MediaReport:

@@ -14,6 +14,7 @@ from sipproto.agent.inputs import Media
 from sipproto.agent.media import CallId, MediaInput, MediaOperation
 from sipproto.auth import Credential
 from sipproto.errors import LocalProtocolError, SipProtoError
+from sipproto.negotiation import CodecPreferences
 from sipproto.trace import Recorder
 from sipproto.transaction import FlowId
 from sipproto_client._call import Call
@@ -286,14 +287,15 @@ class Endpoint:
         media: Media = (),
         *,
         call: Call | None = None,
+        codecs: CodecPreferences = CodecPreferences(),  # noqa: B008 - a frozen value
         setup: object = None,
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Call:
         """Calls `target` and waits until the call is established.
 
-        `media`: pairs of kind and direction; `setup`: what the media engine sends and does with what it gets, passed to
-        its `prepare`. When the waiting is cancelled the call is given up, too.
+        `media`: pairs of kind and direction; `codecs`: which to prefer and leave out; `setup`: what the media engine sends
+        and does with what it gets, passed to its `prepare`. When the waiting is cancelled the call is given up, too.
         """
         call = call or self.new_call()
         if call.ident in self.agent.calls:
@@ -302,7 +304,9 @@ class Endpoint:
         return await self._make(
             call,
             setup,
-            lambda n: i.Invite(command=n, call=ident, target=target, media=media, body=body, headers=headers),
+            lambda n: i.Invite(
+                command=n, call=ident, target=target, media=media, codecs=codecs, body=body, headers=headers
+            ),
         )
 
     async def _make(self, call: Call, setup: object, command: Callable[[i.CommandId], i.Command]) -> Call:

@@ -1,6 +1,6 @@
 """The user agent engine, its vocabulary and its media port."""
 
-from sipproto.agent import inputs, media, outputs
+from sipproto.agent import inputs, media, outputs, parameters
 from sipproto.agent._agent import UserAgent
 from sipproto.agent._call_table import TABLE, CallAction, CallInput, CallState
 from sipproto.agent._connection_table import CONNECTION_TABLE, LinkAction, LinkInput, LinkState
@@ -54,4 +54,5 @@ __all__ = [
     "inputs",
     "media",
     "outputs",
+    "parameters",
 ]

@@ -172,7 +172,7 @@ class Call:
 
     def start_outgoing(self, invite: Invite) -> None:
         if invite.media and not invite.late_offer:
-            self.session.prepare_offer(invite.media)  # may raise, before anything has happened
+            self.session.prepare_offer(invite.media, invite.codecs)  # may raise, before anything has happened
         self.leg = Outgoing(self, invite)
         self.command = invite.command
         self.session.open_transports(self.media_opened)
@@ -386,6 +386,7 @@ class Call:
     def _report_recovery(self) -> None:
         self.stop_timer("grace", "retry")
         self.hub.emit(CallRecovered(call=self.ident, gap=self.hub.now - self._lost_at))
+        self.changes.next()
 
     # -- actions -----------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Calls(Part):
             i.HangUp: self._hang_up,
             i.Hold: lambda command: self.find(command.call).changes.hold(command.command, True),
             i.Resume: lambda command: self.find(command.call).changes.hold(command.command, False),
+            i.ChangeMedia: self._change_media,
             i.RestartIce: lambda command: self.find(command.call).changes.restart_ice(command),
             i.Refer: self._refer,
             i.AcceptTransfer: self._accept_transfer,
@@ -47,7 +48,10 @@ class Calls(Part):
             i.SendInfo: self._send_info,
             i.SendDtmf: lambda command: self.find(command.call).incall.send_dtmf(command),
             i.GetStats: lambda command: self.find(command.call).incall.get_stats(command),
+            i.SetParameters: lambda command: self.find(command.call).incall.set_parameters(command),
+            i.RequestKeyFrame: lambda command: self.find(command.call).incall.request_key_frame(command),
             m.MediaStateChanged: self._media_state,
+            m.DigitHeard: self._digit_heard,
         }
 
     def requests(self) -> Mapping[str, Callable[[RequestReceived], None]]:
@@ -123,7 +127,7 @@ class Calls(Part):
             raise LocalProtocolError(f"there are {len(self._calls)} calls, which is the limit")
         check_headers((*command.headers, ("Content-Type", command.content_type)))
         call = self._new(command.call, flow)
-        call.session.check_media(command.media)
+        call.session.check_media(command.media, command.codecs)
         if referral is not None:
             referral.decide()
             call.watch = lambda status, reason, final: referral.tell(status, reason or None, final=final)
@@ -145,6 +149,10 @@ class Calls(Part):
             raise LocalProtocolError("a refusal has a status of 300 to 699")
         self.find(command.call).hang_up(command.status, command.reason)
         self._hub.succeed(command.command)
+
+    def _change_media(self, command: i.ChangeMedia) -> None:
+        check_headers(command.headers)
+        self.find(command.call).changes.change_media(command)
 
     def _send_info(self, command: i.SendInfo) -> None:
         if command.package is not None and not is_token(command.package):
@@ -272,6 +280,7 @@ class Calls(Part):
                 call=command.call,
                 target=referral.target,
                 media=command.media,
+                codecs=command.codecs,
                 body=command.body,
                 content_type=command.content_type,
                 headers=tuple(headers),
@@ -285,6 +294,11 @@ class Calls(Part):
         referral = self._find_referral(command.transfer)
         referral.tell(command.status, final=True)
         self._hub.succeed(command.command)
+
+    def _digit_heard(self, heard: m.DigitHeard) -> None:
+        call = self._calls.get(heard.call)
+        if call is not None and not call.is_over:
+            call.incall.digit_heard(heard)
 
     def _media_state(self, changed: m.MediaStateChanged) -> None:
         call = self._calls.get(changed.call)

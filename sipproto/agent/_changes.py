@@ -10,12 +10,12 @@ from attrs import frozen
 
 from sipproto.agent._call_table import CallState
 from sipproto.agent._hub import Exchange
-from sipproto.agent.inputs import CommandId, RestartIce
+from sipproto.agent.inputs import ChangeMedia, CommandId, RestartIce
 from sipproto.agent.outputs import CallHeld, CallResumed, Cause, Originator, cause_of
 from sipproto.dialog import Dialog, Pairs
 from sipproto.errors import LocalProtocolError
 from sipproto.message import Request, Response, fields
-from sipproto.negotiation import NegotiationError
+from sipproto.negotiation import NegotiationError, Negotiator
 from sipproto.tokens import uniform
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 S = CallState
 _SOON = 0.1  # seconds
 _MAX_UNSURE = 4  # connections that are lost one after the other, each with a re-INVITE on it
+_MAX_QUEUED = 16  # changes that wait for the one under way; the application gets a LocalProtocolError
 _MAX_ATTEMPTS = 8  # 491, 500 and 422 taken together; whoever says more of them than that does not want it
 
 
@@ -33,20 +34,21 @@ class Change:
 
     done: Callable[[bool, Cause, int | None, str], None]
     method: str = "INVITE"
-    hold: bool | None = None  # None: as it is
-    restart: bool = False
+    wish: Callable[[Negotiator], None] = lambda negotiator: None  # raises LocalProtocolError for what is not possible
     with_offer: bool = True
     recovers: bool = False  # not needed any more when the peer has been faster
+    silence_ends: bool = True  # whether a peer that does not answer has lost the call (14.1)
     headers: tuple[tuple[str, str], ...] = ()
 
 
 class Changes:
-    """At most one change of ours is under way at any time, and none while the peer's is (14.1)."""
+    """At most one change of ours is under way at any time, and none while the peer's is (14.1). Others wait for it."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._hub = call.hub
         self._change: Change | None = None
+        self._queue: deque[Change] = deque()
         self._attempts = 0
         self._heard = 0  # of the peer, when our request was sent
         self._preparing = False
@@ -71,7 +73,7 @@ class Changes:
         negotiator = self._call.session.negotiator
         if negotiator is None:
             raise LocalProtocolError("the media of this call are not negotiated here")
-        if negotiator.hold == hold:
+        if negotiator.hold == hold and not self.is_active:
             self._hub.succeed(command)
             return
 
@@ -83,26 +85,63 @@ class Changes:
             else:
                 self._hub.fail(command, cause, detail, status)
 
-        self._begin(Change(done=done, hold=hold))
+        def wish(negotiator: Negotiator) -> None:
+            negotiator.hold = hold
+
+        self._begin(Change(done=done, wish=wish))
 
     def restart_ice(self, command: RestartIce) -> None:
         self._require()
-        if self._call.session.negotiator is None:
+        session = self._call.session
+        if session.negotiator is None:
             raise LocalProtocolError("the media of this call are not negotiated here")
+        before: list[frozenset[str]] = []
+
+        def wish(negotiator: Negotiator) -> None:
+            before[:] = [session.remote_credentials()]
+            negotiator.restart_ice()
 
         def done(changed: bool, cause: Cause, status: int | None, detail: str) -> None:
             if changed:
-                self._hub.succeed(command.command)
+                self._hub.succeed(command.command, session.remote_credentials().isdisjoint(before[0]))
             else:
                 self._hub.fail(command.command, cause, detail, status)
 
         method = "UPDATE" if command.use_update else "INVITE"
-        self._begin(Change(done=done, restart=True, method=method, headers=command.headers))
+        self._begin(Change(done=done, wish=wish, method=method, headers=command.headers, silence_ends=False))
+
+    def change_media(self, command: ChangeMedia) -> None:
+        """Raises LocalProtocolError for lines that there are not, and like the others."""
+        self._require()
+        negotiator = self._call.session.negotiator
+        if negotiator is None:
+            raise LocalProtocolError("the media of this call are not negotiated here")
+        added: list[str] = []
+
+        def wish(negotiator: Negotiator) -> None:
+            for mid in command.remove:
+                negotiator.remove_line(mid)
+            for mid, direction in command.directions:
+                negotiator.change_line(mid, direction)
+            if command.codecs is not None:
+                negotiator.preferences = command.codecs
+            added[:] = [negotiator.add_line(kind, direction) for kind, direction in command.add]
+
+        def done(changed: bool, cause: Cause, status: int | None, detail: str) -> None:
+            if changed:
+                self._hub.succeed(command.command, tuple(added))
+            else:
+                self._hub.fail(command.command, cause, detail, status)
+
+        if self._call.session.is_stable:
+            wish(negotiator.copy())  # what is not possible is said at once
+        method = "UPDATE" if command.use_update else "INVITE"
+        self._begin(Change(done=done, wish=wish, method=method, headers=command.headers))
 
     def _require(self) -> None:
         self._call.require(S.ESTABLISHED)
-        if self.is_active:
-            raise LocalProtocolError("another change of this call is under way")
+        if len(self._queue) >= _MAX_QUEUED:
+            raise LocalProtocolError(f"{_MAX_QUEUED} changes of this call are waiting already")
         self._hub.require_room()
 
     def recover(self, done: Callable[[bool, int | None, str], None]) -> None:
@@ -121,7 +160,7 @@ class Changes:
             done(changed, status, detail)
 
         if session.has_media:
-            self._begin(Change(done=over, restart=True, recovers=True))
+            self._begin(Change(done=over, wish=Negotiator.restart_ice, recovers=True))
         elif "UPDATE" in dialog.remote_methods:
             self._begin(Change(done=over, method="UPDATE", with_offer=False, recovers=True))
         elif session.local_description:
@@ -145,6 +184,9 @@ class Changes:
     # -- bringing it about -------------------------------------------------------------------------------------------
 
     def _begin(self, change: Change) -> None:
+        if self.is_active:
+            self._queue.append(change)
+            return
         self._change, self._attempts = change, 0
         if self._call.offers.is_active:  # 14.1: one of the peer's that only waits for its ACK, mostly
             self._call.start_timer("glare", _SOON)
@@ -158,10 +200,12 @@ class Changes:
         if negotiator is None or not change.with_offer:
             self._send(session.local_description if change.with_offer else b"")
             return
-        if change.hold is not None:
-            negotiator.hold = change.hold
-        if change.restart:
-            negotiator.restart_ice()
+        try:
+            change.wish(negotiator)
+        except LocalProtocolError as error:  # the peer has changed the lines meanwhile
+            self._finish(False, Cause.INCOMPATIBLE_MEDIA, None, str(error))
+            self.next()
+            return
         self._preparing = True
         session.open_transports(lambda error: self._opened(change, error))
 
@@ -171,6 +215,7 @@ class Changes:
         self._preparing = False
         if error is not None:
             self._finish(False, Cause.MEDIA_ERROR, None, error)
+            self.next()
         else:
             self._send(self._call.session.local_offer())
 
@@ -223,10 +268,11 @@ class Changes:
             else:
                 self.try_again()
             return
-        detail = f"the peer refused: {status} {response.reason}".strip()
+        detail, ends = f"the peer refused: {status} {response.reason}".strip(), self._is_silent
         self._finish(False, cause_of(status), status, detail)
-        if status == 481 or (status == 408 and self._is_silent):
+        if status == 481 or (status == 408 and ends):
             self._dialog_lost(detail)
+        self.next()
 
     def _wait_after(self, response: Response) -> float | None:
         """Seconds after which the same is worth another attempt; None when it is not."""
@@ -271,6 +317,12 @@ class Changes:
                 return
         self._change = None
         change.done(True, Cause.TERMINATED, response.status, "")
+        self.next()
+
+    def next(self) -> None:
+        """Begins with the change that waits longest, when the call can take one."""
+        if self._queue and self._change is None and self._call.state is S.ESTABLISHED:
+            self._begin(self._queue.popleft())
 
     def _lost(self, timeout: bool) -> None:
         self._exchange = None
@@ -278,14 +330,17 @@ class Changes:
         if not timeout:
             self._finish(False, Cause.CONNECTION_ERROR, None, "the connection to the server was lost")
             return
+        ends = self._is_silent
         self._finish(False, Cause.REQUEST_TIMEOUT, None, "the peer did not answer")
-        if self._is_silent:
+        if ends:
             self._dialog_lost("the peer does not answer any more")
+        self.next()
 
     @property
     def _is_silent(self) -> bool:
-        """Whether nothing was heard of the peer since our request: else that was lost, with its connection perhaps."""
-        return self._call.heard == self._heard
+        """Whether nothing was heard of the peer since our request, which else was lost, with its connection perhaps."""
+        may_end = self._change is None or self._change.silence_ends
+        return may_end and self._call.heard == self._heard
 
     def _dialog_lost(self, detail: str) -> None:
         if self._call.state is S.ESTABLISHED:
@@ -297,6 +352,7 @@ class Changes:
             return
         if self._change.recovers and self._call.state is S.ESTABLISHED:
             self._finish(False, Cause.SUPERSEDED, None, "the peer has found us already")
+            self.next()
         elif self._call.offers.is_active:
             self._call.start_timer("glare", 1.0)
         else:
@@ -309,8 +365,7 @@ class Changes:
         if change is not None:
             if negotiator is not None and self._call.session.is_stable and not changed:
                 negotiator.withdraw()
-                if change.restart:
-                    self._call.session.reapply()  # what was opened for it is not needed
+                self._call.session.reapply()  # what was opened for it is not needed
             change.done(changed, cause, status, detail)
 
     # -- ends --------------------------------------------------------------------------------------------------------
@@ -323,8 +378,13 @@ class Changes:
         self._call.stop_timer("glare")
         self._note_ack(ack)
         self._hub.drop(self._exchange)
+        self._fail_queued(Cause.CONNECTION_ERROR, "the connection to the server was lost")
         if self.is_active:
             self._lost(False)
+
+    def _fail_queued(self, cause: Cause, detail: str) -> None:
+        while self._queue:
+            self._queue.popleft().done(False, cause, None, detail)
 
     def _note_ack(self, ack: Request | None) -> None:
         """A peer that has accepted an INVITE takes nothing new before its ACK, and gives up after 64*T1 (14.2, 13.3.1.4).
@@ -343,6 +403,7 @@ class Changes:
     def call_ended(self, cause: Cause, detail: str) -> None:
         if self._exchange is not None and self._exchange.transaction is None:
             self.forget()  # it has not even been sent
+        self._fail_queued(cause, detail)
         self._finish(False, cause, None, detail)
 
     def forget(self) -> None:

@@ -9,12 +9,26 @@ from typing import TYPE_CHECKING
 
 from sipproto.agent._call_table import CallState
 from sipproto.agent._hub import Exchange, outcome_of_auth
-from sipproto.agent.inputs import CommandId, GetStats, SendDtmf, SendInfo
-from sipproto.agent.media import CollectStats, MediaFailed, StatsCollected
+from sipproto.agent.inputs import CommandId, DigitWay, GetStats, RequestKeyFrame, SendDtmf, SendInfo, SetParameters
+from sipproto.agent.media import (
+    AskKeyFrame,
+    CollectStats,
+    DigitHeard,
+    DigitSent,
+    KeyFrameAsked,
+    MediaFailed,
+    MediaOperation,
+    RequestId,
+    SendDigit,
+    SenderParametersSet,
+    SetSenderParameters,
+    StatsCollected,
+)
 from sipproto.agent.outputs import Cause, DtmfReceived, InfoReceived, cause_of
 from sipproto.dialog import Pairs
 from sipproto.errors import LocalProtocolError
 from sipproto.message import Request, Response, fields
+from sipproto.negotiation import MediaLine
 from sipproto.transaction import RequestReceived
 
 if TYPE_CHECKING:
@@ -24,6 +38,7 @@ _DIGITS = re.compile(r"[0-9A-D#*,]{1,64}")
 _RELAY = re.compile(r"signal\s*=\s*([0-9A-D#*R])\s*(?:\r?\n|$)", re.IGNORECASE)
 _DURATION = re.compile(r"duration\s*=\s*([0-9]{1,5})\b", re.IGNORECASE)
 _PAUSE = 2.0  # seconds, for ","
+_EVENTS = "0123456789*#ABCDR"  # by event code (RFC 4733 3.2); R: flash
 _MAX_PENDING = 256
 
 
@@ -150,6 +165,8 @@ class InCall:
             raise LocalProtocolError('digits are 0-9 A-D # * and ",", at most 64 of them')
         if not 40 <= command.duration <= 6000 or not 0 <= command.gap <= 10:
             raise LocalProtocolError("a digit lasts 40 to 6000 ms, with a gap of at most 10 s")
+        if command.way is DigitWay.RTP and self._event_line() is None:
+            raise LocalProtocolError("the peer takes no telephone-event, or we send no audio")
         digits = command.digits.upper()
         for index, digit in enumerate(digits):
             self._digits.append((command, digit, index == len(digits) - 1))
@@ -166,6 +183,58 @@ class InCall:
         if digit == ",":
             self._digit_done(command, is_last, _PAUSE)
             return
+        line = None if command.way is DigitWay.INFO else self._event_line()
+        if line is not None:
+            self._digit_in_rtp(command, digit, is_last, line)
+        elif command.way is DigitWay.RTP:
+            self._digits_failed(
+                command.command, Cause.MEDIA_ERROR, "no audio is sent any more, or no telephone-event taken"
+            )
+        else:
+            self._digit_in_info(command, digit, is_last)
+
+    def _event_line(self) -> MediaLine | None:
+        """The line that digits go on: the first of audio that we send, if its peer takes them."""
+        negotiator = self._call.session.negotiator
+        agreed = negotiator.agreed if negotiator is not None else None
+        lines = agreed.lines if agreed is not None else ()
+        first = next((line for line in lines if line.kind == "audio" and line.direction.sends), None)
+        return first if first is not None and first.telephone_event is not None else None
+
+    def _digit_in_rtp(self, command: SendDtmf, digit: str, is_last: bool, line: MediaLine) -> None:
+        codec = line.telephone_event
+        assert codec is not None
+
+        def sent(reply: object) -> None:
+            self._pending.pop(command.command, None)
+            if isinstance(reply, DigitSent):
+                self._digit_done(command, is_last, command.gap)
+            else:
+                self._digits_failed(command.command, Cause.MEDIA_ERROR, _error_of(reply))
+
+        def operation(request: RequestId) -> MediaOperation:
+            event = _EVENTS.index(digit)
+            return SendDigit(
+                request=request,
+                call=self._call.ident,
+                line=line.index,
+                event=event,
+                duration=command.duration,
+                codec=codec,
+            )
+
+        self._ask_engine(command.command, operation, sent)
+
+    def _digits_failed(self, command: CommandId, cause: Cause, detail: str) -> None:
+        self._hub.fail(command, cause, detail)
+        self._drop_digits(command)
+
+    def digit_heard(self, heard: DigitHeard) -> None:
+        if 0 <= heard.event < len(_EVENTS):
+            digit = _EVENTS[heard.event]
+            self._hub.emit(DtmfReceived(call=self._call.ident, digit=digit, duration=heard.duration, way=DigitWay.RTP))
+
+    def _digit_in_info(self, command: SendDtmf, digit: str, is_last: bool) -> None:
         body = f"Signal={digit}\r\nDuration={command.duration}\r\n".encode()
 
         def answered(response: Response) -> None:
@@ -191,25 +260,63 @@ class InCall:
         if self._sending:
             self.next_digit()
 
-    # -- statistics --------------------------------------------------------------------------------------------------
+    # -- what only the media engine has to do ------------------------------------------------------------------------
 
     def get_stats(self, command: GetStats) -> None:
         if self._call.is_over or not self._call.session.has_media:
             raise LocalProtocolError(f"call {self._call.ident!r} has no media of ours")
+        self._command_engine(
+            command.command,
+            lambda request: CollectStats(request=request, call=self._call.ident),
+            lambda reply: (reply.report,) if isinstance(reply, StatsCollected) else None,
+        )
+
+    def set_parameters(self, command: SetParameters) -> None:
+        index = self._call.session.line(command.line).index
+        self._command_engine(
+            command.command,
+            lambda request: SetSenderParameters(
+                request=request, call=self._call.ident, line=index, parameters=command.parameters
+            ),
+            lambda reply: (reply.effective,) if isinstance(reply, SenderParametersSet) else None,
+        )
+
+    def request_key_frame(self, command: RequestKeyFrame) -> None:
+        line = self._call.session.line(command.line)
+        if line.kind != "video":
+            raise LocalProtocolError(f"the line {command.line!r} is no video")
+        self._command_engine(
+            command.command,
+            lambda request: AskKeyFrame(request=request, call=self._call.ident, line=line.index, ours=command.ours),
+            lambda reply: (None,) if isinstance(reply, KeyFrameAsked) else None,
+        )
+
+    def _command_engine(
+        self,
+        command: CommandId,
+        operation: Callable[[RequestId], MediaOperation],
+        result_of: Callable[[object], tuple[object] | None],
+    ) -> None:
+        """A command that one operation carries out. `result_of`: of the reply, None when it is a failure."""
+        if self._call.is_over:
+            raise LocalProtocolError(f"call {self._call.ident!r} is over")
         self._require_room()
-        hub = self._hub
 
-        def collected(reply: object) -> None:
-            self._pending.pop(command.command, None)
-            if isinstance(reply, StatsCollected):
-                hub.succeed(command.command, reply.report)
+        def replied(reply: object) -> None:
+            self._pending.pop(command, None)
+            result = result_of(reply)
+            if result is not None:
+                self._hub.succeed(command, result[0])
             else:
-                error = reply.error if isinstance(reply, MediaFailed) else "the media engine did not answer"
-                hub.fail(command.command, Cause.MEDIA_ERROR, error)
+                self._hub.fail(command, Cause.MEDIA_ERROR, _error_of(reply))
 
-        self._pending[command.command] = None
-        request = hub.next_media_request(self._call.ident, collected)
-        hub.operate(CollectStats(request=request, call=self._call.ident))
+        self._ask_engine(command, operation, replied)
+
+    def _ask_engine(
+        self, command: CommandId, operation: Callable[[RequestId], MediaOperation], replied: Callable[[object], None]
+    ) -> None:
+        self._pending[command] = None
+        self._hub.operate(operation(self._hub.next_media_request(self._call.ident, replied)))
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -223,3 +330,7 @@ class InCall:
         for command in waiting:
             if command not in pending:
                 self._hub.fail(command, cause, detail)
+
+
+def _error_of(reply: object) -> str:
+    return reply.error if isinstance(reply, MediaFailed) else "the media engine did not answer"

@@ -280,7 +280,7 @@ class Outgoing:
             self._hub.emit(CallOffered(call=call.ident, body=response.body))
             return
         try:
-            call.session.prepare_answer(response.body, self._invite.media)
+            call.session.prepare_answer(response.body, self._invite.media, self._invite.codecs)
         except NegotiationError as error:
             detail = f"the session description of the peer cannot be used: {error.detail}"
             call.step(I.MEDIA_FAILED, End(Cause.INCOMPATIBLE_MEDIA, Originator.LOCAL, detail))

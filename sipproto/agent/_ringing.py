@@ -48,8 +48,8 @@ class Ringing:
         kinds: set[str] = set()
         if request.body:
             try:
-                kinds = {media.kind for media in parse_sdp(request.body).media if media.port}
-            except MessageSyntaxError:
+                kinds = {media.kind for media in parse_sdp(call.session.usable(request.body)).media if media.port}
+            except (MessageSyntaxError, NegotiationError):
                 kinds = set()  # the application sees a call without media; its answer will be refused with 488
         self._provisional(180, None, [], b"")
         call.start_timer("answer", self._hub.config.waits.answer)
@@ -89,12 +89,12 @@ class Ringing:
             raise LocalProtocolError("our description has been given already")
         if describes and not self.received.request.body and not self._can_prack:
             raise LocalProtocolError("the caller wants the offer from us, and cannot take it before the answer")
-        session.check_media(command.media)
+        session.check_media(command.media, command.codecs)
         if not command.media:
             self._tell(command, command.body)
             return
         try:
-            session.prepare_answer(self.received.request.body, command.media)
+            session.prepare_answer(self.received.request.body, command.media, command.codecs)
         except NegotiationError as error:
             self._hub.fail(command.command, Cause.INCOMPATIBLE_MEDIA, error.detail)
             return
@@ -156,7 +156,7 @@ class Ringing:
     # -- the answer --------------------------------------------------------------------------------------------------
 
     def answer(self, command: Answer) -> None:
-        self._call.session.check_media(command.media)
+        self._call.session.check_media(command.media, command.codecs)
         self._answer, self._call.command = command, command.command
         self._call.stop_timer("answer")
         self._call.step(I.ANSWER)
@@ -168,7 +168,7 @@ class Ringing:
             return  # for early media, which are those of the answer
         if command.media and not self._described:
             try:
-                call.session.prepare_answer(self.received.request.body, command.media)
+                call.session.prepare_answer(self.received.request.body, command.media, command.codecs)
             except NegotiationError as error:
                 end = End(Cause.INCOMPATIBLE_MEDIA, Originator.LOCAL, error.detail, refusal=488)
                 call.step(I.MEDIA_FAILED, end)

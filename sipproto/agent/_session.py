@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 
 from sipproto.agent.inputs import Media
 from sipproto.agent.media import ApplyMedia, CloseMedia, MediaFailed, MediaOpened, OpenMedia
-from sipproto.agent.outputs import CallHeld, CallResumed, Originator
+from sipproto.agent.outputs import CallHeld, CallResumed, LineInfo, MediaNegotiated, Originator
 from sipproto.errors import LocalProtocolError
-from sipproto.negotiation import NegotiatedSession, NegotiationError, Negotiator, SignalingState
+from sipproto.negotiation import (
+    CodecPreferences,
+    MediaLine,
+    NegotiatedSession,
+    NegotiationError,
+    Negotiator,
+    SignalingState,
+)
 
 if TYPE_CHECKING:
     from sipproto.agent._call import Call
@@ -25,6 +32,8 @@ class Session:
         self.local_description = self.remote_description = b""
         self._late = False  # our offer went out in a response; the answer comes in the ACK or PRACK
         self._remote_hold = False
+        self._opened = False  # transports that are not applied yet
+        self._lines: tuple[LineInfo, ...] = ()  # as the application was told last
         self._offered: Negotiator | None = None  # as it was when the offer had no answer, while forks can still answer
 
     @property
@@ -43,37 +52,47 @@ class Session:
 
     # -- parts of a first offer and answer ---------------------------------------------------------------------------
 
-    def check_media(self, media: Media) -> None:
+    def check_media(self, media: Media, codecs: CodecPreferences) -> None:
         """Raises LocalProtocolError for media that no engine could bring about."""
         capabilities = self._hub.config.capabilities
         if media and capabilities is None:
             raise LocalProtocolError("this agent has no media engine: give a body instead of media")
         for kind, _ in media:
-            if capabilities is not None and not capabilities.codecs(kind):
-                raise LocalProtocolError(f"the media engine has no codec for {kind!r}")
+            if capabilities is not None and not capabilities.can(kind, codecs):
+                raise LocalProtocolError(f"the media engine has no codec for {kind!r}, or all are excluded")
 
-    def _new_negotiator(self) -> Negotiator:
+    def _new_negotiator(self, codecs: CodecPreferences) -> Negotiator:
         capabilities = self._hub.config.capabilities
         assert capabilities is not None
-        return Negotiator(capabilities, self._hub.tokens)
+        negotiator = Negotiator(capabilities, self._hub.tokens)
+        negotiator.preferences = codecs
+        return negotiator
 
-    def prepare_offer(self, media: Media) -> None:
-        self.check_media(media)
-        self.negotiator = self._new_negotiator()
+    def prepare_offer(self, media: Media, codecs: CodecPreferences) -> None:
+        self.check_media(media, codecs)
+        negotiator = self._new_negotiator(codecs)
         for kind, direction in media:
-            self.negotiator.add_line(kind, direction)
+            negotiator.add_line(kind, direction)
+        self.negotiator = negotiator
 
-    def prepare_answer(self, offer: bytes, media: Media) -> None:
+    def prepare_answer(self, offer: bytes, media: Media, codecs: CodecPreferences) -> None:
         """Takes the offer of an INVITE; without one we shall offer ourselves in the 2xx (13.2.1)."""
-        negotiator = self._new_negotiator()
+        negotiator = self._new_negotiator(codecs)
         self._late = not offer
         if offer:
-            negotiator.receive_offer(offer, media)
+            negotiator.receive_offer(self.usable(offer), media)
             self.remote_description = offer
         else:
             for kind, direction in media:
                 negotiator.add_line(kind, direction)
         self.negotiator = negotiator  # with an offer that cannot be answered there is no media to close
+
+    def usable(self, description: bytes) -> bytes:
+        """What the application makes of a description of the peer. Raises NegotiationError when it makes nothing of it."""
+        try:
+            return self._hub.config.transform_remote_sdp(description)
+        except Exception as error:
+            raise NegotiationError(f"transform_remote_sdp raised {type(error).__name__}") from error
 
     def open_transports(self, done: Callable[[str | None], None]) -> None:
         """Has the engine open what the next description needs, then calls `done` with None or an error."""
@@ -101,6 +120,7 @@ class Session:
             else:
                 self.open_transports(done)  # after new ones, those that are opened anew
 
+        self._opened = True
         request = self._hub.next_media_request(self._call.ident, opened)
         self._hub.operate(OpenMedia(request=request, call=self._call.ident, slots=slots, restart=restart))
 
@@ -121,7 +141,7 @@ class Session:
 
     def take_answer(self, body: bytes) -> None:
         assert self.negotiator is not None
-        self._apply(self.negotiator.receive_answer(body))
+        self._apply(self.negotiator.receive_answer(self.usable(body)))
         self.remote_description = body
 
     # -- forks: each may answer our first offer for itself (RFC 3261 13.2.2.4) -----------------------------------------
@@ -169,7 +189,7 @@ class Session:
         """An offer of the peer inside the call. Raises NegotiationError; the session is as before then."""
         assert self.negotiator is not None
         self._late = False
-        self.negotiator.receive_offer(offer)
+        self.negotiator.receive_offer(self.usable(offer), (), self._hub.config.new_lines)
         self.remote_description = offer
 
     def rollback(self) -> None:
@@ -177,6 +197,20 @@ class Session:
         self._late = False
         if self.negotiator is not None and self.negotiator.state is not SignalingState.STABLE:
             self.negotiator.rollback()
+
+    def remote_credentials(self) -> frozenset[str]:
+        """What a restart of ICE changes, and nothing else."""
+        agreed = self.negotiator.agreed if self.negotiator is not None else None
+        pairs = agreed.transports if agreed is not None else ()
+        return frozenset(f"{pair.remote.ice_ufrag} {pair.remote.ice_pwd}" for pair in pairs)
+
+    def line(self, mid: str) -> MediaLine:
+        """A line that is agreed on. Raises LocalProtocolError when there is none of that mid."""
+        agreed = self.negotiator.agreed if self.negotiator is not None else None
+        for line in agreed.lines if agreed is not None else ():
+            if line.mid == mid:
+                return line
+        raise LocalProtocolError(f"call {self._call.ident!r} has no media line with the mid {mid!r}")
 
     # -- the engine ------------------------------------------------------------------------------------------------------
 
@@ -189,8 +223,13 @@ class Session:
             elif reply is None:
                 call.media_broken("the media engine did not answer")
 
+        self._opened = False
         request = self._hub.next_media_request(call.ident, applied)
         self._hub.operate(ApplyMedia(request=request, call=call.ident, session=session))
+        lines = tuple(_info(line) for line in session.lines)
+        if lines != self._lines:
+            self._lines = lines
+            self._hub.emit(MediaNegotiated(call=call.ident, lines=lines))
         if session.remote_hold != self._remote_hold:
             self._remote_hold = session.remote_hold
             event = CallHeld if session.remote_hold else CallResumed
@@ -198,8 +237,10 @@ class Session:
 
     def reapply(self) -> None:
         """Has the engine drop what was opened for an offer that did not come to be."""
-        if self.negotiator is not None and not self._call.is_over and (agreed := self.negotiator.agreed) is not None:
-            self._apply(agreed)
+        if self._opened and self.negotiator is not None and not self._call.is_over:
+            agreed = self.negotiator.agreed
+            if agreed is not None:
+                self._apply(agreed)
 
     # -- the end ---------------------------------------------------------------------------------------------------------
 
@@ -211,3 +252,14 @@ class Session:
 
     def forget(self) -> None:
         self.negotiator = self._offered = None
+
+
+def _info(line: MediaLine) -> LineInfo:
+    return LineInfo(
+        mid=line.mid,
+        kind=line.kind,
+        direction=line.direction,
+        remote_direction=line.remote_direction,
+        codec=f"{line.kind}/{line.codec.name}",
+        remote_streams=line.remote_streams,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import Attribute, field, frozen
 
@@ -11,6 +11,7 @@ from sipproto.auth import AuthPolicy, Credential
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import Headers, MessageLimits, SipUri, is_token, parse_sip_uri
 from sipproto.negotiation import MediaCapabilities
+from sipproto.sdp import Direction
 from sipproto.timers import TimerValues
 from sipproto.tokens import TokenSource
 
@@ -73,6 +74,20 @@ class SessionTimers:
     minimum: int = 90
 
 
+class SdpTransform(Protocol):
+    """Gets a session description of the peer and gives the one to be worked with; the same for the same (no I/O, no clock).
+
+    An exception is taken for a description that cannot be used: an offer is refused with 488.
+    """
+
+    def __call__(self, sdp: bytes, /) -> bytes: ...
+
+
+def unchanged(sdp: bytes, /) -> bytes:
+    """The SdpTransform that does nothing."""
+    return sdp
+
+
 def _no_credentials_in_aor(_: object, __: object, value: str) -> None:
     try:
         uri = parse_sip_uri(value)
@@ -104,6 +119,8 @@ class AgentConfig:
     aor: the address of record, e.g. `sip:alice@example.com`. secrets: user names and passwords, or tokens.
     register_expires: wanted lifetime of a registration in seconds (60 to 86400 are sensible).
     capabilities: what the media engine can do; None for an agent whose application brings session descriptions itself.
+    new_lines: what a media line may do that the peer adds in mid-call; inactive refuses it. transform_remote_sdp: to mend
+    what a peer writes, before anything else sees it; transcripts do not contain it.
     any_user: accept calls to every user part, as a server does, and not only to our own.
     accept_notifications: take NOTIFYs that nobody has subscribed to, such as those of a voice mail; else 481.
     events: the packages that peers may subscribe to, e.g. `presence`; others are answered 489. min_subscription and
@@ -122,6 +139,8 @@ class AgentConfig:
     instance_id: str | None = field(default=None, validator=_no_control)
     register_expires: int = 600
     capabilities: MediaCapabilities | None = None
+    new_lines: Direction = Direction.RECVONLY
+    transform_remote_sdp: SdpTransform = unchanged
     any_user: bool = False
     accept_messages: bool = True
     accept_transfers: bool = True

@@ -6,13 +6,17 @@ agent for `OpenFlow` and by the runtime for accepted connections (any number not
 
 from __future__ import annotations
 
+import enum
+
 from attrs import field, frozen
 
 from sipproto.agent.event_inputs import *  # noqa: F403  what belongs here, too
 from sipproto.agent.event_inputs import EventCommand
 from sipproto.agent.media import CallId, MediaInput
 from sipproto.agent.media import CommandId as CommandId
+from sipproto.agent.parameters import SenderParameters
 from sipproto.auth import Credential
+from sipproto.negotiation import CodecPreferences
 from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 
@@ -123,6 +127,8 @@ class Invite:
     With `media` (pairs of kind and direction) the agent negotiates; else `body` is sent as it is. The command ends when
     the call is established or has failed. `headers` are added to the INVITE.
 
+    codecs: which to prefer and to leave out, until a ChangeMedia says otherwise.
+
     late_offer: leave the offer to the peer; the answer is in our ACK (RFC 3261 13.2.1). Without media and body the
     application gets CallOffered, and has to Answer. choose_redirect: a 3xx does not end the call, but is reported as
     CallRedirected, and waits for Redirect or HangUp.
@@ -132,6 +138,7 @@ class Invite:
     call: CallId
     target: str
     media: Media = ()
+    codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
     headers: tuple[tuple[str, str], ...] = ()
@@ -162,6 +169,7 @@ class Progress:
     status: int = 183
     reason: str | None = None
     media: Media = ()
+    codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
     headers: tuple[tuple[str, str], ...] = ()
@@ -171,12 +179,14 @@ class Progress:
 class Answer:
     """Answer an incoming call, or the offer that a CallOffered has brought.
 
-    With `media`, kinds that are not named are refused; else `body` is the answer as it is.
+    With `media`, one pair for each line of a kind, in their order; lines beyond are refused. Else `body` is the answer as
+    it is. codecs: as in Invite.
     """
 
     command: CommandId
     call: CallId
     media: Media = ()
+    codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
     headers: tuple[tuple[str, str], ...] = ()
@@ -212,8 +222,31 @@ class Resume:
 
 
 @frozen(kw_only=True)
+class ChangeMedia:
+    """Change the media lines of a call by one re-INVITE or UPDATE: all of it, or nothing when the peer refuses.
+
+    add: new lines, by kind and direction. directions and remove: of lines there are, by mid. codecs: which to prefer and
+    to leave out from now on, None: as before. A line of the peer that was added in mid-call is taken as
+    `AgentConfig.new_lines` says and may be changed here. The result is the mids of the lines added.
+    """
+
+    command: CommandId
+    call: CallId
+    add: Media = ()
+    directions: tuple[tuple[str, Direction], ...] = ()
+    remove: tuple[str, ...] = ()
+    codecs: CodecPreferences | None = None
+    use_update: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@frozen(kw_only=True)
 class RestartIce:
-    """Have both sides look for a new way for the media (RFC 8445 9), by re-INVITE or UPDATE. A refusal leaves all as it was."""
+    """Have both sides look for a new way for the media (RFC 8445 9), by re-INVITE or UPDATE.
+
+    The result is whether they do: False when the peer ignored the wish. A refusal leaves all as it was, and so does a
+    peer that does not answer, whatever RFC 3261 14.1 says: a call whose media are in trouble is not ended for that.
+    """
 
     command: CommandId
     call: CallId
@@ -249,6 +282,7 @@ class AcceptTransfer:
     transfer: str
     call: CallId
     media: Media = ()
+    codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
     headers: tuple[tuple[str, str], ...] = ()
@@ -278,9 +312,17 @@ class SendInfo:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class DigitWay(enum.Enum):
+    """How digits go: AUTO is RTP where the peer takes telephone-event and we send audio, else INFO."""
+
+    AUTO = "auto"
+    RTP = "rtp"  # RFC 4733
+    INFO = "info"  # application/dtmf-relay
+
+
 @frozen(kw_only=True)
 class SendDtmf:
-    """Digits (0-9 A-D * #, and "," for a pause of two seconds) as INFO `application/dtmf-relay`, one after the other.
+    """Digits (0-9 A-D * #, and "," for a pause of two seconds), one after the other; a later command waits for them.
 
     duration: of each digit in milliseconds, 40 to 6000. gap: seconds between two digits.
     """
@@ -290,6 +332,7 @@ class SendDtmf:
     digits: str
     duration: int = 160
     gap: float = 0.1
+    way: DigitWay = DigitWay.AUTO
 
 
 @frozen(kw_only=True)
@@ -321,6 +364,29 @@ class GetStats:
 
 
 @frozen(kw_only=True)
+class SetParameters:
+    """Send a line, named by its mid, with these parameters from now on; the peer is not asked.
+
+    The result is EffectiveParameters.
+    """
+
+    command: CommandId
+    call: CallId
+    line: str
+    parameters: SenderParameters
+
+
+@frozen(kw_only=True)
+class RequestKeyFrame:
+    """Have the peer send a picture that can be decoded alone, or do so ourselves (`ours`). The line is named by its mid."""
+
+    command: CommandId
+    call: CallId
+    line: str
+    ours: bool = False
+
+
+@frozen(kw_only=True)
 class Shutdown:
     """End every call, remove the registration, close the flows. Ends after `waits.shutdown` at the latest."""
 
@@ -340,6 +406,7 @@ Command = (
     | HangUp
     | Hold
     | Resume
+    | ChangeMedia
     | RestartIce
     | Refer
     | AcceptTransfer
@@ -349,6 +416,8 @@ Command = (
     | SendMessage
     | SendOptions
     | GetStats
+    | SetParameters
+    | RequestKeyFrame
     | EventCommand
     | Shutdown
 )

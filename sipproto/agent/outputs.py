@@ -11,10 +11,11 @@ from sipproto.agent.causes import Originator as Originator
 from sipproto.agent.causes import cause_of as cause_of
 from sipproto.agent.event_outputs import *  # noqa: F403  what belongs here, too
 from sipproto.agent.event_outputs import EventEvent
-from sipproto.agent.inputs import CommandId
+from sipproto.agent.inputs import CommandId, DigitWay
 from sipproto.agent.media import CallId, MediaOperation, MediaState
 from sipproto.auth import BearerChallenge
 from sipproto.errors import Fault
+from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 
 # -- effects ---------------------------------------------------------------------------------------------------------
@@ -282,6 +283,29 @@ class MediaChanged:
 
 
 @frozen(kw_only=True)
+class LineInfo:
+    """A media line as it was agreed on. `direction` is ours; `codec` the MIME type that we send with.
+
+    remote_streams: the ids of the streams that the peer's media belong to (RFC 8830), empty when it does not say.
+    """
+
+    mid: str
+    kind: str
+    direction: Direction
+    remote_direction: Direction
+    codec: str
+    remote_streams: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class MediaNegotiated:
+    """Offer and answer have led to other lines than before, or to the first ones. Lines that are over are left out."""
+
+    call: CallId
+    lines: tuple[LineInfo, ...]
+
+
+@frozen(kw_only=True)
 class InfoReceived:
     """INFO from the peer; it has been answered 200. `package`: of RFC 6086, if it belongs to one of ours."""
 
@@ -293,11 +317,12 @@ class InfoReceived:
 
 @frozen(kw_only=True)
 class DtmfReceived:
-    """A digit from the peer; `duration` in milliseconds, None when not said."""
+    """A digit from the peer (R: flash); `duration` in milliseconds, None when not said. way: RTP or INFO."""
 
     call: CallId
     digit: str
     duration: int | None
+    way: DigitWay = DigitWay.INFO
 
 
 @frozen(kw_only=True)
@@ -339,6 +364,7 @@ Event = (
     | CallRecovered
     | CallEnded
     | MediaChanged
+    | MediaNegotiated
     | InfoReceived
     | DtmfReceived
     | MessageReceived

@@ -118,7 +118,7 @@ class Negotiator:
         Raises LocalProtocolError outside `stable`, for a kind without codecs, or above 32 lines.
         """
         self._need(SignalingState.STABLE)
-        if not carry_media(self._codecs_for(kind)):
+        if not self._capabilities.can(kind, self._next.preferences):
             raise LocalProtocolError(f"the media engine has no codec for {kind!r}, or all are excluded")
         lines, agreed = self._next.lines, self._stable.lines
         over = (i for i, line in enumerate(agreed) if line.rejected and lines[i].rejected)
@@ -149,12 +149,18 @@ class Negotiator:
 
     @property
     def preferences(self) -> CodecPreferences:
-        """Which codecs the next descriptions of ours prefer and leave out."""
+        """Which codecs the next descriptions of ours prefer and leave out.
+
+        Raises LocalProtocolError outside `stable`, or when none would be left for a line.
+        """
         return self._next.preferences
 
     @preferences.setter
     def preferences(self, value: CodecPreferences) -> None:
         self._need(SignalingState.STABLE)
+        for kind in {line.kind for line in self._next.lines if not line.rejected}:
+            if not self._capabilities.can(kind, value):
+                raise LocalProtocolError(f"no codec is left for {kind}")
         self._next = evolve(self._next, preferences=value)
 
     @property
@@ -215,10 +221,7 @@ class Negotiator:
     # -- the four steps and the way back -----------------------------------------------------------------------------
 
     def create_offer(self) -> SessionDescription:
-        """An offer of everything wanted. Ends in `have-local-offer`.
-
-        Raises LocalProtocolError when there is no line to offer, or no codec for one.
-        """
+        """An offer of everything wanted. Ends in `have-local-offer`. Raises LocalProtocolError when there is no line."""
         self._step(Step.CREATE_OFFER, dry=True)
         if all(line.rejected for line in self._next.lines):
             raise LocalProtocolError("there is no media line to offer")
@@ -227,8 +230,6 @@ class Negotiator:
         known = self._next.codecs
         for line in self._next.lines:
             codecs = line.codecs if line.rejected else offered_codecs(self._codecs_for(line.kind, line.codecs), known)
-            if not line.rejected and not carry_media(codecs):
-                raise LocalProtocolError(f"no codec is left to offer for {line.kind}")
             known = remembered(known, codecs)
             lines.append(evolve(line, codecs=codecs))
         self._next = evolve(self._next, lines=tuple(lines), codecs=known)

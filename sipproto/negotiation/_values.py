@@ -31,6 +31,11 @@ class MediaCapabilities:
     def codecs(self, kind: str) -> tuple[Codec, ...]:
         return {"audio": self.audio, "video": self.video}.get(kind, ())
 
+    def can(self, kind: str, preferences: CodecPreferences) -> bool:
+        """Whether a codec that carries media is left for a kind."""
+        excluded = {name.lower() for name in preferences.exclude}
+        return any(not c.is_auxiliary and f"{kind}/{c.name}".lower() not in excluded for c in self.codecs(kind))
+
     def extensions(self, kind: str) -> tuple[str, ...]:
         return self.audio_extensions if kind == "audio" else self.video_extensions
 

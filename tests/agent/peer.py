@@ -41,6 +41,7 @@ class Peer:
         self.flow = FLOW  # on which the peer speaks
         self.out: list[Output] = []
         self.auto_media = auto_media
+        self.restarts = 0
         self.commands = 0
         self.negotiator = Negotiator(CAPABILITIES, SeededTokens(99))
         self.branch = 0
@@ -59,7 +60,8 @@ class Peer:
         for output in out:
             assert "secret" not in repr(output)
             if self.auto_media and isinstance(output, m.OpenMedia):
-                transports = tuple((slot, local_transport(slot)) for slot in output.slots)
+                self.restarts += output.restart  # a restart brings new credentials
+                transports = tuple((slot, local_transport(slot, self.restarts)) for slot in output.slots)
                 self.give(m.MediaOpened(request=output.request, transports=transports), keep=True)
             elif self.auto_media and isinstance(output, m.ApplyMedia):
                 self.give(m.MediaApplied(request=output.request), keep=True)
@@ -171,6 +173,8 @@ class Peer:
         self.negotiator.receive_offer(offer, (*AUDIO, ("video", Direction.SENDRECV)))
         for slot in self.negotiator.missing_slots():
             self.negotiator.add_transport(slot, local_transport(slot, 7))
+        for slot in self.negotiator.restart_slots():
+            self.negotiator.add_transport(slot, local_transport(slot, 107 + self.restarts))
         return self.negotiator.create_answer()[0].to_bytes()
 
     # -- whole calls -------------------------------------------------------------------------------------------------

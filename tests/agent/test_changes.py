@@ -6,7 +6,7 @@ import pytest
 
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
-from tests.agent.peer import SDP, Peer, tag_of
+from tests.agent.peer import CONTACT, SDP, Peer, tag_of
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
@@ -24,11 +24,18 @@ def test_our_change_waits_for_the_ack_of_the_peers(late: bool, acknowledged: boo
         answer = b""
     hold = peer.command(i.Hold(command=0, call="in-1"))
     assert not peer.out
-    assert "under way" in peer.refused(i.Resume(command=0, call="in-1"))
+    resume = peer.command(i.Resume(command=0, call="in-1"))  # waits for the one before
     if acknowledged:
         peer.say("ACK", *([SDP] if late else []), to_tag=tag, cseq=2, body=answer)
         peer.wait(0.2)
-        assert b"a=sendonly" in peer.request("INVITE").body
+        invite = peer.request("INVITE")
+        assert b"a=sendonly" in invite.body
+        peer.answer(invite, 200, CONTACT, SDP, body=peer.answer_sdp(invite.body))
+        assert peer.one(o.CommandSucceeded).command == hold
+        invite = peer.request("INVITE")
+        assert b"a=sendrecv" in invite.body
+        peer.answer(invite, 200, CONTACT, SDP, body=peer.answer_sdp(invite.body))
+        assert peer.one(o.CommandSucceeded).command == resume
     else:
         peer.wait(40.0)
         assert peer.requests("INVITE") == []

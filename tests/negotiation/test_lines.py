@@ -218,10 +218,8 @@ def test_everything_excluded() -> None:
     with pytest.raises(NegotiationError):
         a.receive_offer(offer(caller), BOTH)
     b, _ = rich("audio")
-    b.preferences = a.preferences
     with pytest.raises(LocalProtocolError, match="no codec is left"):
-        b.create_offer()
-    b.withdraw()
+        b.preferences = a.preferences
     assert b.preferences == CodecPreferences()
 
 

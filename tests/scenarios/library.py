@@ -1,6 +1,6 @@
 """All scenarios."""
 
-from tests.scenarios import basic, beginnings, connections, session  # each fills the library
+from tests.scenarios import basic, beginnings, connections, lines, session  # each fills the library
 from tests.scenarios.world import SCENARIOS
 
-__all__ = ["SCENARIOS", "basic", "beginnings", "connections", "session"]
+__all__ = ["SCENARIOS", "basic", "beginnings", "connections", "lines", "session"]

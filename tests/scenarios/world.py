@@ -38,6 +38,7 @@ IN_CALL = (
     o.CallReconnecting,
     o.CallRecovered,
     o.MediaChanged,
+    o.MediaNegotiated,
     o.InfoReceived,
     o.DtmfReceived,
 )
@@ -78,6 +79,7 @@ class World(Network):
         self.transport = transport
         self._story_of: dict[tuple[str, str], Story] = {}
         self._told: dict[str, int] = {}
+        self._lines: dict[str, int] = {}
         self._sent: dict[str, int] = {}
         # Media take less time than a message, and always the same.
         self.add("p", self.proxy)
@@ -181,12 +183,22 @@ class World(Network):
     def forget(self) -> None:
         """What has happened so far has been looked at."""
         for name in self.nodes:
-            self._told[name] = self._sent[name] = len(self.log)
+            self._told[name] = self._sent[name] = self._lines[name] = len(self.log)
 
     def told(self, who: str, *expected: str) -> None:
         """Exactly these events and failures, in order, since the last look."""
         log, self._told[who] = self.log[self._told[who] :], len(self.log)
         found = [text for _, name, output in log if name == who and (text := event_text(output))]
+        assert not self.strict or found == list(expected), f"{who} was told {found}"
+
+    def told_lines(self, who: str, *expected: str) -> None:
+        """Exactly these media lines, in order, since the last look."""
+        log, self._lines[who] = self.log[self._lines.get(who, 0) :], len(self.log)
+        found = [
+            ", ".join(f"{line.kind} {line.direction.value}" for line in output.lines)
+            for _, name, output in log
+            if name == who and isinstance(output, o.MediaNegotiated)
+        ]
         assert not self.strict or found == list(expected), f"{who} was told {found}"
 
     def sent(self, who: str, *expected: str) -> list[Request | Response]:
