@@ -8,6 +8,7 @@ from sipproto_client._flow import Flow
 from sipproto_client._listen import Listener
 from sipproto_client._settings import FlowSettings, TlsSettings, default_transports
 from sipproto_client._sip import Resolver, SipTransport
+from sipproto_client._statistics import StatsSamples
 from sipproto_client._subscriptions import EventSubscription, Publication, Watcher, Watchers
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
@@ -37,6 +38,7 @@ __all__ = [
     "Resolver",
     "ServerUrl",
     "SipTransport",
+    "StatsSamples",
     "Subscription",
     "TlsSettings",
     "Trace",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from sipproto.agent import inputs as i
@@ -13,6 +14,7 @@ from sipproto.errors import LocalProtocolError
 from sipproto.negotiation import CodecPreferences
 from sipproto.sdp import Direction
 from sipproto_client._events import Subscription
+from sipproto_client._statistics import StatsSamples, sampled
 from sipproto_client.errors import CommandError, EndpointClosed
 from sipproto_client.port import Event
 
@@ -233,3 +235,12 @@ class Call:
         result = await self._endpoint.run(lambda n: i.GetStats(command=n, call=self.ident))
         assert isinstance(result, MediaReport)
         return result
+
+    def watch_stats(self, interval: float = 1.0) -> AbstractAsyncContextManager[StatsSamples]:
+        """What is measured over and over, from the end of the first interval to that of the call.
+
+        `async with call.watch_stats() as samples: async for report in samples`. Nothing is measured outside of the block. The
+        interval, in seconds, becomes two to four times as long after a measurement that took more than 16 to 48 ms; one that
+        fails is left out. Raises ValueError, on entering, for an interval that is not above 0.
+        """
+        return sampled(self._endpoint.runtime, self.stats, self._ended, interval)
