@@ -316,6 +316,7 @@ class Negotiator:
             restart=restart,
             renewed=tuple((slot, transport) for slot, transport in self._next.renewed if slot in restart),
             codecs=remembered(self._next.codecs, (codec for line in accepted for codec in line.codecs)),
+            next_mid=max(self._next.next_mid, *(_after(line.mid) for line in lines)),
         )
         self._offer = sdp
         self._step(Step.RECEIVE_OFFER)
@@ -567,6 +568,11 @@ def _is_another(media: MediaDescription, line: Line) -> bool:
     """
     mid = media.attribute("mid")
     return line.rejected and media.port != 0 and (not line.refused if mid is None else mid != line.mid)
+
+
+def _after(mid: str) -> int:
+    """The first number that no mid up to this one can be."""
+    return int(mid) + 1 if mid.isascii() and mid.isdecimal() and len(mid) < 6 else 0
 
 
 def _muxed(media: MediaDescription) -> bool:
