@@ -45,6 +45,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("trace_call.py", "all equal"),
         ("transfer.py", "a call from sip:bob@example.com that replaces in-1"),
         ("custom_transport.py", "bob answers 200"),
+        ("statistics.py", '"framesDecoded"'),
         ("recovery.py", "the call goes on after"),
     ],
 )
