@@ -9,7 +9,7 @@ import numpy
 from aiortc.codecs.h264 import h264_depayload
 from aiortc.codecs.vpx import vp8_depayload
 from attrs import define
-from av import AudioFrame, VideoFrame
+from av import AudioFrame
 
 from sipproto_aiortc._analysis import mono
 
@@ -80,9 +80,9 @@ class Pictures:
         self.height: int | None = None
         self._moments: deque[float] = deque(maxlen=_FASTEST)
 
-    def add(self, frame: VideoFrame, now: float) -> None:
+    def add(self, width: int, height: int, now: float) -> None:
         self.count += 1
-        self.width, self.height = frame.width, frame.height
+        self.width, self.height = width, height
         self._moments.append(now)
 
     def rate(self, now: float) -> float | None:

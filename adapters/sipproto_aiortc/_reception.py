@@ -209,7 +209,7 @@ class Reception:
         if isinstance(frame, AudioFrame):
             stream.sound.add(mean_square(frame), frame.samples, frame.sample_rate)
         elif isinstance(frame, VideoFrame):
-            stream.pictures.add(frame, time.monotonic())
+            stream.pictures.add(frame.width, frame.height, time.monotonic())
 
     def restart(self) -> None:
         """Forgets the sequence numbers: the peer may go on anywhere after a pause, which is no loss."""

@@ -210,7 +210,8 @@ class Sender(RTCRtpSender):
                 _log.warning("a %s frame could not be encoded: %r", self.kind, error)
             return None
         if encoded is not None:
-            self.sending.encoded(frame, self.codec.name, encoded.payloads, seconds)
+            size = (frame.width, frame.height) if isinstance(frame, VideoFrame) else None
+            self.sending.encoded(self.codec.name, encoded.payloads, seconds, size)
         return encoded
 
     def _encode(self, frame: Frame, key_frame: bool) -> tuple[RTCEncodedFrame | None, float]:

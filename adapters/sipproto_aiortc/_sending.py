@@ -137,15 +137,15 @@ class Sending:
     def taken(self, frame: Frame) -> None:
         """A frame comes from the source."""
         if isinstance(frame, VideoFrame):
-            self.source.add(frame, time.monotonic())
+            self.source.add(frame.width, frame.height, time.monotonic())
 
     def heard(self, frame: AudioFrame, power: float) -> None:
         """A frame of audio comes from the source; `power` as `mean_square` gives it."""
         self.sound.add(power, frame.samples, frame.sample_rate)
 
-    def encoded(self, frame: Frame, codec: str, payloads: list[bytes], seconds: float) -> None:
-        """A frame was encoded into these payloads, which took so long."""
+    def encoded(self, codec: str, payloads: list[bytes], seconds: float, size: tuple[int, int] | None) -> None:
+        """A frame was encoded into these payloads, which took so long. `size`: width and height of a picture."""
         self.encode_time += seconds
         self.key_frames += are_key_frame(codec, payloads) is True
-        if isinstance(frame, VideoFrame):
-            self.pictures.add(frame, time.monotonic())
+        if size is not None:
+            self.pictures.add(*size, time.monotonic())
