@@ -319,6 +319,26 @@ def test_closed_sockets_are_recovered_from(ends: tuple[End, End], by_offerer: bo
     assert a.states[2:] == [MediaState.DISCONNECTED, MediaState.CONNECTED]
 
 
+def test_a_socket_that_is_gone_is_no_error_of_senders(ends: tuple[End, End]) -> None:
+    """An error would end aiortc's sender for good, and silently."""
+    a, b = ends
+    connect(a, b)
+    ice, loop = slot_of(a)._ice, a.engine._loop
+    assert loop is not None
+
+    async def lose() -> bool:
+        for protocol in ice.current._connection._protocols:
+            protocol.transport.close()
+        await asyncio.sleep(0)  # now it is closed, and nobody knows it yet
+        alive = ice.alive
+        await ice._send(b"\x80 a packet")
+        return alive
+
+    before = ice.dropped
+    assert asyncio.run_coroutine_threadsafe(lose(), loop).result(5)
+    assert ice.dropped > before
+
+
 def test_lost_consent_is_told_and_recovered_from(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.1)
     monkeypatch.setattr("aioice.ice.CONSENT_FAILURES", 2)
