@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from attrs import evolve
 
@@ -270,31 +270,12 @@ class Negotiator:
         """
         self._step(Step.RECEIVE_OFFER, dry=True)
         sdp = _parse(offer)
-        known = self._next.lines
-        if len(sdp.media) < len(known) or len(sdp.media) > _MAX_LINES:
-            raise NegotiationError(f"the offer has {len(sdp.media)} media lines where there are {len(known)}")
-        allowed = list(wanted)
-        for line in known:
-            place = next((i for i, (kind, _) in enumerate(allowed) if kind == line.kind and not line.rejected), None)
-            if place is not None:
-                del allowed[place]
-        groups = bundle_groups(sdp)
-        bundle = groups[0] if groups else []
-        lines: list[Line] = []
-        for index, media in enumerate(sdp.media):
-            mid = media.attribute("mid")
-            if mid is not None and not is_token(mid):  # RFC 5888 4
-                raise NegotiationError("a mid is no token")
-            if index < len(known) and not _is_another(media, known[index]):
-                lines.append(self._offered_line(sdp, media, known[index], is_new=False))
-                continue
-            place = next((i for i, (kind, _) in enumerate(allowed) if kind == media.kind), None)
-            direction_of_new = otherwise if place is None else allowed.pop(place)[1]
-            line = self._new_line(media.kind, direction_of_new, mid or str(index), self._free_slot(index))
-            lines.append(self._offered_line(sdp, media, line, is_new=True))
+        lines = self._offered_lines(sdp, list(wanted), otherwise)
         accepted = [line for line in lines if not line.rejected]
         if not accepted:
             raise NegotiationError("no media line of the offer can be accepted")
+        groups = bundle_groups(sdp)
+        bundle = groups[0] if groups else []
         if bundle:  # RFC 8843 7.3.1: the first accepted line of the group carries all of them
             tag = next((line for line in accepted if line.mid in bundle), None)
             slot = tag.slot if tag is not None else 0
@@ -320,6 +301,34 @@ class Negotiator:
         )
         self._offer = sdp
         self._step(Step.RECEIVE_OFFER)
+
+    def _offered_lines(
+        self, sdp: SessionDescription, wanted: list[tuple[str, Direction]], otherwise: Direction
+    ) -> list[Line]:
+        known = self._next.lines
+        if len(sdp.media) < len(known) or len(sdp.media) > _MAX_LINES:
+            raise NegotiationError(f"the offer has {len(sdp.media)} media lines where there are {len(known)}")
+
+        def taken(kind: str) -> Direction:
+            place = next((i for i, (wanted_kind, _) in enumerate(wanted) if wanted_kind == kind), None)
+            return otherwise if place is None else wanted.pop(place)[1]
+
+        for line in known:
+            if not line.rejected:
+                taken(line.kind)
+        lines: list[Line] = []
+        for index, media in enumerate(sdp.media):
+            mid = media.attribute("mid")
+            if mid is not None and not is_token(mid):  # RFC 5888 4
+                raise NegotiationError("a mid is no token")
+            is_new = index >= len(known) or _is_another(media, known[index])
+            if is_new:
+                slot = self._free_slot(index, {line.slot for line in lines})
+                line = self._new_line(media.kind, taken(media.kind), mid or str(index), slot)
+            else:
+                line = known[index]
+            lines.append(self._offered_line(sdp, media, line, is_new=is_new))
+        return lines
 
     def create_answer(self) -> tuple[SessionDescription, NegotiatedSession]:
         """The answer to the peer's offer, and what both now agree on."""
@@ -409,9 +418,9 @@ class Negotiator:
         held = self._held(line.wanted)
         return direction(held.sends and (line.remote is None or line.remote_direction.receives), held.receives)
 
-    def _free_slot(self, index: int) -> int:
+    def _free_slot(self, index: int, besides: Set[int] = frozenset()) -> int:
         """A transport of its own for a line: its index, unless a line that went over to a bundle left that in use."""
-        used = self._next.slots | self._stable.slots
+        used = self._next.slots | self._stable.slots | besides
         return index if index not in used else next(i for i in range(2 * _MAX_LINES) if i not in used)
 
     def _new_mid(self) -> str:

@@ -79,7 +79,7 @@ def test_shifted_time_shifts_everything() -> None:
     assert [when for when, _, _ in first.log] == pytest.approx([when for when, _, _ in second.log], abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 23, 79])  # the last two have shown something
+@pytest.mark.parametrize("seed", [1, 2, 5, 23, 79])  # the last two have shown something
 def test_calls_go_on_after_a_reset(seed: int) -> None:
     """With recovery: whatever breaks and whenever, a call that is up ends because somebody wants it to."""
     pair = Pair(seed, Link(transport="WS", jitter=0.1), recovery=Recovery(first_delay=0.5, max_delay=4.0))
