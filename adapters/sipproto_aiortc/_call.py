@@ -16,6 +16,7 @@ from sipproto.agent.media import (
     CollectStats,
     DigitHeard,
     DigitSent,
+    KeyFrameAsked,
     MediaApplied,
     MediaFailed,
     MediaInput,
@@ -25,9 +26,11 @@ from sipproto.agent.media import (
     MediaStateChanged,
     OpenMedia,
     SendDigit,
+    SenderParametersSet,
     SetSenderParameters,
     StatsCollected,
 )
+from sipproto.agent.parameters import SenderParameters
 from sipproto.negotiation import MediaLine, NegotiatedSession
 from sipproto_aiortc._line import Line
 from sipproto_aiortc._mixer import MixerMember
@@ -74,6 +77,7 @@ class Call:
         self._report: Report = lambda message: None
         self._slots: dict[int, Slot] = {}
         self._lines: dict[int, Line] = {}
+        self._parameters: dict[int, SenderParameters] = {}  # by line, also for lines that are made anew
         self._recorder: Recorder | None = None
         self._member: MixerMember | None = None
         self._prepared = False
@@ -155,14 +159,21 @@ class Call:
                 return MediaApplied(request=request.request)
             case CollectStats():
                 return StatsCollected(request=request.request, report=await self._measured())
+            case SetSenderParameters():
+                effective = self._line_at(request.line).set_parameters(request.parameters)
+                self._parameters[request.line] = request.parameters
+                return SenderParametersSet(request=request.request, effective=effective)
+            case AskKeyFrame():
+                await self._line_at(request.line).ask_key_frame(ours=request.ours)
+                return KeyFrameAsked(request=request.request)
             case SendDigit():
-                line = self._lines.get(request.line)
-                if line is None:
-                    raise ValueError(f"there is no media line {request.line}")
-                await line.send_digit(request.event, request.duration, request.codec)
+                await self._line_at(request.line).send_digit(request.event, request.duration, request.codec)
                 return DigitSent(request=request.request)
-            case SetSenderParameters() | AskKeyFrame():
-                raise NotImplementedError(f"{type(request).__name__} is not possible with this media engine")
+
+    def _line_at(self, index: int) -> Line:
+        if index not in self._lines:
+            raise ValueError(f"the call has no media line {index}")
+        return self._lines[index]
 
     async def _open(self, request: OpenMedia, setup: MediaSetup) -> MediaOpened:
         if not self._prepared:
@@ -242,8 +253,9 @@ class Call:
             # Only the first line of a kind is recorded and mixed: a file has one track of each.
             first = all(other.agreed.kind != facts.kind for other in self._lines.values())
             member = self._member if first and facts.kind == "audio" else None
+            parameters = self._parameters.get(index, SenderParameters())
             heard = partial(self._digit_heard, index)
-            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member, heard)
+            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member, parameters, heard)
             self._lines[index] = line
         await line.apply(facts, setup, connected=slot.state is SlotState.CONNECTED)
 

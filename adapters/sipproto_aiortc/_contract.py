@@ -36,8 +36,10 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp", "candidate_foundation", "candidate_priority")),
     ("aioice.stun", ("Class.REQUEST", "Message", "Message.error_code", "Method.BINDING", "TransactionFailed")),
     ("aioice.turn", ("UDP_SOCKET_BUFFER_SIZE", "create_turn_endpoint")),
-    ("aiortc.codecs", ("get_encoder",)),
-    ("aiortc.codecs.base", ("Encoder.encode", "Encoder.pack")),
+    ("aiortc.codecs", ("depayload", "get_decoder", "get_encoder")),
+    ("aiortc.codecs.base", ("Decoder.decode", "Encoder.encode")),
+    ("aiortc.codecs.opus", ("OpusEncoder", "SAMPLE_RATE", "TIME_BASE")),
+    ("aiortc.mediastreams", ("VIDEO_TIME_BASE",)),
     ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp", "certificate_digest")),
     (
         "aiortc.rtcdtlstransport",
@@ -65,6 +67,8 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
     ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
+    # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
+    ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
     (
         "aiortc.rtcrtpsender",
         (
@@ -102,7 +106,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
-    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__encoder", "_RTCRtpSender__rtx_payload_type")),
+    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
     (
         "aiortc",
         "RTCRtpReceiver",

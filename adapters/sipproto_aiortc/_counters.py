@@ -12,6 +12,7 @@ from attrs import define
 from av import AudioFrame
 
 from sipproto_aiortc._analysis import mono
+from sipproto_aiortc._vp9 import vp9_depayload
 
 _FASTEST = 120  # frames a second; what is faster is not told exactly
 
@@ -93,17 +94,20 @@ class Pictures:
 
 
 def knows_key_frames(codec: str) -> bool:
-    return codec.lower() in ("vp8", "h264")
+    return codec.lower() in ("vp8", "vp9", "h264")
 
 
 def is_key_frame(codec: str, data: bytes) -> bool | None:
     """Whether a whole encoded frame can be decoded alone; None for a codec that this cannot be told of.
 
-    VP8: the first bit of the frame tag (RFC 6386 9.1). H.264: an IDR slice comes before any other (H.264 table 7-1).
+    VP8: the first bit of the frame tag (RFC 6386 9.1). VP9: neither shown again nor predicted (profile 0, VP9 6.2).
+    H.264: an IDR slice comes before any other (H.264 table 7-1).
     """
     match codec.lower():
         case "vp8":
             return bool(data) and not data[0] & 1
+        case "vp9":
+            return bool(data) and not data[0] & 0x0C
         case "h264":
             return _first_slice(data) == _IDR
         case _:
@@ -115,6 +119,8 @@ def are_key_frame(codec: str, payloads: list[bytes]) -> bool | None:
     match codec.lower():
         case "vp8":
             return is_key_frame(codec, vp8_depayload(payloads[0]))
+        case "vp9":
+            return is_key_frame(codec, vp9_depayload(payloads[0]))
         case "h264":
             slices = (_first_slice(h264_depayload(payload)) for payload in payloads)
             return next((kind for kind in slices if kind is not None), None) == _IDR

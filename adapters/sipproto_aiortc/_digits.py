@@ -98,6 +98,11 @@ class DigitSender:
         finally:
             self._event = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a digit is being sent, for which audio packets are needed."""
+        return self._event is not None and not self._event.through.done()
+
     def open(self) -> None:
         """The line sends from now on."""
         self._closed = None
@@ -111,7 +116,7 @@ class DigitSender:
     def rewrite(self, data: bytes) -> bytes:
         """An audio packet, or what is sent in its place."""
         event = self._event
-        if event is None or event.through.done():
+        if event is None or not self.busy:
             return data
         (timestamp,) = unpack_from("!L", data, 4)
         if event.origin is None:

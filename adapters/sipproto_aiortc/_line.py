@@ -14,13 +14,15 @@ from av import AudioFrame, AudioResampler, VideoFrame
 from av.frame import Frame
 
 from sipproto.agent.media import LineStats
+from sipproto.agent.parameters import EffectiveParameters, SenderParameters
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
 from sipproto_aiortc._analysis import analyse_audio, mean_color
 from sipproto_aiortc._digits import DigitReceiver, DigitSender
 from sipproto_aiortc._mixer import MixerMember
 from sipproto_aiortc._reception import Reception
-from sipproto_aiortc._rtp import Receiver, Sender, sending_codec
+from sipproto_aiortc._rtp import Receiver, sending_codec
+from sipproto_aiortc._sender import Sender, line_parameters
 from sipproto_aiortc._setup import MediaSetup, audio_producer, video_producer
 from sipproto_aiortc._sinks import Null, Recorder
 from sipproto_aiortc._sources import FRAME_SAMPLES, SAMPLE_RATE, EchoSource, FrameBuffer, LatestFrame, samples_of
@@ -43,6 +45,7 @@ class Line:
         cname: str,
         recorder: Recorder | None,
         member: MixerMember | None,
+        parameters: SenderParameters,
         heard: Callable[[int, int], object],
     ) -> None:
         """`heard` is told of each digit that the peer sent in RTP: its event, and its duration in milliseconds."""
@@ -51,6 +54,7 @@ class Line:
         self._cname = cname
         self._recorder = recorder
         self._member = member
+        self._parameters = parameters
         self._setup: MediaSetup | None = None
         self._digits = DigitSender()
         self._flow = Flow(rewrite=self._digits.rewrite if agreed.kind == "audio" else None)
@@ -76,12 +80,14 @@ class Line:
         before, self.agreed = self.agreed, agreed
         self._use(setup)
         if self._sender is None and agreed.direction.sends:
-            self._sender = Sender(self._track, self.transport, agreed)
+            parameters = line_parameters(agreed, self._parameters)
+            self._sender = Sender(self._track, self.transport, agreed, parameters, self._digits)
             self.transport.flows[agreed.ssrc] = self._flow
             self.transport.flows[agreed.rtx_ssrc] = self._repairs
             await self._sender.begin(agreed, self._cname)
         elif self._sender is not None:
             self._sender.change_codec(agreed)
+            self._sender.use(line_parameters(agreed, self._parameters))
         await self._apply_receiving(before, agreed)
         self.flow(connected)
 
@@ -121,6 +127,26 @@ class Line:
         await self._digits.send(event, duration, codec, self.agreed.codec)
 
     # -- what is sent ------------------------------------------------------------------------------------------------
+
+    def set_parameters(self, parameters: SenderParameters) -> EffectiveParameters:
+        """From now on; also for a sender that is made later."""
+        self._parameters = parameters
+        effective = line_parameters(self.agreed, parameters)
+        if self._sender is not None:
+            self._sender.use(effective)
+        return effective
+
+    async def ask_key_frame(self, *, ours: bool) -> None:
+        """Raises ValueError when there is no picture to ask for."""
+        if self.agreed.kind != "video":
+            raise ValueError(f"the media line {self.agreed.index} is one of {self.agreed.kind}, without pictures")
+        end = self._sender if ours else self._receiver
+        if end is None or not (self.agreed.direction.sends if ours else self.agreed.direction.receives):
+            raise ValueError(f"no video is {'sent' if ours else 'received'} on the media line {self.agreed.index}")
+        if isinstance(end, Sender):
+            end.key_frame()
+        else:
+            await end.ask_key_frame()
 
     def _use(self, setup: MediaSetup) -> None:
         before, self._setup = self._setup, setup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections import deque
 
@@ -117,8 +118,8 @@ class Feedback:
     def _estimated(self, packet: RtcpPsfbPacket) -> None:
         try:
             bitrate, ssrcs = unpack_remb_fci(packet.fci)
-        except ValueError:
-            return  # another message of the application layer
+        except (ValueError, struct.error):
+            return  # another message of the application layer, or cut off
         if self._ssrc in ssrcs:
             self.estimate = Estimate(bitrate=bitrate, reporter=packet.ssrc, ssrcs=frozenset(ssrcs))
 

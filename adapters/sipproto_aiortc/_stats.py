@@ -38,6 +38,7 @@ _DECODERS = {
     "pcmu": "pcm_mulaw",
     "pcma": "pcm_alaw",
     "vp8": "libvpx",
+    "vp9": "libvpx-vp9",
     "h264": "h264",
 }
 _EPOCH = 2_208_988_800  # 1970 in NTP seconds

@@ -10,7 +10,17 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from aiortc.rtp import RtpPacket
 
-from sipproto.agent.media import CloseMedia, DigitHeard, DigitSent, MediaFailed, MediaInput, SendDigit
+from sipproto.agent.media import (
+    CloseMedia,
+    DigitHeard,
+    DigitSent,
+    MediaFailed,
+    MediaInput,
+    SendDigit,
+    SenderParametersSet,
+    SetSenderParameters,
+)
+from sipproto.agent.parameters import Encoding, SenderParameters
 from sipproto.agent.stats import RemoteInboundRtpStats
 from sipproto.sdp import Codec
 from sipproto_aiortc import AiortcEngine, MediaSetup, Silence, TestPattern, Tone
@@ -130,6 +140,23 @@ def test_a_long_digit_of_a_silent_line(engines: tuple[AiortcEngine, AiortcEngine
     finally:
         a.close()
         b.close()
+
+
+def test_a_digit_of_a_line_that_is_switched_off(ends: tuple[End, End]) -> None:
+    """Its audio stays unsent."""
+    a, b = ends
+    connect(a, b)
+    until(hears(b, 700))
+    off = SenderParameters(encodings=(Encoding(active=False),))
+    a.engine.perform(SetSenderParameters(request=next(_numbers), call=a.call, line=0, parameters=off), a.report)
+    assert isinstance(a.reply(), SenderParametersSet)
+    until(lambda: not (found := a.stats().outbound("audio")) or not found.active)
+    before = a.line().packets_sent
+    send(a, 8, 100)
+    assert isinstance(a.reply(), DigitSent)
+    until(lambda: heard(b) == [8])
+    assert b.digits[0].duration == 100
+    assert a.line().packets_sent - before <= 8  # the seven of the digit, and one that was under way
 
 
 def test_statistics_do_not_wait_for_a_digit(ends: tuple[End, End]) -> None:
