@@ -52,12 +52,15 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("aiortc.rtcrtpparameters", ("RTCRtpDecodingParameters", "RTCRtpReceiveParameters", "RTCRtpSendParameters")),
     ("aiortc.rtcrtpparameters", ("RTCRtcpFeedback",)),
-    ("aiortc.rtcrtpreceiver", ("RemoteStreamTrack", "StreamStatistics.add", "StreamStatistics.packets_lost")),
+    ("aiortc.codecs.h264", ("h264_depayload",)),
+    ("aiortc.codecs.vpx", ("vp8_depayload",)),
+    ("aiortc.rtcrtpreceiver", ("RemoteStreamTrack",)),
     (
         "aiortc.rtcrtpreceiver",
         (
             "RTCRtpReceiver._handle_rtcp_packet",
             "RTCRtpReceiver._handle_rtp_packet",
+            "RTCRtpReceiver._send_rtcp",
             "RTCRtpReceiver._send_rtcp_pli",
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
@@ -66,10 +69,19 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
     # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
     ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
-    ("aiortc.rtcrtpsender", ("RTCEncodedFrame", "RTCRtpSender._next_encoded_frame", "RTCRtpSender._send_keyframe")),
-    ("aiortc.rtcrtpsender", ("RTCRtpSender._handle_rtcp_packet",)),
-    ("aiortc.rtp", ("RTCP_PSFB_APP", "RtcpByePacket", "RtcpPsfbPacket", "RtcpRrPacket", "RtcpSrPacket", "RtpPacket")),
-    ("aiortc.rtp", ("is_rtcp", "unpack_remb_fci")),
+    (
+        "aiortc.rtcrtpsender",
+        (
+            "RTCEncodedFrame",
+            "RTCRtpSender._handle_rtcp_packet",
+            "RTCRtpSender._next_encoded_frame",
+            "RTCRtpSender._send_keyframe",
+            "RTCRtpSender._send_rtcp",
+        ),
+    ),
+    ("aiortc.rtp", ("RTCP_PSFB_APP", "RTCP_PSFB_FIR", "RTCP_PSFB_PLI", "RTCP_RTPFB_NACK", "unpack_remb_fci")),
+    ("aiortc.rtp", ("RtcpByePacket", "RtcpPsfbPacket", "RtcpRrPacket", "RtcpRtpfbPacket", "RtcpSrPacket")),
+    ("aiortc.rtp", ("RtcpSenderInfo", "RtpPacket", "is_rtcp")),
 )
 
 # Attributes of instances: the class, then names that some method of it has to mention.
@@ -100,6 +112,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "RTCRtpReceiver",
         (
             "_track",
+            "_RTCRtpReceiver__decoder_error",
             "_RTCRtpReceiver__decoder_queue",
             "_RTCRtpReceiver__jitter_buffer",
             "_RTCRtpReceiver__nack_generator",

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiortc import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRtpReceiver
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpDecodingParameters, RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, StreamStatistics
-from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
+from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack
+from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
 
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
+from sipproto_aiortc._digits import DigitReceiver, is_event
+from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._transport import DtlsTransport
 
 # aiortc compares names with case; these are its spellings.
@@ -25,7 +31,7 @@ def codec_parameters(kind: str, codec: Codec) -> RTCRtpCodecParameters:
         parameters["apt"] = codec.apt
     feedback = [RTCRtcpFeedback(*value.split(" ", 1)) for value in codec.feedback]
     return RTCRtpCodecParameters(
-        mimeType=f"{kind}/{_NAMES[codec.name.lower()]}",
+        mimeType=f"{kind}/{_NAMES.get(codec.name.lower(), codec.name)}",
         clockRate=codec.clock_rate,
         channels=codec.channels if kind == "audio" else None,
         payloadType=codec.payload_type,
@@ -58,7 +64,8 @@ class AudioOrder:
     _DEPTH = 3
     _JUMP = 1000  # packets: farther ahead or behind it is another stream, not another order
 
-    def __init__(self) -> None:
+    def __init__(self, on_frame: Callable[[bytes], object]) -> None:
+        self._on_frame = on_frame
         self._waiting: dict[int, RtpPacket] = {}  # by sequence number, counted on beyond 16 bits
         self._next: int | None = None
 
@@ -73,77 +80,73 @@ class AudioOrder:
         if ahead < 0:
             return False, None  # late, or a second time
         self._waiting[self._next + ahead] = packet
-        first = min(self._waiting)
-        if first != self._next and len(self._waiting) < self._DEPTH:
-            return False, None
-        due = self._waiting.pop(first)
-        self._next = first + 1
-        data: bytes = vars(due)["_data"]  # where aiortc puts the payload without its format's header
-        return False, JitterFrame(data=data, timestamp=due.timestamp)
+        while self._waiting:
+            first = min(self._waiting)
+            if first != self._next and len(self._waiting) < self._DEPTH:
+                break
+            due = self._waiting.pop(first)
+            self._next = first + 1
+            data: bytes = vars(due)["_data"]  # where aiortc puts the payload without its format's header
+            # One without a payload only has its place: to a decoder it would be the end of all, for good.
+            if data:
+                self._on_frame(data)
+                return False, JitterFrame(data=data, timestamp=due.timestamp)
+        return False, None
 
 
-class Reception:
-    """Counts what a line receives, over all its receivers. Sizes with RTP header, without SRTP."""
+class VideoOrder(JitterBuffer):
+    """aiortc's, which tells of the frames that are complete and keeps those without content from the decoder."""
 
-    def __init__(self) -> None:
-        self.packets = 0
-        self.octets = 0
-        self.clock_rate = 0
-        self.last: StreamStatistics | None = None
-        self._streams: dict[int, StreamStatistics] = {}
-        self._lost_before = 0
+    def __init__(self, on_frame: Callable[[bytes], object]) -> None:
+        super().__init__(capacity=512, is_video=True)
+        self._on_frame = on_frame
 
-    def add(self, packet: RtpPacket, codec: Codec | None, size: int) -> None:
-        self.packets += 1
-        self.octets += size
-        if codec is None or codec.is_rtx:
-            return
-        self.clock_rate = codec.clock_rate
-        if packet.ssrc not in self._streams and len(self._streams) < 32:
-            self._streams[packet.ssrc] = StreamStatistics(codec.clock_rate)
-        self.last = self._streams.get(packet.ssrc, self.last)
-        if packet.ssrc in self._streams:
-            self._streams[packet.ssrc].add(packet)
+    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
+        key_frame_needed, frame = super().add(packet)
+        if frame is None or not frame.data:
+            return key_frame_needed, None
+        self._on_frame(frame.data)
+        return key_frame_needed, frame
 
-    def restart(self) -> None:
-        """Forgets the sequence numbers: the peer may go on anywhere after a pause, which is no loss."""
-        self._lost_before += sum(stream.packets_lost for stream in self._streams.values())
-        self._streams.clear()
-        self.last = None
 
-    @property
-    def lost(self) -> int | None:
-        if not self._streams and not self.packets:
-            return None
-        return self._lost_before + sum(stream.packets_lost for stream in self._streams.values())
+class _Refusals(threading.Event):
+    """aiortc sets it, in the decoder's thread, for each frame that cannot be decoded."""
 
-    @property
-    def jitter(self) -> float | None:
-        """Seconds (RFC 3550 6.4.1), of the stream heard last."""
-        return self.last.jitter / self.clock_rate if self.last is not None and self.clock_rate else None
+    def __init__(self, refused: Callable[[], object]) -> None:
+        super().__init__()
+        self._refused = refused
+
+    def set(self) -> None:
+        self._refused()
+        super().set()
 
 
 class Receiver(RTCRtpReceiver):
     """Receives a line into `incoming`, which somebody has to drain."""
 
-    def __init__(self, transport: DtlsTransport, line: MediaLine, reception: Reception) -> None:
+    def __init__(self, transport: DtlsTransport, line: MediaLine, reception: Reception, digits: DigitReceiver) -> None:
         super().__init__(line.kind, transport)
         self._dtls = transport
         self._line = line
         self._reception = reception
+        self._digits = digits
+        self._events = {codec.payload_type: codec for codec in line.receive if is_event(codec)}
         self._codecs = {codec.payload_type: codec for codec in known_codecs(line.receive)}
+        self._audio_type = next(iter(self._codecs), 0)
         self._media_ssrc: int | None = line.remote_ssrcs[0] if line.remote_ssrcs else None
         self.incoming = RemoteStreamTrack(line.kind)
         self._track = self.incoming
         self._set_rtcp_ssrc(line.ssrc)
-        if line.kind == "audio":
-            vars(self)["_RTCRtpReceiver__jitter_buffer"] = AudioOrder()
+        order = AudioOrder(reception.frame) if line.kind == "audio" else VideoOrder(reception.frame)
+        vars(self)["_RTCRtpReceiver__jitter_buffer"] = order
+        refused = partial(asyncio.get_running_loop().call_soon_threadsafe, reception.frame_dropped)
+        vars(self)["_RTCRtpReceiver__decoder_error"] = _Refusals(refused)
 
     async def begin(self) -> None:
         line = self._line
         await self.receive(
             RTCRtpReceiveParameters(
-                codecs=[codec_parameters(line.kind, codec) for codec in self._codecs.values()],
+                codecs=[codec_parameters(line.kind, codec) for codec in (self._codecs | self._events).values()],
                 headerExtensions=header_extensions(line),
                 muxId=line.mid,
                 encodings=[RTCRtpDecodingParameters(ssrc=ssrc, payloadType=0) for ssrc in line.remote_ssrcs],
@@ -162,14 +165,21 @@ class Receiver(RTCRtpReceiver):
         aiortc asks once for what is missing; when that goes astray, it waits for it until its buffer is full.
         """
         if self._line.kind == "video" and self._media_ssrc is not None:
-            vars(self)["_RTCRtpReceiver__jitter_buffer"] = JitterBuffer(capacity=512, is_video=True)
+            vars(self)["_RTCRtpReceiver__jitter_buffer"] = VideoOrder(self._reception.frame)
             vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
             await self._send_rtcp_pli(self._media_ssrc)
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         codec = self._codecs.get(packet.payload_type)
-        self._reception.add(packet, codec, self._dtls.packet_size)
+        event = self._events.get(packet.payload_type)
+        self._reception.add(packet, codec or event, self._dtls.packet_size)
         private: dict[str, Any] = vars(self)
+        if event is not None:
+            self._digits.receive(packet, event)
+            # From here on it is audio without content, so that its number is missed neither here nor in our reports.
+            packet.payload_type, packet.payload = self._audio_type, b""
+        elif codec is not None and not codec.is_rtx:
+            self._audio_type = packet.payload_type
         if codec is not None and codec.is_rtx:
             # Which SSRC repeats which is not part of the negotiated line; there is one stream, so it is that one.
             if self._media_ssrc is not None:
@@ -177,10 +187,18 @@ class Receiver(RTCRtpReceiver):
         else:
             self._media_ssrc = packet.ssrc
         if private["_RTCRtpReceiver__decoder_queue"].qsize() > _DECODER_BACKLOG:
+            if packet.marker and codec is not None:
+                self._reception.frame_dropped()
             return  # the decoder cannot keep up; the gap makes aiortc ask for a key frame
         await super()._handle_rtp_packet(packet, arrival_time_ms)
 
+    async def _send_rtcp(self, packet: AnyRtcpPacket) -> None:
+        self._reception.feedback(packet)
+        await super()._send_rtcp(packet)
+
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        if isinstance(packet, RtcpSrPacket):
+            self._reception.reported(packet.ssrc, packet.sender_info)
         # A BYE would end the decoder, and with it the line, although the peer may go on with another SSRC.
         if not isinstance(packet, RtcpByePacket):
             await super()._handle_rtcp_packet(packet)

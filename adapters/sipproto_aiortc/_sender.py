@@ -6,9 +6,9 @@ import asyncio
 import logging
 import math
 import struct
+import time
 from typing import Any
 
-import numpy
 from aiortc import RTCRtcpParameters, RTCRtpCodecParameters, RTCRtpSender
 from aiortc.rtcrtpparameters import RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
@@ -20,13 +20,26 @@ from sipproto.agent.parameters import EffectiveParameters, SenderParameters
 from sipproto.media import VideoControl, VideoTarget, effective_parameters
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
+from sipproto_aiortc._counters import mean_square
+from sipproto_aiortc._digits import DigitSender
 from sipproto_aiortc._encoders import AudioTarget, FixedAudioEncoder, LineEncoder, OpusEncoder, Target
 from sipproto_aiortc._rtp import codec_parameters, header_extensions, sending_codec
+from sipproto_aiortc._sending import Encoding, Sending
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
 from sipproto_aiortc._transport import DtlsTransport
 from sipproto_aiortc._video_encoder import VIDEO_FORMATS, VideoEncoder
 
 _log = logging.getLogger("sipproto.media")
+# Who encodes, in FFmpeg's names.
+_IMPLEMENTATIONS = {
+    "opus": "libopus",
+    "g722": "g722",
+    "pcmu": "pcm_mulaw",
+    "pcma": "pcm_alaw",
+    "vp8": "libvpx",
+    "vp9": "libvpx-vp9",
+    "h264": "libx264",
+}
 
 
 def new_encoder(kind: str, codec: Codec) -> LineEncoder:
@@ -99,7 +112,9 @@ class Sender(RTCRtpSender):
         transport: DtlsTransport,
         line: MediaLine,
         parameters: EffectiveParameters,
+        digits: DigitSender,
     ) -> None:
+        """`digits` go in place of audio, also while that is not to be sent."""
         super().__init__(track, transport)
         self._ssrc, self._rtx_ssrc = line.ssrc, line.rtx_ssrc
         self._stream_id, self._track_id = line.stream_id, line.track_id
@@ -111,7 +126,11 @@ class Sender(RTCRtpSender):
         self._source = track
         self._parameters = parameters
         self._control = VideoControl(parameters, codec.name)
+        self._digits = digits
+        self._target: Target | None = None  # of the last frame
         self._faulty = False
+        self._dtls = transport
+        self.sending = Sending(line.ssrc)
 
     async def begin(self, line: MediaLine, cname: str) -> None:
         codecs = [self._switchable.parameters]
@@ -146,7 +165,26 @@ class Sender(RTCRtpSender):
 
     key_frame = _send_keyframe
 
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding(
+            codec=self.codec,
+            implementation=_IMPLEMENTATIONS.get(self.codec.name.lower()),
+            target_bitrate=self._target.bitrate if isinstance(self._target, VideoTarget) else None,
+            active=self._control.active,
+        )
+
+    async def _send_rtcp(self, packets: list[AnyRtcpPacket]) -> None:
+        for packet in packets:
+            if isinstance(packet, RtcpSrPacket) and (flow := self._dtls.flows.get(self._ssrc)) is not None:
+                # aiortc counts what was encoded, also what was not sent, and digits with the size of the audio.
+                packet.sender_info.packet_count = flow.sent.packets & 0xFFFFFFFF
+                packet.sender_info.octet_count = flow.sent.payload & 0xFFFFFFFF
+            self.sending.feedback.sent(packet)
+        await super()._send_rtcp(packets)
+
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        self.sending.feedback.received(packet)
         if isinstance(packet, RtcpRrPacket | RtcpSrPacket):
             for report in packet.reports:
                 if report.ssrc == self._ssrc:
@@ -171,12 +209,15 @@ class Sender(RTCRtpSender):
         when the encoder is the slower one, pictures are left out.
         """
         frame = await self._source.recv()
+        self.sending.taken(frame)
         order = self._order(frame)
         if order is None:
             return None
         target, key_frame = order
+        self._target = target
+        loop = asyncio.get_running_loop()
         try:
-            encoded = await asyncio.get_running_loop().run_in_executor(None, self._encode, frame, target, key_frame)
+            encoded, seconds = await loop.run_in_executor(None, self._encode, frame, target, key_frame)
         except Exception as error:  # one frame is lost, not the line
             if key_frame:
                 self._control.ask_key_frame()
@@ -186,27 +227,37 @@ class Sender(RTCRtpSender):
             return None
         if isinstance(target, VideoTarget):
             self._control.encoded(target, self._switchable.seconds)
-        return encoded if self._control.active else None
+        if encoded is not None:
+            size = (target.width, target.height) if isinstance(target, VideoTarget) else None
+            self.sending.encoded(self.codec.name, encoded.payloads, seconds, size)
+        return encoded if self._control.active or self._digits.busy else None
 
     def _order(self, frame: Frame) -> tuple[Target, bool] | None:
         """What to encode the frame to, and whether as a key frame; None: it is not to be sent."""
         if not isinstance(frame, VideoFrame) or not isinstance(self._source, VideoTrack):
             encoding = self._parameters.encodings[0]
-            return (AudioTarget(max_bitrate=encoding.max_bitrate), False) if encoding.active else None
+            active = encoding.active or self._digits.busy
+            return (AudioTarget(max_bitrate=encoding.max_bitrate), False) if active else None
         moment = frame.time or 0.0
         target = self._control.picture(frame.width, frame.height, moment, 1 / self._source.producer.interval)
         return (target, self._control.key_frame(moment)) if target is not None else None
 
-    def _encode(self, frame: Frame, target: Target, key_frame: bool) -> RTCEncodedFrame | None:
+    def _encode(self, frame: Frame, target: Target, key_frame: bool) -> tuple[RTCEncodedFrame | None, float]:
+        """On a worker. The encoded frame, and the seconds that it took."""
+        began = time.perf_counter()
         payloads, timestamp = self._switchable.encode(frame, target, key_frame)
-        if not payloads:  # kept back by a resampler, or left out to keep the bit rate
-            return None
+        seconds = time.perf_counter() - began
         # Without a level the header extension is left out; aiortc declares it as never absent.
-        level: Any = _audio_level(frame) if isinstance(frame, AudioFrame) else None
-        return RTCEncodedFrame(payloads, timestamp, level)
+        level: Any = None
+        if isinstance(frame, AudioFrame):
+            power = mean_square(frame)
+            self.sending.heard(frame, power)
+            level = _in_decibels(power)
+        if not payloads:  # kept back by a resampler, or left out to keep the bit rate
+            return None, seconds
+        return RTCEncodedFrame(payloads, timestamp, level), seconds
 
 
-def _audio_level(frame: AudioFrame) -> int:
-    """The level in dB relative to full scale, -127 to 0 (RFC 6465 appendix A)."""
-    level = float(numpy.sqrt(numpy.mean(frame.to_ndarray().astype(numpy.float32) ** 2))) / 32767
-    return max(-127, min(0, round(20 * math.log10(level)))) if level > 0 else -127
+def _in_decibels(power: float) -> int:
+    """The level relative to full scale, -127 to 0 (RFC 6465 appendix A)."""
+    return max(-127, min(0, round(10 * math.log10(power)))) if power > 0 else -127
