@@ -77,9 +77,9 @@ class Call:
         self._report: Report = lambda message: None
         self._slots: dict[int, Slot] = {}
         self._lines: dict[int, Line] = {}
-        self._parameters: dict[int, SenderParameters] = {}  # by line, also for lines that are made anew
         self._outlets = Outlets(lambda close: asyncio.get_running_loop().run_in_executor(None, close))
         self._with_video: bool | None = None  # before the first session nobody knows
+        self._parameters: dict[int, SenderParameters] = {}  # by line, also for lines that are made anew
         self._prepared = False
         self._state = MediaState.CONNECTING
         self._told: MediaState | None = None
@@ -240,6 +240,8 @@ class Call:
                 # Shielded: a call closed just now has to find what it closes either here or finished.
                 await asyncio.shield(line.close())
                 del self._lines[index]
+                if index not in agreed:
+                    self._parameters.pop(index, None)  # the next line in this place is another one
         for number in set(self._slots) - set(pairs):
             await asyncio.shield(self._slots[number].close())
             del self._slots[number]
@@ -259,11 +261,15 @@ class Call:
         if line is None:
             parameters = self._parameters.get(index, SenderParameters())
             heard = partial(self._digit_heard, index)
-            line = Line(
-                slot.dtls, facts, cname, self._free_number(facts.kind), self._setup, self._outlets, parameters, heard
-            )
+            number = self._free_number(facts.kind)
+            line = Line(slot.dtls, facts, cname, number, self._setup, self._outlets, parameters, heard)
             self._lines[index] = line
         await line.apply(facts, connected=slot.state is SlotState.CONNECTED)
+
+    def _free_number(self, kind: str) -> int:
+        """The lowest number that no other line of this kind has: a line keeps its own for life."""
+        taken = {line.number for line in self._lines.values() if line.agreed.kind == kind}
+        return next(number for number in itertools.count() if number not in taken)
 
     def _digit_heard(self, line: int, event: int, duration: int) -> None:
         safe_report(self._report, DigitHeard(call=self._name, line=line, event=event, duration=duration))
@@ -273,11 +279,6 @@ class Call:
         analysed = [await line.stats() for line in lines]
         stats = collect([line.counted() for line in lines], {n: slot.facts() for n, slot in self._slots.items()})
         return MediaReport(state=self._state, lines=tuple(analysed), stats=stats)
-
-    def _free_number(self, kind: str) -> int:
-        """The lowest number that no other line of this kind has: a line keeps its own for life."""
-        taken = {line.number for line in self._lines.values() if line.agreed.kind == kind}
-        return next(number for number in itertools.count() if number not in taken)
 
     # -- the state ---------------------------------------------------------------------------------------------------
 

@@ -12,16 +12,19 @@ from attrs import define
 from av import AudioFrame
 
 from sipproto_aiortc._vp9 import vp9_depayload
+from sipproto_devices import mono
 
 _FASTEST = 120  # frames a second; what is faster is not told exactly
 
 
 def mean_square(frame: AudioFrame) -> float:
     """The power of a frame of audio, 0 to 1: the square of its RMS level relative to full scale."""
-    data = frame.to_ndarray()
-    samples = data.reshape(-1).astype(numpy.float32)
-    full = 32767.0 if data.dtype == numpy.int16 else 1.0
-    return min(1.0, float(samples @ samples) / max(1, samples.size) / full**2)
+    if frame.format.name == "s16":  # all channels, one after the other for each sample
+        count = frame.samples * len(frame.layout.channels)
+        samples = numpy.frombuffer(memoryview(frame.planes[0]), numpy.int16, count).astype(numpy.float32)
+        return min(1.0, float(samples @ samples) / max(1, count) / 32767**2)
+    samples64 = mono(frame)
+    return min(1.0, float(numpy.mean(samples64**2)))
 
 
 @define

@@ -70,11 +70,11 @@ class Line:
         self.agreed = agreed
         self.number = number
         self._cname = cname
-        self._parameters = parameters
         self._outlets = outlets
         self._member: MixerMember | None = None
         self._setup = MediaSetup()
         self._source: AudioSource | VideoSource | EchoSource | None = None  # what the track has a producer of
+        self._parameters = parameters
         self._digits = DigitSender()
         self._flow = Flow(rewrite=self._digits.rewrite if agreed.kind == "audio" else None)
         self._repairs = Flow()
