@@ -56,12 +56,13 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "RTCRtpReceiver._handle_rtcp_packet",
             "RTCRtpReceiver._handle_rtp_packet",
+            "RTCRtpReceiver._send_rtcp_nack",
             "RTCRtpReceiver._send_rtcp_pli",
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
     ),
     ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
-    ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
+    ("aiortc.rtcrtpreceiver", ("NackGenerator", "TimestampMapper.map")),
     ("aiortc.rtcrtpsender", ("RTCEncodedFrame", "RTCRtpSender._next_encoded_frame", "RTCRtpSender._send_keyframe")),
     ("aiortc.rtp", ("RtcpByePacket", "RtpPacket", "is_rtcp")),
 )

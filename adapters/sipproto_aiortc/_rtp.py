@@ -17,14 +17,14 @@ from aiortc import (
 )
 from aiortc.codecs import get_encoder
 from aiortc.codecs.base import Encoder
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import (
     RTCRtcpFeedback,
     RTCRtpDecodingParameters,
     RTCRtpReceiveParameters,
     RTCRtpSendParameters,
 )
-from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, StreamStatistics
+from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, StreamStatistics, TimestampMapper
 from aiortc.rtcrtpsender import RTCEncodedFrame
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtpPacket
 from av import AudioFrame
@@ -33,6 +33,7 @@ from av.packet import Packet
 
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
+from sipproto_aiortc._order import AudioOrder, VideoOrder
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
 from sipproto_aiortc._transport import DtlsTransport
 
@@ -41,6 +42,8 @@ _log = logging.getLogger("sipproto.media")
 # aiortc compares names with case; these are its spellings.
 _NAMES = {"opus": "opus", "g722": "G722", "pcmu": "PCMU", "pcma": "PCMA", "vp8": "VP8", "h264": "H264", "rtx": "rtx"}
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
+_ASK_AGAIN = 0.2  # seconds after which missing packets, or a key frame, are asked for again
+_GIVE_UP = 1.0  # seconds without a picture after which missing packets are given up for a key frame
 
 
 def codec_parameters(kind: str, codec: Codec) -> RTCRtpCodecParameters:
@@ -196,40 +199,6 @@ def _audio_level(frame: AudioFrame) -> int:
     return max(-127, min(0, round(20 * math.log10(level)))) if level > 0 else -127
 
 
-class AudioOrder:
-    """Puts audio packets in order; has the place of aiortc's jitter buffer, whose method it offers.
-
-    That one holds back four frames always, and drops the frames it holds at every hole: a tenth lost on the way became
-    four tenths lost. Here a packet in order passes at once and a hole is waited for until two later packets came.
-    """
-
-    _DEPTH = 3
-    _JUMP = 1000  # packets: farther ahead or behind it is another stream, not another order
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, RtpPacket] = {}  # by sequence number, counted on beyond 16 bits
-        self._next: int | None = None
-
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        """Takes a packet in; gives (whether a key frame is needed: never, a frame to decode if one is due)."""
-        if self._next is None:
-            self._next = packet.sequence_number
-        ahead = (packet.sequence_number - self._next + 0x8000) % 0x10000 - 0x8000
-        if abs(ahead) > self._JUMP:
-            self._waiting.clear()
-            self._next, ahead = packet.sequence_number, 0
-        if ahead < 0:
-            return False, None  # late, or a second time
-        self._waiting[self._next + ahead] = packet
-        first = min(self._waiting)
-        if first != self._next and len(self._waiting) < self._DEPTH:
-            return False, None
-        due = self._waiting.pop(first)
-        self._next = first + 1
-        data: bytes = vars(due)["_data"]  # where aiortc puts the payload without its format's header
-        return False, JitterFrame(data=data, timestamp=due.timestamp)
-
-
 class Reception:
     """Counts what a line receives, over all its receivers. Sizes with RTP header, without SRTP."""
 
@@ -284,14 +253,33 @@ class Receiver(RTCRtpReceiver):
         self.incoming = RemoteStreamTrack(line.kind)
         self._track = self.incoming
         self._set_rtcp_ssrc(line.ssrc)
+        self._parameters = {number: codec_parameters(line.kind, codec) for number, codec in self._codecs.items()}
+        self._timestamps = TimestampMapper()
+        self._video: VideoOrder | None = None
+        self._asked = 0.0  # loop time
         if line.kind == "audio":
-            vars(self)["_RTCRtpReceiver__jitter_buffer"] = AudioOrder()
+            vars(self)["_RTCRtpReceiver__jitter_buffer"] = AudioOrder(self._decode)
+        else:
+            self._begin_video()
+
+    def _begin_video(self) -> None:
+        clock = asyncio.get_running_loop().time
+        self._video = VideoOrder(lambda payload_type: self._codecs[payload_type].name, clock)
+        self._asked = clock()
+        vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._video
+        vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
+
+    def _decode(self, packet: RtpPacket) -> None:
+        """Audio in its order. aiortc would decode one frame for each packet that arrives, with the codec of that one."""
+        data: bytes = vars(packet)["_data"]  # where aiortc puts the payload without its format's header
+        frame = JitterFrame(data=data, timestamp=self._timestamps.map(packet.timestamp))
+        vars(self)["_RTCRtpReceiver__decoder_queue"].put((self._parameters[packet.payload_type], frame))
 
     async def begin(self) -> None:
         line = self._line
         await self.receive(
             RTCRtpReceiveParameters(
-                codecs=[codec_parameters(line.kind, codec) for codec in self._codecs.values()],
+                codecs=list(self._parameters.values()),
                 headerExtensions=_extensions(line),
                 muxId=line.mid,
                 encodings=[RTCRtpDecodingParameters(ssrc=ssrc, payloadType=0) for ssrc in line.remote_ssrcs],
@@ -299,14 +287,25 @@ class Receiver(RTCRtpReceiver):
         )
 
     async def recover(self) -> None:
-        """After a time without a path: goes on with the next picture that can be decoded alone, and asks for one.
-
-        aiortc asks once for what is missing; when that goes astray, it waits for it until its buffer is full.
-        """
-        if self._line.kind == "video" and self._media_ssrc is not None:
-            vars(self)["_RTCRtpReceiver__jitter_buffer"] = JitterBuffer(capacity=512, is_video=True)
-            vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
+        """Goes on with the next picture that can be decoded alone, and asks for one."""
+        if self._video is not None and self._media_ssrc is not None:
+            self._begin_video()
             await self._send_rtcp_pli(self._media_ssrc)
+
+    async def _repair(self, ssrc: int) -> None:
+        """Asks again. aiortc does once, and when that goes astray waits until its buffer of 512 packets is full."""
+        video, now = self._video, asyncio.get_running_loop().time()
+        if video is None:
+            return
+        missing = vars(self)["_RTCRtpReceiver__nack_generator"].missing
+        if missing and video.begun and now > video.progress + _GIVE_UP:
+            await self.recover()
+        elif now > max(video.progress if video.begun else 0.0, self._asked) + _ASK_AGAIN:
+            self._asked = now
+            if not video.begun:
+                await self._send_rtcp_pli(ssrc)
+            elif missing:
+                await self._send_rtcp_nack(ssrc, sorted(missing))
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         codec = self._codecs.get(packet.payload_type)
@@ -321,6 +320,8 @@ class Receiver(RTCRtpReceiver):
         if private["_RTCRtpReceiver__decoder_queue"].qsize() > _DECODER_BACKLOG:
             return  # the decoder cannot keep up; the gap makes aiortc ask for a key frame
         await super()._handle_rtp_packet(packet, arrival_time_ms)
+        if self._media_ssrc is not None:
+            await self._repair(self._media_ssrc)
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         # A BYE would end the decoder, and with it the line, although the peer may go on with another SSRC.
