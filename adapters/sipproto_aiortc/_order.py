@@ -74,15 +74,15 @@ class AudioOrder:
 class VideoOrder(JitterBuffer):
     """aiortc's, which begins with a picture that can be decoded alone.
 
-    `codec` is asked for the name of the codec of a payload type, `clock` for seconds. `progress` is when the last frame
-    came out, at first when the buffer was made.
+    `codec` is asked for the name of the codec of a payload type, `clock` for seconds. It `began` when it was
+    made; `progress` is when a frame was complete last, at first the same.
     """
 
     def __init__(self, codec: Callable[[int], str], clock: Callable[[], float]) -> None:
         super().__init__(capacity=512, is_video=True)
         self._codec = codec
         self._clock = clock
-        self._began = self.progress = clock()
+        self.began = self.progress = clock()
         self.begun = False
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
@@ -93,7 +93,7 @@ class VideoOrder(JitterBuffer):
         self.begun = (
             self.begun
             or is_key_frame(self._codec(packet.payload_type), frame.data) is not False
-            or now > self._began + _KEY_FRAME_PATIENCE
+            or now > self.began + _KEY_FRAME_PATIENCE
         )
         self.progress = now
         return key_frame_needed, frame if self.begun else None

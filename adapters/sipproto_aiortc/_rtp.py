@@ -257,6 +257,7 @@ class Receiver(RTCRtpReceiver):
         self._timestamps = TimestampMapper()
         self._video: VideoOrder | None = None
         self._asked = 0.0  # loop time
+        self._floor: int | None = None  # sequence number below which nothing is wanted any more
         if line.kind == "audio":
             vars(self)["_RTCRtpReceiver__jitter_buffer"] = AudioOrder(self._decode)
         else:
@@ -289,22 +290,35 @@ class Receiver(RTCRtpReceiver):
     async def recover(self) -> None:
         """Goes on with the next picture that can be decoded alone, and asks for one."""
         if self._video is not None and self._media_ssrc is not None:
+            self._floor = self._nacks.max_seq
             self._begin_video()
             await self._send_rtcp_pli(self._media_ssrc)
 
-    async def _repair(self, ssrc: int) -> None:
+    @property
+    def _nacks(self) -> NackGenerator:
+        found: NackGenerator = vars(self)["_RTCRtpReceiver__nack_generator"]
+        return found
+
+    def _given_up(self, packet: RtpPacket, *, repeated: bool) -> bool:
+        """Whether it belongs to what was given up a moment ago: to aiortc it would be the beginning of a new stream."""
+        if self._video is None or self._floor is None:
+            return False
+        if asyncio.get_running_loop().time() > self._video.began + _GIVE_UP:
+            self._floor = None
+            return False
+        number = int.from_bytes(packet.payload[:2], "big") if repeated else packet.sequence_number
+        return (number - self._floor) % 0x10000 >= 0x8000
+
+    async def _repair(self, video: VideoOrder, ssrc: int) -> None:
         """Asks again. aiortc does once, and when that goes astray waits until its buffer of 512 packets is full."""
-        video, now = self._video, asyncio.get_running_loop().time()
-        if video is None:
-            return
-        missing = vars(self)["_RTCRtpReceiver__nack_generator"].missing
-        if missing and video.begun and now > video.progress + _GIVE_UP:
+        now, missing = asyncio.get_running_loop().time(), self._nacks.missing
+        if missing and now > video.progress + _GIVE_UP:
             await self.recover()
         elif now > max(video.progress if video.begun else 0.0, self._asked) + _ASK_AGAIN:
             self._asked = now
             if not video.begun:
                 await self._send_rtcp_pli(ssrc)
-            elif missing:
+            if missing:
                 await self._send_rtcp_nack(ssrc, sorted(missing))
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
@@ -317,11 +331,13 @@ class Receiver(RTCRtpReceiver):
                 private["_RTCRtpReceiver__rtx_ssrc"].setdefault(packet.ssrc, self._media_ssrc)
         else:
             self._media_ssrc = packet.ssrc
+        if self._given_up(packet, repeated=codec is not None and codec.is_rtx):
+            return
         if private["_RTCRtpReceiver__decoder_queue"].qsize() > _DECODER_BACKLOG:
             return  # the decoder cannot keep up; the gap makes aiortc ask for a key frame
         await super()._handle_rtp_packet(packet, arrival_time_ms)
-        if self._media_ssrc is not None:
-            await self._repair(self._media_ssrc)
+        if self._video is not None and self._media_ssrc is not None:
+            await self._repair(self._video, self._media_ssrc)
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
         # A BYE would end the decoder, and with it the line, although the peer may go on with another SSRC.

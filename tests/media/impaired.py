@@ -11,7 +11,6 @@ import math
 import os
 import random
 import select
-import socket
 import sys
 import time
 from collections import defaultdict
@@ -52,15 +51,14 @@ class Network(Relay):
         while not self._stopped.is_set():
             due = self._under_way[0][0] - time.monotonic() if self._under_way else 0.05
             for sock in select.select(self._sockets, [], [], min(max(due, 0.0), 0.05))[0]:
-                self._accept(sock)
+                self.treat(self._sockets.index(sock), sock.recv(65536))
             while self._under_way and self._under_way[0][0] <= time.monotonic():
                 _, _, index, data = heapq.heappop(self._under_way)
                 self._deliver(index, data)
 
-    def _accept(self, sock: socket.socket) -> None:
-        data = sock.recv(65536)
-        link, chance = self.link, self._random.random
-        index, now = self._sockets.index(sock), time.monotonic()
+    def treat(self, index: int, data: bytes) -> None:
+        """Loses a datagram, or sends it on in time. `index`: 0 for the direction towards the one that offered."""
+        link, chance, now = self.link, self._random.random, time.monotonic()
         if self.cut or chance() < link.loss:
             self.lost += 1
             return
