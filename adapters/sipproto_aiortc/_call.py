@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable
 
@@ -26,11 +27,9 @@ from sipproto.agent.media import (
 )
 from sipproto.negotiation import MediaLine, NegotiatedSession
 from sipproto_aiortc._line import Line
-from sipproto_aiortc._mixer import MixerMember
 from sipproto_aiortc._servers import IceOptions
-from sipproto_aiortc._setup import MediaSetup
-from sipproto_aiortc._sinks import Recorder
 from sipproto_aiortc._transport import Certificate, Slot, SlotState
+from sipproto_devices import MediaSetup, Outlets
 
 _log = logging.getLogger("sipproto.media")
 _WATCH_INTERVAL = 0.25
@@ -60,24 +59,33 @@ def safe_report(report: Report, message: MediaInput) -> None:
 class Call:
     """All methods run on the media thread."""
 
-    def __init__(self, name: str, options: CallOptions) -> None:
+    def __init__(self, name: str, options: CallOptions, setup: MediaSetup) -> None:
         self._name = name
         self._options = options
-        self._requests: asyncio.Queue[tuple[Request, MediaSetup, Report]] = asyncio.Queue()
+        self._setup = setup
+        self._requests: asyncio.Queue[tuple[Request, Report]] = asyncio.Queue()
         self._running: tuple[Request, Report] | None = None
         self._report: Report = lambda message: None
         self._slots: dict[int, Slot] = {}
         self._lines: dict[int, Line] = {}
-        self._recorder: Recorder | None = None
-        self._member: MixerMember | None = None
+        self._outlets = Outlets(lambda close: asyncio.get_running_loop().run_in_executor(None, close))
+        self._with_video: bool | None = None  # before the first session nobody knows
         self._prepared = False
         self._state = MediaState.CONNECTING
         self._told: MediaState | None = None
         self._work_task = asyncio.create_task(self._work())
         self._watch_task: asyncio.Task[None] | None = None
 
-    def submit(self, request: Request, setup: MediaSetup, report: Report) -> None:
-        self._requests.put_nowait((request, setup, report))
+    def submit(self, request: Request, report: Report) -> None:
+        self._requests.put_nowait((request, report))
+
+    def use(self, setup: MediaSetup) -> None:
+        """Goes over to other sources and sinks: at once where lines are there, else with the first session."""
+        self._setup = setup
+        if self._with_video is not None:
+            self._outlets.use(setup, with_video=self._with_video)
+        for line in self._lines.values():
+            line.use(setup)
 
     async def close(self) -> None:
         """Releases everything; requests that wait are answered with MediaFailed."""
@@ -89,25 +97,23 @@ class Call:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail_waiting()
         await asyncio.gather(*(line.close() for line in self._lines.values()), return_exceptions=True)
-        if self._member is not None:
-            self._member.close()
         await asyncio.gather(*(slot.close() for slot in self._slots.values()), return_exceptions=True)
         self._lines.clear()
         self._slots.clear()
-        recorder, self._recorder = self._recorder, None
-        if recorder is not None:
-            await asyncio.get_running_loop().run_in_executor(None, recorder.close)
+        loop = asyncio.get_running_loop()
+        closing = [loop.run_in_executor(None, close) for close in self._outlets.close()]
+        await asyncio.gather(*closing, return_exceptions=True)
 
     # -- operations, one after the other -----------------------------------------------------------------------------
 
     async def _work(self) -> None:
         while True:
-            request, setup, report = await self._requests.get()
+            request, report = await self._requests.get()
             self._running = (request, report)
             self._report = report
             answer: MediaInput
             try:
-                answer = await self._perform(request, setup)
+                answer = await self._perform(request)
             except Exception as error:
                 answer = MediaFailed(request=request.request, error=_one_line(error))
             self._running = None
@@ -118,17 +124,17 @@ class Call:
     def _fail_waiting(self) -> None:
         waiting = [self._running] if self._running is not None else []
         while not self._requests.empty():
-            request, _, report = self._requests.get_nowait()
+            request, report = self._requests.get_nowait()
             waiting.append((request, report))
         for request, report in waiting:
             safe_report(report, MediaFailed(request=request.request, error="the media of the call was closed"))
 
-    async def _perform(self, request: Request, setup: MediaSetup) -> MediaInput:
+    async def _perform(self, request: Request) -> MediaInput:
         match request:
             case OpenMedia():
-                return await self._open(request, setup)
+                return await self._open(request)
             case ApplyMedia():
-                await self._apply(request.session, setup)
+                await self._apply(request.session)
                 return MediaApplied(request=request.request)
             case CollectStats():
                 lines = [await line.stats() for _, line in sorted(self._lines.items())]
@@ -138,9 +144,9 @@ class Call:
             case SetSenderParameters() | AskKeyFrame() | SendDigit():
                 raise NotImplementedError(f"{type(request).__name__} is not possible with this media engine")
 
-    async def _open(self, request: OpenMedia, setup: MediaSetup) -> MediaOpened:
+    async def _open(self, request: OpenMedia) -> MediaOpened:
         if not self._prepared:
-            await asyncio.get_running_loop().run_in_executor(None, setup.check)
+            await asyncio.get_running_loop().run_in_executor(None, self._setup.check)
             self._prepared = True
         if request.restart:
             return await self._reopen(request)
@@ -180,14 +186,15 @@ class Call:
         if missing := sorted(set(numbers) - set(self._slots)):
             raise ValueError(f"the media transports {missing} are not open")
 
-    async def _apply(self, session: NegotiatedSession, setup: MediaSetup) -> None:
+    async def _apply(self, session: NegotiatedSession) -> None:
         pairs = {pair.slot: pair for pair in session.transports}
         self._require_open(pairs)
         if stray := sorted({line.slot for line in session.lines} - set(pairs)):
             raise ValueError(f"media lines use the transports {stray}, which were not agreed on")
         for number, pair in pairs.items():
             self._slots[number].check(pair)
-        self._start_shared(session, setup)
+        self._with_video = any(line.kind == "video" for line in session.lines)
+        self._outlets.use(self._setup, with_video=self._with_video)
         for number, pair in pairs.items():
             self._slots[number].take(pair)
         agreed = {line.index: line for line in session.lines}
@@ -203,30 +210,24 @@ class Call:
             await asyncio.shield(self._slots[number].close_left())
             self._slots[number].connect()
         for index, facts in agreed.items():
-            await self._apply_line(index, facts, session, setup)
+            await self._apply_line(index, facts, session.cname)
         if self._watch_task is None:
             self._watch_task = asyncio.create_task(self._watch())
 
-    async def _apply_line(self, index: int, facts: MediaLine, session: NegotiatedSession, setup: MediaSetup) -> None:
+    async def _apply_line(self, index: int, facts: MediaLine, cname: str) -> None:
         slot = self._slots[facts.slot]
         if slot.dtls.state == "closed":
             raise ValueError("the peer has closed the media transport")
         line = self._lines.get(index)
         if line is None:
-            # Only the first line of a kind is recorded and mixed: a file has one track of each.
-            first = all(other.agreed.kind != facts.kind for other in self._lines.values())
-            member = self._member if first and facts.kind == "audio" else None
-            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member)
+            line = Line(slot.dtls, facts, cname, self._free_number(facts.kind), self._setup, self._outlets)
             self._lines[index] = line
-        await line.apply(facts, setup, connected=slot.state is SlotState.CONNECTED)
+        await line.apply(facts, connected=slot.state is SlotState.CONNECTED)
 
-    def _start_shared(self, session: NegotiatedSession, setup: MediaSetup) -> None:
-        """The recorder and the place at the mixer, with the first session; both last as long as the call."""
-        if self._recorder is None and setup.record_path is not None:
-            with_video = any(line.kind == "video" for line in session.lines)
-            self._recorder = Recorder(setup.record_path, with_video=with_video)
-        if self._member is None and setup.mixer is not None:
-            self._member = setup.mixer.join()
+    def _free_number(self, kind: str) -> int:
+        """The lowest number that no other line of this kind has: a line keeps its own for life."""
+        taken = {line.number for line in self._lines.values() if line.agreed.kind == kind}
+        return next(number for number in itertools.count() if number not in taken)
 
     # -- the state ---------------------------------------------------------------------------------------------------
 

@@ -15,14 +15,27 @@ from av.frame import Frame
 
 from sipproto.agent.media import LineStats
 from sipproto.negotiation import MediaLine
-from sipproto_aiortc._analysis import analyse_audio, mean_color
-from sipproto_aiortc._mixer import MixerMember
 from sipproto_aiortc._rtp import Receiver, Reception, Sender, sending_codec
-from sipproto_aiortc._setup import MediaSetup, audio_producer, video_producer
-from sipproto_aiortc._sinks import Null, Recorder
-from sipproto_aiortc._sources import FRAME_SAMPLES, SAMPLE_RATE, EchoSource, FrameBuffer, LatestFrame, samples_of
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
 from sipproto_aiortc._transport import DtlsTransport, Flow
+from sipproto_devices import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE,
+    AudioSource,
+    BlackProducer,
+    EchoSource,
+    FrameBuffer,
+    LatestFrame,
+    MediaSetup,
+    MixerMember,
+    Outlets,
+    SourceError,
+    Trouble,
+    VideoSource,
+    analyse_audio,
+    mean_color,
+    samples_of,
+)
 
 _log = logging.getLogger("sipproto.media")
 _STOP_TIMEOUT = 2.0
@@ -30,25 +43,27 @@ _WINDOW_FRAMES = 60  # enough for half a second of frames of 10 ms; the analysis
 
 
 class Line:
-    """Brings about what is agreed on a line. All methods run on the media thread, one at a time."""
+    """Brings about what is agreed on a line. All methods run on the media thread, one at a time.
+
+    `number` counts the lines of its kind from 0, as sources and sinks do. `outlets` are those of its call.
+    """
 
     def __init__(
-        self,
-        transport: DtlsTransport,
-        agreed: MediaLine,
-        cname: str,
-        recorder: Recorder | None,
-        member: MixerMember | None,
+        self, transport: DtlsTransport, agreed: MediaLine, cname: str, number: int, setup: MediaSetup, outlets: Outlets
     ) -> None:
         self.transport = transport
         self.agreed = agreed
+        self.number = number
         self._cname = cname
-        self._recorder = recorder
-        self._member = member
-        self._setup: MediaSetup | None = None
+        self._outlets = outlets
+        self._member: MixerMember | None = None
+        self._setup = MediaSetup()
+        self._source: AudioSource | VideoSource | EchoSource | None = None  # what the track has a producer of
         self._flow = Flow()
         self._sender: Sender | None = None
-        self._track: AudioTrack | VideoTrack = AudioTrack() if agreed.kind == "audio" else VideoTrack()
+        self._track: AudioTrack | VideoTrack = (
+            AudioTrack(self._source_failed) if agreed.kind == "audio" else VideoTrack(self._source_failed)
+        )
         self._receiver: Receiver | None = None
         self._connected = False
         self._recovering: asyncio.Task[None] | None = None
@@ -61,11 +76,11 @@ class Line:
         self._heard: deque[AudioFrame] = deque(maxlen=_WINDOW_FRAMES)
         self._seen: VideoFrame | None = None
         self._frames = 0
+        self.use(setup)
 
-    async def apply(self, agreed: MediaLine, setup: MediaSetup, *, connected: bool) -> None:
+    async def apply(self, agreed: MediaLine, *, connected: bool) -> None:
         """Raises ValueError when nothing can be sent on a line that is to send."""
         before, self.agreed = self.agreed, agreed
-        self._use(setup)
         if self._sender is None and agreed.direction.sends:
             self._sender = Sender(self._track, self.transport, agreed)
             for ssrc in (agreed.ssrc, agreed.rtx_ssrc):
@@ -103,16 +118,52 @@ class Line:
 
     # -- what is sent ------------------------------------------------------------------------------------------------
 
-    def _use(self, setup: MediaSetup) -> None:
+    def use(self, setup: MediaSetup) -> None:
+        """Goes over to the source and the mixer of a setup; an equal one goes on as it is."""
         before, self._setup = self._setup, setup
-        if isinstance(self._track, AudioTrack):
+        try:
+            if isinstance(self._track, AudioTrack):
+                self._use_audio(self._track, setup.audio_of(self.number))
+            else:
+                self._use_video(self._track, setup.video_of(self.number))
+        except Exception as error:
+            self._track.rest()
+            self._source_failed(error)
+        if isinstance(self._track, AudioTrack) and before.mixer is not setup.mixer:
+            self._leave_mixer()
+            self._member = None if setup.mixer is None else setup.mixer.join(self._outlets)
             self._track.mixer = self._member
-            if before is None or before.audio != setup.audio:
-                self._track.producer.close()
-                self._track.producer = audio_producer(setup.audio, self._echo_audio)
-        elif before is None or before.video != setup.video:
-            self._track.producer.close()
-            self._track.producer = video_producer(setup.video, self._echo_video)
+        if not setup.meter:
+            self._heard.clear()
+            self._seen = None
+
+    def _use_audio(self, track: AudioTrack, source: AudioSource | EchoSource) -> None:
+        if source != self._source:
+            track.replace(self._echo_audio if isinstance(source, EchoSource) else source.open_audio())
+            self._source = source
+
+    def _use_video(self, track: VideoTrack, source: VideoSource | EchoSource | None) -> None:
+        if source == self._source:
+            return
+        if source is None:
+            track.replace(BlackProducer())
+        else:
+            track.replace(self._echo_video if isinstance(source, EchoSource) else source.open_video())
+        self._source = source
+
+    @property
+    def _echoes(self) -> bool:
+        return isinstance(self._source, EchoSource)
+
+    def _source_failed(self, error: Exception) -> None:
+        self._source = None  # the same one may be tried again
+        text = str(error) if isinstance(error, SourceError) else repr(error)
+        self._setup.tell(Trouble(part=self.agreed.kind, line=self.number, error=text))
+
+    def _leave_mixer(self) -> None:
+        if self._member is not None:
+            self._member.close()
+            self._member = None
 
     # -- what is received --------------------------------------------------------------------------------------------
 
@@ -129,23 +180,19 @@ class Line:
 
     def _received(self, frame: Frame) -> None:
         self._frames += 1
-        setup = self._setup or MediaSetup()
-        keep = not isinstance(setup.sink, Null)
         if isinstance(frame, AudioFrame):
-            if keep:
+            if self._setup.meter:
                 self._heard.append(frame)
-            self._hand_on_audio(frame, setup)
+            self._hand_on_audio(frame)
         elif isinstance(frame, VideoFrame):
-            if keep:
+            if self._setup.meter:
                 self._seen = frame
-            if isinstance(setup.video, EchoSource):
+            if self._echoes:
                 self._echo_video.push(frame)
-            if self._recorder is not None:
-                self._recorder.video(frame)
+            self._outlets.video(frame, self.number)
 
-    def _hand_on_audio(self, frame: AudioFrame, setup: MediaSetup) -> None:
-        echo = isinstance(setup.audio, EchoSource)
-        if not (echo or self._recorder or self._member):
+    def _hand_on_audio(self, frame: AudioFrame) -> None:
+        if not (self._echoes or self._member or self._outlets.wanted):
             return
         shape = (frame.sample_rate, frame.layout.name)
         if self._resampler is None or shape != self._resampled:  # the codec changed, or it is the first
@@ -153,12 +200,11 @@ class Line:
             self._resampled = shape
         for part in self._resampler.resample(frame):
             samples = samples_of(part)
-            if echo:
+            if self._echoes:
                 self._echo_audio.push(samples)
             if self._member is not None:
                 self._member.push(samples)
-            if self._recorder is not None:
-                self._recorder.audio(samples)
+            self._outlets.audio(samples, self.number)
 
     async def _stop_receiving(self) -> None:
         receiver, self._receiver = self._receiver, None
@@ -184,6 +230,7 @@ class Line:
         if self._sender is not None:
             await _bounded(self._sender.stop())
         await self._stop_receiving()
+        self._leave_mixer()
         for ssrc in (self.agreed.ssrc, self.agreed.rtx_ssrc):
             self.transport.flows.pop(ssrc, None)
         self._track.producer.close()

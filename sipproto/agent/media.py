@@ -20,6 +20,8 @@ CallId = str
 CommandId = int
 RequestId = int
 
+DIGITS = "0123456789*#ABCDR"  # by event code (RFC 4733 3.2); R, a hook flash, can be heard but is not sent
+
 
 @frozen(kw_only=True)
 class OpenMedia:

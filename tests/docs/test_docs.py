@@ -45,6 +45,8 @@ def run_example(name: str, *arguments: str) -> str:
         ("trace_call.py", "all equal"),
         ("transfer.py", "a call from sip:bob@example.com that replaces in-1"),
         ("custom_transport.py", "bob answers 200"),
+        ("echo_bot.py", "Hz\nthe call is over"),
+        ("record_and_reply_bot.py", "the end: terminated"),
         ("recovery.py", "the call goes on after"),
     ],
 )

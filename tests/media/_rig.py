@@ -103,7 +103,7 @@ def exchange(offerer: End, answerer: End, change: Callable[[str], str] = lambda 
     """An offer and its answer, applied on both sides. `change` is applied to both descriptions on their way."""
     offerer.open()
     offer = change(offerer.negotiator.create_offer().to_bytes().decode())
-    answerer.negotiator.receive_offer(offer, BOTH)
+    answerer.negotiator.receive_offer(offer, otherwise=Direction.SENDRECV)
     answerer.open()
     answer, session = answerer.negotiator.create_answer()
     reply = answerer.apply(session)
