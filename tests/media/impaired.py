@@ -7,6 +7,7 @@ clock and the order of arrivals are real, so figures differ a little from run to
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import os
 import random
@@ -25,8 +26,8 @@ from av import AudioFrame
 from av.frame import Frame
 
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
-from sipproto_aiortc._analysis import mono
 from sipproto_aiortc._line import Line
+from sipproto_devices._analysis import mono
 from tests.media._rig import End, Relay, connect, until
 from tests.sim.network import Link
 
@@ -44,6 +45,7 @@ class Network(Relay):
         self._random = random.Random(seed)
         self._free = [0.0, 0.0]  # when the slow path of a direction has sent what it was given
         self._number = 0
+        self._sources: dict[int, tuple[str, int]] = {}  # who was heard last on either socket
         self._under_way: list[tuple[float, int, int, bytes]] = []
         super().__init__()
 
@@ -51,10 +53,19 @@ class Network(Relay):
         while not self._stopped.is_set():
             due = self._under_way[0][0] - time.monotonic() if self._under_way else 0.05
             for sock in select.select(self._sockets, [], [], min(max(due, 0.0), 0.05))[0]:
-                self.treat(self._sockets.index(sock), sock.recv(65536))
+                data, source = sock.recvfrom(65536)
+                index = self._sockets.index(sock)
+                self._sources[index] = source
+                self.treat(index, data)
             while self._under_way and self._under_way[0][0] <= time.monotonic():
                 _, _, index, data = heapq.heappop(self._under_way)
                 self._deliver(index, data)
+
+    def stand_for(self, port: int) -> int:
+        """The port that the peer of an end is to be told instead of this one; the peer is learnt from what it sends."""
+        self._real = [("127.0.0.1", port)]
+        told: int = self._sockets[0].getsockname()[1]
+        return told
 
     def treat(self, index: int, data: bytes) -> None:
         """Loses a datagram, or sends it on in time. `index`: 0 for the direction towards the one that offered."""
@@ -75,8 +86,9 @@ class Network(Relay):
             heapq.heappush(self._under_way, (now + delay, self._number, index, data))
 
     def _deliver(self, index: int, data: bytes) -> None:
-        if index < len(self._real):
-            self._sockets[1 - index].sendto(data, self._real[index])
+        target = self._real[index] if index < len(self._real) else self._sources.get(1 - index)
+        if target is not None:
+            self._sockets[1 - index].sendto(data, target)
 
 
 # -- what is measured --------------------------------------------------------------------------------------------------
@@ -134,7 +146,7 @@ class Ear:
 def longest_gap(heard: Sequence[Heard], start: float, end: float) -> float:
     """Seconds without any frame between the two moments."""
     moments = [start, *(one.moment for one in heard if start <= one.moment <= end), end]
-    return max(after - before for before, after in zip(moments, moments[1:], strict=False))
+    return max(after - before for before, after in itertools.pairwise(moments))
 
 
 @frozen(kw_only=True)
@@ -245,7 +257,16 @@ def _measure(case: Case, seconds: float, network: Network, ear: Ear, ends: tuple
 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
-_COLUMNS = ("audio lost", "video lost", "tone heard", "audio gap", "video gap", "pictures/s", "audio back", "video back")
+_COLUMNS = (
+    "audio lost",
+    "video lost",
+    "tone heard",
+    "audio gap",
+    "video gap",
+    "pictures/s",
+    "audio back",
+    "video back",
+)
 
 
 def row(figures: Figures) -> tuple[str, ...]:
@@ -271,7 +292,9 @@ def measure_all(cases: Sequence[Case], seconds: float, *, at_once: int) -> dict[
 
 
 def main(seconds: float) -> None:
-    print(f"two engines, Opus and VP8 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n")
+    print(
+        f"two engines, Opus and VP8 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n"
+    )
     print(f"| network | {' | '.join(_COLUMNS)} |")
     print(f"| --- |{' --- |' * len(_COLUMNS)}")
     for name, figures in measure_all(CASES, seconds, at_once=2).items():
