@@ -11,8 +11,9 @@ from collections.abc import Callable
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.rtp import RtpPacket
 
+from sipproto_aiortc._counters import is_key_frame
+
 _KEY_FRAME_PATIENCE = 3.0  # seconds; a peer may refresh its picture bit by bit instead of ever sending a key frame
-_SLICE, _IDR = 1, 5
 
 
 class AudioOrder:
@@ -74,20 +75,22 @@ class AudioOrder:
 class VideoOrder(JitterBuffer):
     """aiortc's, which begins with a picture that can be decoded alone.
 
-    `codec` is asked for the name of the codec of a payload type, `clock` for seconds. It `began` when it was
+    `codec` is asked for the name of the codec of a payload type, `clock` for seconds; `due` is told of each frame for the
+    decoder, from which those without content are kept. It `began` when it was
     made; `progress` is when a frame was complete last, at first the same.
     """
 
-    def __init__(self, codec: Callable[[int], str], clock: Callable[[], float]) -> None:
+    def __init__(self, codec: Callable[[int], str], due: Callable[[bytes], object], clock: Callable[[], float]) -> None:
         super().__init__(capacity=512, is_video=True)
         self._codec = codec
+        self._due = due
         self._clock = clock
         self.began = self.progress = clock()
         self.begun = False
 
     def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
         key_frame_needed, frame = super().add(packet)
-        if frame is None:
+        if frame is None or not frame.data:
             return key_frame_needed, None
         now = self._clock()
         self.begun = (
@@ -96,30 +99,7 @@ class VideoOrder(JitterBuffer):
             or now > self.began + _KEY_FRAME_PATIENCE
         )
         self.progress = now
-        return key_frame_needed, frame if self.begun else None
-
-
-def is_key_frame(codec: str, data: bytes) -> bool | None:
-    """Whether a whole encoded frame can be decoded alone; None for a codec that this cannot be told of.
-
-    VP8: the first bit of the frame tag, and the start code behind it (RFC 6386 9.1): the rest of a frame whose beginning
-    is missing has none. H.264: an IDR slice comes before any other (H.264 table 7-1).
-    """
-    match codec.lower():
-        case "vp8":
-            return data[3:6] == b"\x9d\x01\x2a" and not data[0] & 1
-        case "h264":
-            return _first_slice(data) == _IDR
-        case _:
-            return None
-
-
-def _first_slice(data: bytes) -> int | None:
-    """The type of the first slice in a frame of NAL units with start codes."""
-    at = data.find(b"\0\0\1")
-    while 0 <= at < len(data) - 3:
-        kind = data[at + 3] & 0x1F
-        if kind in (_SLICE, _IDR):
-            return kind
-        at = data.find(b"\0\0\1", at + 3)
-    return None
+        if not self.begun:
+            return key_frame_needed, None
+        self._due(frame.data)
+        return key_frame_needed, frame

@@ -6,24 +6,37 @@ import itertools
 
 import pytest
 
-from sipproto.agent.media import AskKeyFrame, CollectStats, SendDigit, SetSenderParameters
+from sipproto.agent.media import AskKeyFrame, CollectStats, MediaEngine, SendDigit, SetSenderParameters
 from sipproto.testing import FakeMediaEngine
 from sipproto_aiortc import AiortcEngine
+from sipproto_client._engine_bench import Bench, EngineCase, exchange
 from sipproto_client.engine_testing import ENGINE_CHECKS, check_media_engine
 from tests.media.wrong_engines import FAULTS, Fault, Wire, WiredEngine
-
-# What AiortcEngine cannot do yet. The suite says so when it can: then take it out.
-_NOT_YET = frozenset({SetSenderParameters, AskKeyFrame, SendDigit})
 
 
 @pytest.mark.parametrize("check", ENGINE_CHECKS)
 def test_aiortc_engine(check: str) -> None:
-    check_media_engine(lambda: AiortcEngine(include_loopback=True), unsupported=_NOT_YET, checks=[check])
+    check_media_engine(lambda: AiortcEngine(include_loopback=True), checks=[check])
 
 
 def test_fake_engine() -> None:
     seeds = itertools.count(1)
     check_media_engine(lambda: FakeMediaEngine(seed=next(seeds)), has_media=False, patience=2.0)
+
+
+def test_the_fake_engine_and_a_real_one_agree() -> None:
+    """All but the path, which nothing leads along."""
+    engines: list[MediaEngine] = [AiortcEngine(include_loopback=True), FakeMediaEngine()]
+    case = EngineCase(make_engine=engines.pop, has_media=False, unsupported=frozenset(), patience=10.0)
+    bench = Bench(case)
+    fake, real = bench.pair()
+    for offerer, answerer in ((fake, real), (real, fake)):
+        offerer.negotiator.add_line("audio")
+        offerer.negotiator.add_line("video")
+        exchange(offerer, answerer)
+    assert [line.codec.name for line in fake.lines] == ["opus", "VP8"] * 2
+    assert fake.is_connected() and not real.is_connected()
+    bench.close()
 
 
 def test_the_right_one_of_the_wrong_engines() -> None:

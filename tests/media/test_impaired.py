@@ -8,7 +8,8 @@ import pytest
 from aiortc.rtp import RtpPacket
 
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern
-from sipproto_aiortc._order import AudioOrder, VideoOrder, is_key_frame
+from sipproto_aiortc._counters import is_key_frame
+from sipproto_aiortc._order import AudioOrder, VideoOrder
 from tests.media._rig import End, connect, until
 from tests.media.impaired import Case, Ear, Network, measure
 from tests.sim.network import Link
@@ -93,14 +94,16 @@ def test_nearly_all_audio_survives_jitter_of_five_packets(loss: float) -> None:
 
 
 def test_video_begins_with_a_key_frame_and_then_passes_everything() -> None:
-    order = VideoOrder(lambda payload_type: "VP8", lambda: 0.0)
+    told: list[bytes] = []
+    order = VideoOrder(lambda payload_type: "VP8", told.append, lambda: 0.0)
     frames = [order.add(packet(number, data))[1] for number, data in enumerate((DELTA, DELTA, KEY, DELTA, DELTA))]
     assert [frame.data if frame else None for frame in frames] == [None, None, None, KEY, DELTA]
+    assert told == [KEY, DELTA]
 
 
 def test_video_without_key_frames_is_shown_after_a_while() -> None:
     now = 0.0
-    order = VideoOrder(lambda payload_type: "H264", lambda: now)
+    order = VideoOrder(lambda payload_type: "H264", lambda data: None, lambda: now)
     assert order.add(packet(1, DELTA))[1] is order.add(packet(2, DELTA))[1] is None
     now = 4.0
     assert order.add(packet(3, DELTA))[1] is not None
