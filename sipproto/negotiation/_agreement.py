@@ -34,7 +34,9 @@ class Line:
     refused: bool = False  # rejected because we do not want it
     remote: RemoteTransport | None = None
     remote_direction: Direction = Direction.INACTIVE
-    declines: bool = False  # the peer takes nothing of ours; an answer to what we did not offer to send says nothing of that
+    declines: bool = (
+        False  # the peer takes nothing of ours; an answer to what we did not offer to send says nothing of that
+    )
     remote_ssrcs: tuple[int, ...] = ()
     remote_streams: tuple[str, ...] = ()
     protocol: str = "UDP/TLS/RTP/SAVPF"
