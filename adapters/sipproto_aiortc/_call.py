@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 from attrs import frozen
 
@@ -12,6 +15,9 @@ from sipproto.agent.media import (
     ApplyMedia,
     AskKeyFrame,
     CollectStats,
+    DigitHeard,
+    DigitSent,
+    KeyFrameAsked,
     MediaApplied,
     MediaFailed,
     MediaInput,
@@ -21,19 +27,21 @@ from sipproto.agent.media import (
     MediaStateChanged,
     OpenMedia,
     SendDigit,
+    SenderParametersSet,
     SetSenderParameters,
     StatsCollected,
 )
+from sipproto.agent.parameters import SenderParameters
 from sipproto.negotiation import MediaLine, NegotiatedSession
 from sipproto_aiortc._line import Line
-from sipproto_aiortc._mixer import MixerMember
 from sipproto_aiortc._servers import IceOptions
-from sipproto_aiortc._setup import MediaSetup
-from sipproto_aiortc._sinks import Recorder
+from sipproto_aiortc._stats import collect
 from sipproto_aiortc._transport import Certificate, Slot, SlotState
+from sipproto_devices import MediaSetup, Outlets
 
 _log = logging.getLogger("sipproto.media")
 _WATCH_INTERVAL = 0.25
+_CLOSED = "the media of the call was closed"
 
 Report = Callable[[MediaInput], None]
 Request = OpenMedia | ApplyMedia | CollectStats | SetSenderParameters | AskKeyFrame | SendDigit
@@ -60,87 +68,122 @@ def safe_report(report: Report, message: MediaInput) -> None:
 class Call:
     """All methods run on the media thread."""
 
-    def __init__(self, name: str, options: CallOptions) -> None:
+    def __init__(self, name: str, options: CallOptions, setup: MediaSetup) -> None:
         self._name = name
         self._options = options
-        self._requests: asyncio.Queue[tuple[Request, MediaSetup, Report]] = asyncio.Queue()
+        self._setup = setup
+        self._requests: asyncio.Queue[tuple[Request, Report]] = asyncio.Queue()
         self._running: tuple[Request, Report] | None = None
         self._report: Report = lambda message: None
         self._slots: dict[int, Slot] = {}
         self._lines: dict[int, Line] = {}
-        self._recorder: Recorder | None = None
-        self._member: MixerMember | None = None
+        self._outlets = Outlets(lambda close: asyncio.get_running_loop().run_in_executor(None, close))
+        self._with_video: bool | None = None  # before the first session nobody knows
+        self._parameters: dict[int, SenderParameters] = {}  # by line, also for lines that are made anew
         self._prepared = False
         self._state = MediaState.CONNECTING
         self._told: MediaState | None = None
+        self._aside: set[asyncio.Task[MediaInput]] = set()
         self._work_task = asyncio.create_task(self._work())
         self._watch_task: asyncio.Task[None] | None = None
 
-    def submit(self, request: Request, setup: MediaSetup, report: Report) -> None:
-        self._requests.put_nowait((request, setup, report))
+    def submit(self, request: Request, report: Report) -> None:
+        self._requests.put_nowait((request, report))
+
+    def use(self, setup: MediaSetup) -> None:
+        """Goes over to other sources and sinks: at once where lines are there, else with the first session."""
+        self._setup = setup
+        if self._with_video is not None:
+            self._outlets.use(setup, with_video=self._with_video)
+        for line in self._lines.values():
+            line.use(setup)
 
     async def close(self) -> None:
         """Releases everything; requests that wait are answered with MediaFailed."""
-        self._work_task.cancel()
-        tasks = [self._work_task]
+        tasks: list[asyncio.Task[Any]] = [self._work_task, *self._aside]
+        for task in tasks:
+            task.cancel()
         if self._watch_task is not None:
             self._watch_task.cancel()
             tasks.append(self._watch_task)
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail_waiting()
         await asyncio.gather(*(line.close() for line in self._lines.values()), return_exceptions=True)
-        if self._member is not None:
-            self._member.close()
         await asyncio.gather(*(slot.close() for slot in self._slots.values()), return_exceptions=True)
         self._lines.clear()
         self._slots.clear()
-        recorder, self._recorder = self._recorder, None
-        if recorder is not None:
-            await asyncio.get_running_loop().run_in_executor(None, recorder.close)
+        loop = asyncio.get_running_loop()
+        closing = [loop.run_in_executor(None, close) for close in self._outlets.close()]
+        await asyncio.gather(*closing, return_exceptions=True)
 
     # -- operations, one after the other -----------------------------------------------------------------------------
 
     async def _work(self) -> None:
         while True:
-            request, setup, report = await self._requests.get()
-            self._running = (request, report)
+            request, report = await self._requests.get()
             self._report = report
-            answer: MediaInput
-            try:
-                answer = await self._perform(request, setup)
-            except Exception as error:
-                answer = MediaFailed(request=request.request, error=_one_line(error))
+            if isinstance(request, SendDigit):  # takes as long as somebody presses a key: nothing waits for that
+                self._begin_aside(request, report)
+                continue
+            self._running = (request, report)
+            answer = await self._answer(request)
             self._running = None
             safe_report(report, answer)
             if isinstance(answer, MediaApplied):
                 self._update_state()
 
+    async def _answer(self, request: Request) -> MediaInput:
+        try:
+            return await self._perform(request)
+        except Exception as error:
+            return MediaFailed(request=request.request, error=_one_line(error))
+
+    def _begin_aside(self, request: Request, report: Report) -> None:
+        def answered(task: asyncio.Task[MediaInput]) -> None:
+            self._aside.discard(task)
+            closed = MediaFailed(request=request.request, error=_CLOSED)
+            safe_report(report, closed if task.cancelled() else task.result())
+
+        task = asyncio.create_task(self._answer(request))
+        self._aside.add(task)
+        task.add_done_callback(answered)
+
     def _fail_waiting(self) -> None:
         waiting = [self._running] if self._running is not None else []
         while not self._requests.empty():
-            request, _, report = self._requests.get_nowait()
+            request, report = self._requests.get_nowait()
             waiting.append((request, report))
         for request, report in waiting:
-            safe_report(report, MediaFailed(request=request.request, error="the media of the call was closed"))
+            safe_report(report, MediaFailed(request=request.request, error=_CLOSED))
 
-    async def _perform(self, request: Request, setup: MediaSetup) -> MediaInput:
+    async def _perform(self, request: Request) -> MediaInput:
         match request:
             case OpenMedia():
-                return await self._open(request, setup)
+                return await self._open(request)
             case ApplyMedia():
-                await self._apply(request.session, setup)
+                await self._apply(request.session)
                 return MediaApplied(request=request.request)
             case CollectStats():
-                lines = [await line.stats() for _, line in sorted(self._lines.items())]
-                return StatsCollected(
-                    request=request.request, report=MediaReport(state=self._state, lines=tuple(lines))
-                )
-            case SetSenderParameters() | AskKeyFrame() | SendDigit():
-                raise NotImplementedError(f"{type(request).__name__} is not possible with this media engine")
+                return StatsCollected(request=request.request, report=await self._measured())
+            case SetSenderParameters():
+                effective = self._line_at(request.line).set_parameters(request.parameters)
+                self._parameters[request.line] = request.parameters
+                return SenderParametersSet(request=request.request, effective=effective)
+            case AskKeyFrame():
+                await self._line_at(request.line).ask_key_frame(ours=request.ours)
+                return KeyFrameAsked(request=request.request)
+            case SendDigit():
+                await self._line_at(request.line).send_digit(request.event, request.duration, request.codec)
+                return DigitSent(request=request.request)
 
-    async def _open(self, request: OpenMedia, setup: MediaSetup) -> MediaOpened:
+    def _line_at(self, index: int) -> Line:
+        if index not in self._lines:
+            raise ValueError(f"the call has no media line {index}")
+        return self._lines[index]
+
+    async def _open(self, request: OpenMedia) -> MediaOpened:
         if not self._prepared:
-            await asyncio.get_running_loop().run_in_executor(None, setup.check)
+            await asyncio.get_running_loop().run_in_executor(None, self._setup.check)
             self._prepared = True
         if request.restart:
             return await self._reopen(request)
@@ -180,14 +223,15 @@ class Call:
         if missing := sorted(set(numbers) - set(self._slots)):
             raise ValueError(f"the media transports {missing} are not open")
 
-    async def _apply(self, session: NegotiatedSession, setup: MediaSetup) -> None:
+    async def _apply(self, session: NegotiatedSession) -> None:
         pairs = {pair.slot: pair for pair in session.transports}
         self._require_open(pairs)
         if stray := sorted({line.slot for line in session.lines} - set(pairs)):
             raise ValueError(f"media lines use the transports {stray}, which were not agreed on")
         for number, pair in pairs.items():
             self._slots[number].check(pair)
-        self._start_shared(session, setup)
+        self._with_video = any(line.kind == "video" for line in session.lines)
+        self._outlets.use(self._setup, with_video=self._with_video)
         for number, pair in pairs.items():
             self._slots[number].take(pair)
         agreed = {line.index: line for line in session.lines}
@@ -196,6 +240,8 @@ class Call:
                 # Shielded: a call closed just now has to find what it closes either here or finished.
                 await asyncio.shield(line.close())
                 del self._lines[index]
+                if index not in agreed:
+                    self._parameters.pop(index, None)  # the next line in this place is another one
         for number in set(self._slots) - set(pairs):
             await asyncio.shield(self._slots[number].close())
             del self._slots[number]
@@ -203,30 +249,36 @@ class Call:
             await asyncio.shield(self._slots[number].close_left())
             self._slots[number].connect()
         for index, facts in agreed.items():
-            await self._apply_line(index, facts, session, setup)
+            await self._apply_line(index, facts, session.cname)
         if self._watch_task is None:
             self._watch_task = asyncio.create_task(self._watch())
 
-    async def _apply_line(self, index: int, facts: MediaLine, session: NegotiatedSession, setup: MediaSetup) -> None:
+    async def _apply_line(self, index: int, facts: MediaLine, cname: str) -> None:
         slot = self._slots[facts.slot]
         if slot.dtls.state == "closed":
             raise ValueError("the peer has closed the media transport")
         line = self._lines.get(index)
         if line is None:
-            # Only the first line of a kind is recorded and mixed: a file has one track of each.
-            first = all(other.agreed.kind != facts.kind for other in self._lines.values())
-            member = self._member if first and facts.kind == "audio" else None
-            line = Line(slot.dtls, facts, session.cname, self._recorder if first else None, member)
+            parameters = self._parameters.get(index, SenderParameters())
+            heard = partial(self._digit_heard, index)
+            number = self._free_number(facts.kind)
+            line = Line(slot.dtls, facts, cname, number, self._setup, self._outlets, parameters, heard)
             self._lines[index] = line
-        await line.apply(facts, setup, connected=slot.state is SlotState.CONNECTED)
+        await line.apply(facts, connected=slot.state is SlotState.CONNECTED)
 
-    def _start_shared(self, session: NegotiatedSession, setup: MediaSetup) -> None:
-        """The recorder and the place at the mixer, with the first session; both last as long as the call."""
-        if self._recorder is None and setup.record_path is not None:
-            with_video = any(line.kind == "video" for line in session.lines)
-            self._recorder = Recorder(setup.record_path, with_video=with_video)
-        if self._member is None and setup.mixer is not None:
-            self._member = setup.mixer.join()
+    def _free_number(self, kind: str) -> int:
+        """The lowest number that no other line of this kind has: a line keeps its own for life."""
+        taken = {line.number for line in self._lines.values() if line.agreed.kind == kind}
+        return next(number for number in itertools.count() if number not in taken)
+
+    def _digit_heard(self, line: int, event: int, duration: int) -> None:
+        safe_report(self._report, DigitHeard(call=self._name, line=line, event=event, duration=duration))
+
+    async def _measured(self) -> MediaReport:
+        lines = [line for _, line in sorted(self._lines.items())]
+        analysed = [await line.stats() for line in lines]
+        stats = collect([line.counted() for line in lines], {n: slot.facts() for n, slot in self._slots.items()})
+        return MediaReport(state=self._state, lines=tuple(analysed), stats=stats)
 
     # -- the state ---------------------------------------------------------------------------------------------------
 

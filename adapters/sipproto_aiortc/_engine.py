@@ -15,8 +15,8 @@ from sipproto.negotiation import MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
 from sipproto_aiortc._servers import GatherPolicy, IceOptions, IceServer, IceTransportPolicy
-from sipproto_aiortc._setup import MediaSetup
 from sipproto_aiortc._transport import Certificate
+from sipproto_devices import AudioFrames, MediaSetup, VideoFrames
 
 _log = logging.getLogger("sipproto.media")
 _CLOSE_TIMEOUT = 8.0  # seconds for closing: a recording may take up to five to be written out
@@ -40,8 +40,12 @@ def _video(payload_type: int, name: str, parameters: str = "") -> tuple[Codec, C
     )
 
 
-def _h264(profile_level_id: str) -> str:
-    return f"level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile_level_id}"
+def _h264(payload_type: int, profile_level_id: str, mode: int = 1) -> tuple[Codec, Codec]:
+    return _video(
+        payload_type,
+        "H264",
+        f"level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={profile_level_id}",
+    )
 
 
 # Opus goes without parameters: aiortc decodes no in-band FEC, so asking for it would only cost the peer bits.
@@ -51,8 +55,21 @@ CAPABILITIES = MediaCapabilities(
         Codec(payload_type=9, name="G722", clock_rate=8000),
         Codec(payload_type=0, name="PCMU", clock_rate=8000),
         Codec(payload_type=8, name="PCMA", clock_rate=8000),
+        Codec(payload_type=101, name="telephone-event", clock_rate=48000, parameters="0-16"),
+        Codec(payload_type=126, name="telephone-event", clock_rate=8000, parameters="0-16"),
     ),
-    video=(*_video(96, "VP8"), *_video(98, "H264", _h264("42e01f")), *_video(100, "H264", _h264("42001f"))),
+    # VP8 costs the least time to encode, and every peer with WebRTC has it; VP9 needs fewer bits and more than twice the time.
+    # Each profile and packetization mode of H.264 is a codec of its own in an offer (RFC 6184 8.2.2).
+    video=(
+        *_video(96, "VP8"),
+        *_video(98, "VP9", "profile-id=0"),
+        *_h264(114, "42e01f"),
+        *_h264(102, "42001f"),
+        *_h264(104, "42e01f", mode=0),
+        *_h264(106, "42001f", mode=0),
+        *_h264(108, "64001f"),
+        *_h264(112, "640c1f"),
+    ),
     audio_extensions=(_MID, _AUDIO_LEVEL),
     video_extensions=(_MID, _SEND_TIME),
 )
@@ -101,6 +118,7 @@ class AiortcEngine:
         self._certificate = Certificate.generateCertificate()
         self._lock = threading.Lock()  # guards the setups, the thread and `_closed`
         self._setups: dict[str, MediaSetup] = {}
+        self._ports: dict[str, list[AudioFrames | VideoFrames]] = {}
         self._calls: dict[str, Call] = {}  # media thread only
         self._closing: set[asyncio.Task[None]] = set()  # media thread only
         self._finishing: asyncio.Task[None] | None = None  # kept, or it might be collected half-way
@@ -115,10 +133,67 @@ class AiortcEngine:
     def prepare(self, call_id: str, setup: MediaSetup) -> None:
         """Says what a call sends and what it does with what it receives. Forgotten with CloseMedia.
 
-        Before OpenMedia, whose reply tells of unreadable files. Given later, sources change with the next ApplyMedia.
+        Before OpenMedia, whose reply tells of what cannot be used. Given later, sources and sinks change at once, without
+        a new negotiation, and what cannot be used is told to `setup.on_trouble`. Sources and sinks that are equal to those
+        before go on undisturbed.
         """
         with self._lock:
             self._setups[call_id] = setup
+            self._use_soon(call_id)
+
+    def open_audio(
+        self,
+        call_id: str,
+        *,
+        rate: int = 16000,
+        latency: float = 0.2,
+        threshold: float = -45.0,
+        hangover: float = 0.3,
+        wake: Callable[[], None] = lambda: None,
+    ) -> AudioFrames:
+        """The first audio line of a call as PCM, before or during the call, in the place of its source; see AudioFrames.
+
+        wake: called on any thread when something came, was taken, or the call is over. To be closed by the caller.
+        Raises ValueError for bad figures.
+        """
+        port = AudioFrames(
+            rate=rate,
+            latency=latency,
+            threshold=threshold,
+            hangover=hangover,
+            wake=wake,
+            closed=lambda: self._remove_port(call_id, port),
+        )
+        self._add_port(call_id, port)
+        return port
+
+    def open_video(self, call_id: str, *, wake: Callable[[], None] = lambda: None) -> VideoFrames:
+        """The first video line of a call as pixels; otherwise like `open_audio`."""
+        port = VideoFrames(wake=wake, closed=lambda: self._remove_port(call_id, port))
+        self._add_port(call_id, port)
+        return port
+
+    def _add_port(self, call_id: str, port: AudioFrames | VideoFrames) -> None:
+        with self._lock:
+            if not self._closed:
+                self._ports.setdefault(call_id, []).append(port)
+                self._use_soon(call_id)
+                return
+        port.end()
+
+    def _remove_port(self, call_id: str, port: AudioFrames | VideoFrames) -> None:
+        with self._lock:
+            ports = self._ports.get(call_id, [])
+            if port in ports:
+                ports.remove(port)
+                if not ports:
+                    del self._ports[call_id]
+                self._use_soon(call_id)
+
+    def _use_soon(self, call_id: str) -> None:
+        """With the lock held: has a call take over what was changed."""
+        if self._loop is not None and not self._closed:
+            self._loop.call_soon_threadsafe(self._use_setup, call_id)
 
     def perform(self, operation: MediaOperation, report: Callable[[MediaInput], None]) -> None:
         """Queues an operation and returns; the reply comes through `report` on the media thread.
@@ -126,14 +201,16 @@ class AiortcEngine:
         Only after `close` it comes at once, on the caller's thread: the other one is gone.
         """
         with self._lock:
-            if not self._closed:
-                if isinstance(operation, CloseMedia):
-                    setup = self._setups.pop(operation.call, self._default_setup)
-                else:
-                    setup = self._setups.get(operation.call, self._default_setup)
-                self._running_loop().call_soon_threadsafe(self._dispatch, operation, setup, report)
-                return
-        if not isinstance(operation, CloseMedia):
+            ending: list[AudioFrames | VideoFrames] = []
+            if isinstance(operation, CloseMedia):
+                self._setups.pop(operation.call, None)
+                ending = self._ports.pop(operation.call, [])
+            closed = self._closed
+            if not closed:
+                self._running_loop().call_soon_threadsafe(self._dispatch, operation, report)
+        for port in ending:
+            port.end()
+        if closed and not isinstance(operation, CloseMedia):
             safe_report(report, MediaFailed(request=operation.request, error="the media engine is closed"))
 
     def close(self) -> None:
@@ -143,7 +220,11 @@ class AiortcEngine:
                 return
             self._closed = True
             self._setups.clear()
+            ending = [port for ports in self._ports.values() for port in ports]
+            self._ports.clear()
             loop, thread = self._loop, self._thread
+        for port in ending:
+            port.end()
         if loop is None or thread is None:
             return
         loop.call_soon_threadsafe(self._begin_shutdown)
@@ -177,14 +258,26 @@ class AiortcEngine:
             asyncio.set_event_loop(None)
             loop.close()
 
-    def _dispatch(self, operation: MediaOperation, setup: MediaSetup, report: Callable[[MediaInput], None]) -> None:
+    def _setup_of(self, call: str) -> MediaSetup:
+        with self._lock:
+            setup = self._setups.get(call, self._default_setup)
+            for port in self._ports.get(call, ()):
+                setup = port.over(setup)
+            return setup
+
+    def _use_setup(self, name: str) -> None:
+        call = self._calls.get(name)
+        if call is not None:
+            call.use(self._setup_of(name))
+
+    def _dispatch(self, operation: MediaOperation, report: Callable[[MediaInput], None]) -> None:
         if isinstance(operation, CloseMedia):
             call = self._calls.pop(operation.call, None)
             if call is not None:
                 self._close_later(call)
             return
         try:
-            self._call_of(operation).submit(operation, setup, report)
+            self._call_of(operation).submit(operation, report)
         except Exception as error:
             safe_report(report, MediaFailed(request=operation.request, error=str(error)))
 
@@ -193,7 +286,7 @@ class AiortcEngine:
         if call is None:
             if not isinstance(operation, OpenMedia):
                 raise LookupError(f"no media is open for the call {operation.call!r}")
-            call = self._calls[operation.call] = Call(operation.call, self._options)
+            call = self._calls[operation.call] = Call(operation.call, self._options, self._setup_of(operation.call))
         return call
 
     def _close_later(self, call: Call) -> None:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Callable
 from fractions import Fraction
 
 from aiortc import MediaStreamTrack
 from av import AudioFrame, VideoFrame
 
-from sipproto_aiortc._mixer import MixerMember, mix
-from sipproto_aiortc._sources import (
+from sipproto_devices import (
     FRAME_TIME,
     SAMPLE_RATE,
     SILENCE,
     AudioProducer,
     BlackProducer,
+    MixerMember,
     Samples,
     SilenceProducer,
     VideoProducer,
+    mix,
     plain_picture,
 )
 
-_log = logging.getLogger("sipproto.media")
 _VIDEO_CLOCK = 90000
 _LATE_TICKS = 3  # so much is caught up by sending faster; what is more is skipped, or a stall would end in a burst
 _REPEAT_AFTER = 1.0  # seconds without a new picture after which the last one is sent again
@@ -31,7 +31,8 @@ _REPEAT_AFTER = 1.0  # seconds without a new picture after which the last one is
 class Pace:
     """A clock of even ticks that does not drift: each is due a fixed time after the last one, however late that was."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_ticks: int = _LATE_TICKS) -> None:
+        self._late_ticks = late_ticks
         self._loop = asyncio.get_running_loop()
         self._origin = self._loop.time()
         self._due = self._origin
@@ -40,20 +41,23 @@ class Pace:
         """Waits for the next tick, `interval` seconds after the last; returns its time in seconds since the start."""
         self._due += interval
         late = self._loop.time() - self._due
-        if late > _LATE_TICKS * interval:
+        if late > self._late_ticks * interval:
             self._due += int(late / interval) * interval
         await asyncio.sleep(max(0.0, self._due - self._loop.time()))
         return self._due - self._origin
 
 
 class _Track(MediaStreamTrack):
-    """What both kinds share: a gate. While it is shut `recv` waits, so that no RTP is made."""
+    """What both kinds share: a gate. While it is shut `recv` waits, so that no RTP is made.
 
-    def __init__(self) -> None:
+    `failed` is told of a producer that raised, which then makes room for one of nothing.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
         super().__init__()
         self._gate = asyncio.Event()
         self._pace = Pace()
-        self._faulty = False
+        self._failed = failed
 
     @property
     def flowing(self) -> bool:
@@ -66,19 +70,23 @@ class _Track(MediaStreamTrack):
         else:
             self._gate.clear()
 
-    def _failed(self, error: Exception) -> None:
-        if not self._faulty:  # once is enough: it would be logged fifty times a second
-            self._faulty = True
-            _log.warning("the %s source failed and is replaced by nothing: %s", self.kind, error)
-
 
 class AudioTrack(_Track):
     kind = "audio"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        super().__init__(failed)
         self.producer: AudioProducer = SilenceProducer()
         self.mixer: MixerMember | None = None
+
+    def replace(self, producer: AudioProducer) -> None:
+        """Goes over to another producer between two frames."""
+        before, self.producer = self.producer, producer
+        before.close()
+
+    def rest(self) -> None:
+        """Silence."""
+        self.replace(SilenceProducer())
 
     async def recv(self) -> AudioFrame:
         await self._gate.wait()
@@ -96,8 +104,8 @@ class AudioTrack(_Track):
         try:
             own = self.producer.read()
         except Exception as error:
+            self.rest()
             self._failed(error)
-            self.producer = SilenceProducer()
         others = self.mixer.read() if self.mixer is not None else None
         mixed = mix([part for part in (own, others) if part is not None])
         return SILENCE if mixed is None else mixed
@@ -106,11 +114,21 @@ class AudioTrack(_Track):
 class VideoTrack(_Track):
     kind = "video"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        super().__init__(failed)
+        self._pace = Pace(late_ticks=1)  # a picture that is late is worth less than the next one
         self.producer: VideoProducer = BlackProducer()
         self._last = plain_picture(320, 240, (0, 0, 0))
         self._last_moment = -_REPEAT_AFTER
+
+    def replace(self, producer: VideoProducer) -> None:
+        """Goes over to another producer between two pictures."""
+        before, self.producer = self.producer, producer
+        before.close()
+
+    def rest(self) -> None:
+        """Black."""
+        self.replace(BlackProducer())
 
     async def recv(self) -> VideoFrame:
         while True:
@@ -130,6 +148,6 @@ class VideoTrack(_Track):
         try:
             return self.producer.read()
         except Exception as error:
+            self.rest()
             self._failed(error)
-            self.producer = BlackProducer()
             return None

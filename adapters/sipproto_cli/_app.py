@@ -55,6 +55,16 @@ Grace = Annotated[
 Record = Annotated[str | None, typer.Option(help="Record what is heard and seen to this file (.mkv .mp4 .wav)")]
 Tone = Annotated[float, typer.Option(min=20, max=20000, help="Send a tone of so many Hz")]
 File = Annotated[str | None, typer.Option("--file", help="Send the audio (and video) of this file instead")]
+Microphone = Annotated[
+    str | None,
+    typer.Option("--microphone", metavar="NAME", help="Send what a microphone hears: `default`, or part of a name"),
+]
+Speaker = Annotated[
+    str | None, typer.Option("--speaker", metavar="NAME", help="Play what is heard: `default`, or part of a name")
+]
+EchoCancellation = Annotated[
+    bool, typer.Option("--echo-cancellation", help="Take out of the microphone what the speaker plays (extra: aec)")
+]
 Video = Annotated[bool, typer.Option("--video/--no-video", help="With video")]
 Trace = Annotated[
     str | None,
@@ -138,6 +148,9 @@ def call(
     tone: Tone = 440.0,
     file: File = None,
     record: Record = None,
+    microphone: Microphone = None,
+    speaker: Speaker = None,
+    echo_cancellation: EchoCancellation = False,
     duration: Duration = None,
     register: Annotated[bool, typer.Option("--register", help="Register before calling")] = False,
     grace: Grace = 30.0,
@@ -147,7 +160,7 @@ def call(
     trace_bodies: TraceBodies = True,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
-    """Call somebody, send a tone and a test picture, print what comes back. Ends with the call, after --duration, or Ctrl-C."""
+    """Call somebody, send a tone, a file or a microphone, print what comes back. Ends after --duration or by Ctrl-C."""
     from sipproto_cli._call import CallOptions, run_call
 
     account = account_of(
@@ -158,6 +171,9 @@ def call(
         tone=tone,
         file=file,
         record=record,
+        microphone=microphone,
+        speaker=speaker,
+        echo_cancellation=echo_cancellation,
         duration=duration,
         grace=grace,
         json=as_json,
@@ -180,6 +196,9 @@ def answer(
     tone: Tone = 660.0,
     file: File = None,
     record: Record = None,
+    microphone: Microphone = None,
+    speaker: Speaker = None,
+    echo_cancellation: EchoCancellation = False,
     duration: Duration = None,
     once: Annotated[bool, typer.Option("--once", help="End after the first call")] = False,
     grace: Grace = 30.0,
@@ -200,6 +219,9 @@ def answer(
         tone=tone,
         file=file,
         record=record,
+        microphone=microphone,
+        speaker=speaker,
+        echo_cancellation=echo_cancellation,
         duration=duration,
         grace=grace,
         json=as_json,
@@ -309,6 +331,14 @@ def agent(
             trace_bodies=trace_bodies,
         )
     raise typer.Exit(run(runtime, lambda rt: run_agent(rt, account, register=register, include_loopback=loopback)))
+
+
+@app.command()
+def devices(as_json: Annotated[bool, typer.Option("--json", help="As JSON lines")] = False) -> None:
+    """List microphones, speakers, cameras and screens, with the names that the options take."""
+    from sipproto_cli._simple import print_devices
+
+    print_devices(as_json=as_json)
 
 
 @app.command()

@@ -12,18 +12,32 @@ from rich.console import Console
 from sipproto.agent import Recovery
 from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaReport
-from sipproto_aiortc import AiortcEngine, FileSource, MediaSetup, TestPattern, Tone
+from sipproto_aiortc import AiortcEngine
 from sipproto_cli._agent import event_fields, media_of, stats_fields
 from sipproto_cli._common import Account, CommandProblem, printable, say
 from sipproto_cli._view import figures
 from sipproto_client import Call, CommandError, Endpoint, Subscription, run_endpoint
 from sipproto_client.port import Runtime
+from sipproto_devices import (
+    AudioSource,
+    EchoCanceller,
+    FileSource,
+    MediaSetup,
+    Microphone,
+    Sink,
+    SourceError,
+    Speaker,
+    TestPattern,
+    Tone,
+    Trouble,
+)
 
 
 @frozen(kw_only=True)
 class CallOptions:
     """What a call of the command line sends and keeps.
 
+    microphone, speaker: part of the name of a device, "default" for that one; with echo_cancellation for both of them.
     duration: seconds from its establishment, None without limit. grace: seconds for which it outlives a lost connection.
     """
 
@@ -32,6 +46,9 @@ class CallOptions:
     tone: float = 440.0
     file: str | None = None
     record: str | None = None
+    microphone: str | None = None
+    speaker: str | None = None
+    echo_cancellation: bool = False
     duration: float | None = None
     json: bool = False
     register: bool = False
@@ -40,9 +57,36 @@ class CallOptions:
 
     @property
     def setup(self) -> MediaSetup:
-        audio = Tone(self.tone) if self.file is None else FileSource(self.file)
+        """Raises CommandProblem when something is not installed."""
+        audio: AudioSource = Tone(self.tone) if self.file is None else FileSource(self.file)
         video = TestPattern() if self.file is None else FileSource(self.file)
-        return MediaSetup(audio=audio, video=video if self.video else None, record=self.record)
+        if self.microphone is not None:
+            audio = Microphone(_device(self.microphone))
+        sinks: tuple[Sink, ...] = () if self.speaker is None else (Speaker(_device(self.speaker)),)
+        if self.echo_cancellation:
+            try:
+                canceller = EchoCanceller()
+            except SourceError as error:
+                raise CommandProblem(str(error)) from None
+            audio, sinks = canceller.source(audio), tuple(canceller.sink(sink) for sink in sinks)
+        return MediaSetup(
+            audio=audio, video=video if self.video else None, record=self.record, sinks=sinks, on_trouble=_say_trouble
+        )
+
+    def check(self) -> None:
+        """Raises CommandProblem when a file or device cannot be used."""
+        try:
+            self.setup.check()
+        except SourceError as error:
+            raise CommandProblem(str(error)) from None
+
+
+def _device(name: str) -> str | None:
+    return None if name == "default" else name
+
+
+def _say_trouble(trouble: Trouble) -> None:
+    say(trouble.error)
 
 
 class Reporter:
@@ -152,6 +196,7 @@ async def _with_endpoint(
     options: CallOptions,
     act: Callable[[Endpoint, Reporter], Awaitable[int]],
 ) -> int:
+    options.check()
     reporter = Reporter(options.json)
     media = AiortcEngine(include_loopback=options.include_loopback)
     recovery = Recovery(reconnect=options.grace > 0, grace=options.grace)

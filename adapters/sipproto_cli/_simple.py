@@ -1,17 +1,20 @@
-"""The commands without a call of their own: `register`, `options`, `serve`."""
+"""The commands without a call of their own: `register`, `options`, `serve`, `devices`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
+from attrs import asdict
 from rich.console import Console
 
 from sipproto._entropy import SystemTokens
 from sipproto.agent import outputs as o
 from sipproto.tokens import token
-from sipproto_cli._common import Account, CommandProblem
+from sipproto_cli._common import Account, CommandProblem, printable, say
 from sipproto_client import run_endpoint
 from sipproto_client.port import Runtime
+from sipproto_devices import KINDS, Device, DeviceError, list_devices
 from sipproto_server import Relayed, ServerConfig, UserChanged, run_server
 
 _console = Console(highlight=False)
@@ -96,3 +99,24 @@ async def run_serve(runtime: Runtime, host: str, port: int, realm: str, users: M
     finally:
         media.close()
     return 0
+
+
+def print_devices(*, as_json: bool) -> None:
+    """One line for each device; why a kind cannot be listed goes to standard error."""
+    reasons: list[str] = []
+    for kind in KINDS:
+        try:
+            found = list_devices(kind)
+        except DeviceError as error:
+            reasons.append(str(error))
+            continue
+        for device in found:
+            words = json.dumps(asdict(device)) if as_json else _device_words(device)
+            _console.print(words, markup=False, soft_wrap=True)
+    for text in dict.fromkeys(reasons):
+        say(text)
+
+
+def _device_words(device: Device) -> str:
+    name = device.ident if device.ident.startswith(device.name) else f"{device.ident} ({device.name})"
+    return printable(f"{device.kind:10} {name}{', the default' if device.default else ''}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -146,9 +147,10 @@ class AnyioRuntime:
             import trio
 
             return trio.lowlevel.current_trio_token().run_sync_soon
+        context = _context_of_asyncio()
 
         def call_soon(function: Callable[[], None]) -> None:
-            loop.call_soon_threadsafe(function)
+            loop.call_soon_threadsafe(function, context=context)
 
         return call_soon
 
@@ -216,6 +218,21 @@ def _first(error: OSError) -> OSError:
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     return cause if isinstance(cause, OSError) else error
+
+
+def _context_of_asyncio() -> contextvars.Context:
+    """A context in which anyio finds its loop.
+
+    It asks sniffio, which knows asyncio by the running task. A callback is run by none, and in a context of the thread
+    that asked for it.
+    """
+    context = contextvars.copy_context()
+    try:
+        from sniffio import current_async_library_cvar
+    except ImportError:
+        return context  # without sniffio anyio asks asyncio itself
+    context.run(current_async_library_cvar.set, "asyncio")
+    return context
 
 
 @asynccontextmanager

@@ -5,20 +5,26 @@ from sipproto_client._call import Call
 from sipproto_client._endpoint import Endpoint, run_endpoint
 from sipproto_client._events import IncomingCalls, Subscription
 from sipproto_client._flow import Flow
+from sipproto_client._frames import AudioChunk, AudioPort, CallAudio, CallVideo, Picture, VideoPort
 from sipproto_client._listen import Listener
 from sipproto_client._settings import FlowSettings, TlsSettings, default_transports
 from sipproto_client._sip import Resolver, SipTransport
+from sipproto_client._statistics import StatsSamples
 from sipproto_client._subscriptions import EventSubscription, Publication, Watcher, Watchers
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._trace import Trace, TraceFile
 from sipproto_client._websocket import ServerUrl, WebSocketFlow, WebSocketTransport, parse_server_url
-from sipproto_client.errors import CommandError, EndpointClosed, EventsLost
+from sipproto_client.errors import CommandError, EndpointClosed, EventsLost, FramesEnded, FramesUnsupported
 from sipproto_client.transport import Channel, Opening, Transport
 from sipproto_stream import HostMapping, parse_host_mapping
 
 __all__ = [
+    "AudioChunk",
+    "AudioPort",
     "Call",
+    "CallAudio",
+    "CallVideo",
     "Channel",
     "CommandError",
     "Endpoint",
@@ -28,20 +34,25 @@ __all__ = [
     "EventsLost",
     "Flow",
     "FlowSettings",
+    "FramesEnded",
+    "FramesUnsupported",
     "HostMapping",
     "IncomingCalls",
     "Listener",
     "Media",
     "Opening",
+    "Picture",
     "Publication",
     "Resolver",
     "ServerUrl",
     "SipTransport",
+    "StatsSamples",
     "Subscription",
     "TlsSettings",
     "Trace",
     "TraceFile",
     "Transport",
+    "VideoPort",
     "Watcher",
     "Watchers",
     "WebSocketFlow",

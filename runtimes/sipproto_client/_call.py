@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import weakref
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, TypeVar
 
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
@@ -13,11 +15,15 @@ from sipproto.errors import LocalProtocolError
 from sipproto.negotiation import CodecPreferences
 from sipproto.sdp import Direction
 from sipproto_client._events import Subscription
+from sipproto_client._frames import CallAudio, CallVideo
+from sipproto_client._statistics import StatsSamples, sampled
 from sipproto_client.errors import CommandError, EndpointClosed
 from sipproto_client.port import Event
 
 if TYPE_CHECKING:
     from sipproto_client._endpoint import Endpoint
+
+_F = TypeVar("_F", CallAudio, CallVideo)
 
 _ALL_CODECS = CodecPreferences()
 
@@ -34,6 +40,7 @@ class Call:
         self.ended: o.CallEnded | None = None
         self._ended = endpoint.runtime.event()
         self._steady: Event | None = None  # while the call is reconnecting
+        self._frames: weakref.WeakSet[CallAudio | CallVideo] = weakref.WeakSet()
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -63,8 +70,13 @@ class Call:
 
     def abandon(self) -> None:
         """The endpoint is over: nothing more will be heard of the call."""
+        self._end()
+
+    def _end(self) -> None:
         self._ended.set()
         self._be_steady()
+        for frames in self._frames:
+            frames.finish()
 
     def _be_steady(self) -> None:
         steady, self._steady = self._steady, None
@@ -85,8 +97,7 @@ class Call:
                 self._be_steady()
             case o.CallEnded():
                 self.ended = event
-                self._ended.set()
-                self._be_steady()
+                self._end()
             case _:
                 pass
 
@@ -233,3 +244,41 @@ class Call:
         result = await self._endpoint.run(lambda n: i.GetStats(command=n, call=self.ident))
         assert isinstance(result, MediaReport)
         return result
+
+    def watch_stats(self, interval: float = 1.0) -> AbstractAsyncContextManager[StatsSamples]:
+        """What is measured over and over, from the end of the first interval to that of the call.
+
+        `async with call.watch_stats() as samples: async for report in samples`. Nothing is measured outside of the block. The
+        interval, in seconds, becomes two to four times as long after a measurement that took more than 16 to 48 ms; one that
+        fails is left out. Raises ValueError, on entering, for an interval that is not above 0.
+        """
+        return sampled(self._endpoint.runtime, self.stats, self._ended, interval)
+
+    # -- frames ------------------------------------------------------------------------------------------------------
+
+    def audio(
+        self, *, rate: int = 16000, latency: float = 0.2, threshold: float = -45.0, hangover: float = 0.3
+    ) -> CallAudio:
+        """The audio of this call for a program: `async with call.audio(rate=16000) as audio`, before or during the call.
+
+        Within the block it takes the place of the source of the first audio line, which comes back after it. rate: 8000,
+        16000, 24000 or 48000 Hz. latency: seconds of sound that may wait to be sent. A chunk is `speaking` from the
+        first one of `threshold` dBFS or more until `hangover` seconds after the last.
+        Raises FramesUnsupported for a media engine that cannot do it; the block raises ValueError for bad figures.
+        """
+        opening = self._endpoint.media_method("open_audio")
+        settings = {"rate": rate, "latency": latency, "threshold": threshold, "hangover": hangover}
+        audio = CallAudio(self._endpoint.runtime, lambda wake: opening(self.ident, wake=wake, **settings), rate)
+        return self._followed(audio)
+
+    def video(self) -> CallVideo:
+        """The first video line of this call for a program: `async with call.video() as video`. Otherwise like `audio`."""
+        opening = self._endpoint.media_method("open_video")
+        return self._followed(CallVideo(self._endpoint.runtime, lambda wake: opening(self.ident, wake=wake)))
+
+    def _followed(self, frames: _F) -> _F:
+        """The frames, told when the call ends."""
+        self._frames.add(frames)
+        if self._ended.is_set():
+            frames.finish()
+        return frames

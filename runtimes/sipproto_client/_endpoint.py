@@ -26,7 +26,7 @@ from sipproto_client._subscriptions import EventSubscription, Publication, Watch
 from sipproto_client._tasks import Background, plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._trace import Trace, recording
-from sipproto_client.errors import CommandError, EndpointClosed
+from sipproto_client.errors import CommandError, EndpointClosed, FramesUnsupported
 from sipproto_client.port import Event, Runtime, TaskGroup
 from sipproto_client.transport import Channel, Opening
 
@@ -346,6 +346,13 @@ class Endpoint:
         prepare = getattr(self._media, "prepare", None)
         if setup is not None and prepare is not None:
             prepare(call, setup)
+
+    def media_method(self, name: str) -> Callable[..., Any]:
+        """A method that a media engine may have beyond its port. Raises FramesUnsupported when it has not."""
+        method: Callable[..., Any] | None = getattr(self._media, name, None)
+        if method is None:
+            raise FramesUnsupported(f"the media engine of this endpoint has no {name}")
+        return method
 
     async def send_message(self, target: str, body: str, content_type: str = "text/plain") -> int:
         """An instant message; returns the status of the answer."""

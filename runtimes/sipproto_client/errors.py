@@ -27,3 +27,11 @@ class EndpointClosed(SipProtoError):
 
 class EventsLost(SipProtoError):
     """A subscriber did not take its events in time, and its queue overflowed. The subscription is over."""
+
+
+class FramesUnsupported(SipProtoError):
+    """The endpoint has no media engine, or one that does not hand out frames."""
+
+
+class FramesEnded(SipProtoError):
+    """The call has ended, and with it the audio or video that was to be written."""

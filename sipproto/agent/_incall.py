@@ -11,6 +11,7 @@ from sipproto.agent._call_table import CallState
 from sipproto.agent._hub import Exchange, outcome_of_auth
 from sipproto.agent.inputs import CommandId, DigitWay, GetStats, RequestKeyFrame, SendDtmf, SendInfo, SetParameters
 from sipproto.agent.media import (
+    DIGITS,
     AskKeyFrame,
     CollectStats,
     DigitHeard,
@@ -38,7 +39,6 @@ _DIGITS = re.compile(r"[0-9A-D#*,]{1,64}")
 _RELAY = re.compile(r"signal\s*=\s*([0-9A-D#*R])\s*(?:\r?\n|$)", re.IGNORECASE)
 _DURATION = re.compile(r"duration\s*=\s*([0-9]{1,5})\b", re.IGNORECASE)
 _PAUSE = 2.0  # seconds, for ","
-_EVENTS = "0123456789*#ABCDR"  # by event code (RFC 4733 3.2); R: flash
 _MAX_PENDING = 256
 
 
@@ -213,7 +213,7 @@ class InCall:
                 self._digits_failed(command.command, Cause.MEDIA_ERROR, _error_of(reply))
 
         def operation(request: RequestId) -> MediaOperation:
-            event = _EVENTS.index(digit)
+            event = DIGITS.index(digit)
             return SendDigit(
                 request=request,
                 call=self._call.ident,
@@ -230,8 +230,8 @@ class InCall:
         self._drop_digits(command)
 
     def digit_heard(self, heard: DigitHeard) -> None:
-        if 0 <= heard.event < len(_EVENTS):
-            digit = _EVENTS[heard.event]
+        if 0 <= heard.event < len(DIGITS):
+            digit = DIGITS[heard.event]
             self._hub.emit(DtmfReceived(call=self._call.ident, digit=digit, duration=heard.duration, way=DigitWay.RTP))
 
     def _digit_in_info(self, command: SendDtmf, digit: str, is_last: bool) -> None:

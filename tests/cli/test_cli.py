@@ -15,9 +15,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import numpy
 import pytest
 
 from sipproto_cli import main
+from tests.devices.hardware import FakeSound, sine, strongest
+from tests.media._rig import until
 
 SIPPROTO = [sys.executable, "-m", "sipproto_cli"]
 DOMAIN = "test.invalid"
@@ -137,7 +140,7 @@ def at(port: str, user: str = "alice") -> list[str]:
 
 def test_help_teaches() -> None:
     out = run("--help")[1]
-    commands = ("demo", "call", "answer", "register", "options", "serve", "agent", "version")
+    commands = ("demo", "call", "answer", "register", "options", "serve", "agent", "devices", "version")
     assert all(command in out for command in commands) and "sipproto demo" in out
     for arguments, words in (
         (["call", "--help"], ("--ws", "--record", "SIPPROTO_PASSWORD", "--duration")),
@@ -208,6 +211,40 @@ def test_a_call_to_the_echo_in_json(port: str, tmp_path: Path) -> None:
     assert process.end() == (0, "")
     assert abs(stats["audio"]["frequency"] - 440) < 20 and stats["audio"]["received"]["packets"] > 50
     assert record.stat().st_size > 50_000
+
+
+def test_a_call_with_microphone_and_speaker(port: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = FakeSound()
+    card.hears = sine(1000.0)
+    monkeypatch.setitem(sys.modules, "sounddevice", card)
+    names = ("--microphone", "Mic", "--speaker", "default")
+    code, out, errors = run("call", "600", *at(port), *names, "--duration", "2", "--json", "--loopback")
+    assert (code, errors) == (0, "")
+    stats = json.loads(out.splitlines()[-1])
+    assert stats["audio"]["sent"]["packets"] > 50
+    assert numpy.count_nonzero(card.played) > 24000 and strongest(card.played[-24000:]) == pytest.approx(1000, abs=5)
+    until(lambda: all(stream.closed for stream in card.streams))
+    assert fails("call", "600", *at(port), "--microphone", "Nothing").startswith("there is no input device 'Nothing'")
+    monkeypatch.setitem(sys.modules, "livekit.rtc", None)
+    assert "sipproto[aec]" in fails("call", "600", *at(port), *names, "--echo-cancellation")
+
+
+def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeSound())
+    monkeypatch.setenv("DISPLAY", ":7")
+    code, out, errors = run("devices")
+    assert (code, errors) == (0, "")
+    assert "microphone Mic, Fake, the default\n" in out and "screen     :7 (X11 display :7), the default\n" in out
+    lines = [json.loads(line) for line in run("devices", "--json")[1].splitlines()]
+    assert {"kind": "speaker", "ident": "Box, Fake", "name": "Box", "default": True} in lines
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert only_line(run("devices")) == "sound devices need the extra: pip install 'sipproto[devices]'"
+
+
+def only_line(outcome: tuple[int, str, str]) -> str:
+    """The one line on standard error of a command that did what it could."""
+    assert outcome[0] == 0 and outcome[2].count("\n") == 1
+    return outcome[2].removeprefix("sipproto: ").strip()
 
 
 def test_a_server_killed_in_a_call() -> None:

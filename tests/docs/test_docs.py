@@ -45,7 +45,11 @@ def run_example(name: str, *arguments: str) -> str:
         ("trace_call.py", "all equal"),
         ("transfer.py", "a call from sip:bob@example.com that replaces in-1"),
         ("custom_transport.py", "bob answers 200"),
+        ("echo_bot.py", "Hz\nthe call is over"),
+        ("record_and_reply_bot.py", "the end: terminated"),
+        ("statistics.py", '"framesDecoded"'),
         ("recovery.py", "the call goes on after"),
+        ("testing_a_bot.py", "the bot does what it should"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:
@@ -89,3 +93,11 @@ def test_every_cause_is_documented() -> None:
 
     text = (ROOT / "docs" / "failures.md").read_text()
     assert {cause.value for cause in Cause} == set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+
+
+def test_every_check_of_media_engines_is_documented() -> None:
+    from sipproto_client.engine_testing import ENGINE_CHECKS
+
+    _, _, section = (ROOT / "docs" / "media.md").read_text().partition("## Another engine")
+    rows = [row for row in section.splitlines() if row.startswith("| `")]
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])] == list(ENGINE_CHECKS)

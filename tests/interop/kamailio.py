@@ -35,14 +35,22 @@ class Kamailio:
     is in memory only, so that `restart()` forgets all registrations.
 
     Some users are special: calls and requests of frank go by a Service-Route, and a MESSAGE to ivan needs a password of
-    a second realm, too. `nonce_expire`: seconds until a nonce is stale.
+    a second realm, too. `nonce_expire`: seconds until a nonce is stale. `bridge`: the control port of an rtpengine, which
+    then carries the media between WebSocket clients (WebRTC) and all others (plain RTP), for jane with other codecs.
     """
 
     domain = "rig.test"
 
     def __init__(
-        self, *, algorithm: str = "MD5", ping_interval: int = 5, min_expires: int = 10, nonce_expire: int = 300
+        self,
+        *,
+        algorithm: str = "MD5",
+        ping_interval: int = 5,
+        min_expires: int = 10,
+        nonce_expire: int = 300,
+        bridge: int | None = None,
     ) -> None:
+        self._bridge = bridge
         self.algorithm = algorithm
         self.nonce_expire = nonce_expire
         self.ping_interval = ping_interval
@@ -76,6 +84,8 @@ class Kamailio:
         if program is None:
             raise RuntimeError(f"there is no kamailio program: {INSTALL_HINT}")
         arguments = ["-DD", "-E", "-m", "64", "-M", "8", "-f", "kamailio.cfg", "-Y", ".", "-w", "."]
+        if self._bridge is not None:
+            arguments += ["-A", "WITH_BRIDGE"]
         with self._log_file.open("ab") as log:
             # A session of its own, so that one signal reaches Kamailio and all of its worker processes.
             self._process = subprocess.Popen(
@@ -178,6 +188,7 @@ class Kamailio:
             "NONCE_EXPIRE": str(self.nonce_expire),
             "PING_INTERVAL": str(self.ping_interval),
             "MIN_EXPIRES": str(self.min_expires),
+            "BRIDGE_PORT": str(self._bridge or 0),
             "USERS": "\n".join(f'    $sht(users=>{user}) = "{password_of(user)}";' for user in USERS),
         }
         text = (HERE / "kamailio.cfg.in").read_text()

@@ -24,7 +24,7 @@ from sipproto.message import Message, Request, parse_message
 from sipproto.negotiation import CodecPreferences
 from sipproto.sdp import Codec, Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, Tone
-from sipproto_aiortc._rtp import Reception
+from sipproto_aiortc._reception import Reception
 from sipproto_anyio import AnyioRuntime
 from sipproto_client import Call, Endpoint, FlowSettings, run_endpoint
 from sipproto_client.port import Runtime

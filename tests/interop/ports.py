@@ -7,15 +7,20 @@ from pathlib import Path
 
 # What the kernel calls an open UDP socket, and a TCP socket that listens (Linux, include/net/tcp_states.h)
 _OPEN = {"udp": "07", "tcp": "0A"}
+# The system would give a port again that its peer has not taken yet.
+_given: set[tuple[str, int]] = set()
 
 
 def free_port(transport: str) -> int:
-    """`transport`: udp or tcp."""
+    """`transport`: udp or tcp. No port is given twice."""
     kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        with socket.socket(socket.AF_INET, kind) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if (transport, port) not in _given:
+            _given.add((transport, port))
+            return port
 
 
 def is_bound(transport: str, port: int) -> bool:

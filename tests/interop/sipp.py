@@ -33,6 +33,11 @@ _ME = "<sip:[user]@[domain]>;tag=[pid]u[call_number]"
 _YOU = "<sip:[service]@[domain]>"
 _LAST = "[last_Via:]\n[last_Record-Route:]\n[last_From:]\n[last_To:]"
 _SEND = '<send retrans="500"><![CDATA[\n$0\n@end@]]></send>\n'
+_PLAIN = (
+    "Content-Type: application/sdp\nContent-Length: [len]\n\nv=0\no=sipp 1 $2 IN IP4 [local_ip]\ns=-\n"
+    "c=IN IP4 [local_ip]\nt=0 0\nm=audio @OF_PORT@ RTP/AVP @OF_PAYLOAD@ 101\na=rtpmap:@OF_PAYLOAD@ @OF_CODEC@/8000\n"
+    "a=rtpmap:101 telephone-event/8000\na=fmtp:101 0-15\na=ptime:20\na=$1\n"
+)
 
 # $1, $2 ... are the words of the argument, $* is all of it, $+ all but the first.
 PARTS = {
@@ -83,6 +88,9 @@ PARTS = {
     "a=ice-ufrag:sipp\na=ice-pwd:sippsippsippsippsippsipp\n"
     "a=candidate:1 1 udp 2130706431 [local_ip] 6000 typ host\n"
     f"a=fingerprint:sha-256 {':'.join(['AB'] * 32)}\na=setup:$2\n",
+    # A classic endpoint: direction, version; and the same after it has handed the call over to another one
+    "plain": _PLAIN.replace("OF_", ""),
+    "moved": _PLAIN.replace("OF_", "OTHER_"),
     # Whole steps, for what is not the point of a scenario: a call made by SIPp, made by us; ended by SIPp, ended by us
     "called": '<recv request="INVITE" rrs="true"><action>@remember@</action></recv>\n'
     "<send><![CDATA[\n@reply 180 Ringing@\n@end@]]></send>\n"
@@ -92,6 +100,8 @@ PARTS = {
     "calling": f"@login INVITE@\n{_SEND.replace('$0', '@first INVITE@').replace('@end@', '@BODY@')}@accepted@",
     "hangup": f'{_SEND.replace("$0", "@$1 BYE@")}<recv response="200"/>',
     "hungup": '<recv request="BYE"/>\n<send><![CDATA[\n@answer 200 OK@\n@end@]]></send>',
+    # An INFO that tells SIPp to go on
+    "cue": '<recv request="INFO"/>\n<send><![CDATA[\n@answer 200 OK@\n@end@]]></send>',
     "login": "",
 }
 # A proxy wants a password before it takes the first request: in front of that goes the same one without.

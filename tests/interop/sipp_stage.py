@@ -10,16 +10,15 @@ import pytest
 from attrs import evolve, frozen
 
 from sipproto.agent import AgentConfig, Recovery
-from sipproto.agent import media as m
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
 from sipproto.negotiation import MediaCapabilities
 from sipproto.sdp import Codec
+from sipproto.testing import FakeMediaEngine
 from sipproto_anyio import AnyioRuntime
 from sipproto_client import Call, Endpoint, FlowSettings, run_endpoint
 from sipproto_client.port import Event, Runtime, Stream
 from tests.client.rig import play
-from tests.sim.network import local_transport
 
 from .kamailio import Kamailio, address, password_of, settings
 from .sipp import Sipp, playing
@@ -30,6 +29,7 @@ CONFIG = AgentConfig(
     secrets=(Secret(username=OUR_USER, password=password_of(OUR_USER)),),
     recovery=Recovery(first_delay=0.05),
 )
+_PCMU = MediaCapabilities(audio=(Codec(payload_type=0, name="PCMU", clock_rate=8000),))
 Happened = TypeVar("Happened")
 
 
@@ -47,27 +47,6 @@ class Way:
 UDP, TCP = Way("udp"), Way("tcp")
 DIRECT = (UDP, TCP)
 PROXIED = (Way("udp", "udp"), Way("tcp", "tls"), Way("udp", "tcp"))
-
-
-class Engine:
-    """Media that are agreed on and never flow: each operation is done as soon as it is asked for."""
-
-    capabilities = MediaCapabilities(audio=(Codec(payload_type=0, name="PCMU", clock_rate=8000),))
-
-    def perform(self, operation: m.MediaOperation, report: Callable[[m.MediaInput], None]) -> None:
-        match operation:
-            case m.OpenMedia(request=request, slots=slots):
-                transports = tuple((slot, local_transport(slot)) for slot in slots)
-                report(m.MediaOpened(request=request, transports=transports))
-            case m.ApplyMedia(request=request):
-                report(m.MediaApplied(request=request))
-            case m.CollectStats(request=request):
-                report(m.StatsCollected(request=request, report=m.MediaReport(state=m.MediaState.CONNECTED)))
-            case m.CloseMedia():
-                pass
-
-    def close(self) -> None:
-        pass
 
 
 class Hurried(AnyioRuntime):
@@ -182,7 +161,7 @@ class Stage:
         media: with an engine, so that the agent negotiates. violations: how often we have to find SIPp at fault. hurry:
         how many of our seconds a real one has.
         """
-        engine = Engine() if media else None
+        engine = FakeMediaEngine(capabilities=_PCMU) if media else None
         if engine is not None:
             config = evolve(config, capabilities=engine.capabilities)
         found: list[o.ProtocolViolated] = []

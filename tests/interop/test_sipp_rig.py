@@ -12,6 +12,7 @@ from sipproto_anyio import AnyioRuntime
 from sipproto_client.port import Runtime
 from tests.client.rig import play
 
+from .ports import free_port
 from .sipp import Sipp, SippFailure, expand, playing
 from .sipp_stage import UDP, Act, Hurried, Stage, ways
 
@@ -73,3 +74,7 @@ def test_runtime_in_a_hurry() -> None:
         assert AnyioRuntime().now() - real < 2.0
 
     play("anyio-asyncio", scenario)
+
+
+def test_no_port_is_given_twice() -> None:
+    assert len({free_port("tcp") for _ in range(1000)}) == 1000

@@ -36,7 +36,6 @@ from sipproto_aiortc import (
     FileSource,
     IceServer,
     MediaSetup,
-    Null,
     Silence,
     TestPattern,
     Tone,
@@ -524,18 +523,24 @@ def test_contract_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None
         check_contract()
 
 
-def test_null_sink_keeps_nothing(ends: tuple[End, End]) -> None:
+def test_without_a_meter_nothing_is_kept(ends: tuple[End, End]) -> None:
     a, b = ends
-    b.engine.prepare(b.call, MediaSetup(sink=Null()))
+    b.engine.prepare(b.call, MediaSetup(meter=False))
     connect(a, b)
     until(lambda: (b.line().frames_decoded or 0) > 10)
     assert (b.line().audio_level, b.line().audio_frequency) == (None, None)
 
 
-def test_sources_change_under_way(ends: tuple[End, End]) -> None:
+def test_sources_change_at_once_without_a_new_session(ends: tuple[End, End]) -> None:
     a, b = ends
-    connect(a, b)
+    connect(a, b, "audio video")
     until(hears(b, 700))
-    a.engine.prepare(a.call, MediaSetup(audio=Tone(1500.0)))
-    a.apply(a.session)
+    sent = a.line().packets_sent
+    a.engine.prepare(a.call, MediaSetup(audio=Tone(1500.0), video=TestPattern(color=BLUE)))
     until(hears(b, 1500))
+    until(sees(b, BLUE))
+    a.engine.prepare(a.call, MediaSetup())
+    until(lambda: b.line().audio_level == 0)
+    until(sees(b, (0, 0, 0)))
+    assert b.line().packets_lost == 0
+    assert a.line().packets_sent > sent + 10

@@ -1,35 +1,27 @@
-"""What a call sends: descriptions of sources, and the producers that they stand for.
-
-A producer is asked on the media thread, at its own pace, and never waits: None means that it has nothing right now.
-Audio is 48 kHz mono int16 in frames of 20 ms (960 samples) everywhere inside this package.
-"""
+"""Sources that need nothing: silence, tones, pictures, and the echo. They are descriptions; `open` makes a producer."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from typing import Protocol
 
 import numpy
 from attrs import field, frozen, validators
-from av import AudioFrame, VideoFrame
-from numpy.typing import NDArray
+from av import VideoFrame
 
-SAMPLE_RATE = 48000
-FRAME_SAMPLES = 960
-FRAME_TIME = FRAME_SAMPLES / SAMPLE_RATE
+from sipproto_devices._media import FRAME_SAMPLES, SAMPLE_RATE, AudioProducer, Samples, VideoProducer
 
-Samples = NDArray[numpy.int16]
 Color = tuple[int, int, int]
-
-SILENCE: Samples = numpy.zeros(FRAME_SAMPLES, numpy.int16)
 _BLACK_INTERVAL = 0.2  # a black picture does not change: five a second keep a decoder and a jitter buffer alive
-_ECHO_INTERVAL = 1 / 30
 
 
 @frozen
 class Silence:
     """Digital silence."""
+
+    def check(self, kind: str) -> None: ...
+
+    def open_audio(self) -> AudioProducer:
+        return SilenceProducer()
 
 
 @frozen
@@ -38,6 +30,11 @@ class Tone:
 
     frequency: float = field(default=440.0, validator=[validators.gt(0), validators.lt(SAMPLE_RATE / 2)])
     level: float = field(default=0.3, validator=[validators.ge(0), validators.le(1)])
+
+    def check(self, kind: str) -> None: ...
+
+    def open_audio(self) -> AudioProducer:
+        return ToneProducer(self)
 
 
 @frozen
@@ -54,96 +51,17 @@ class TestPattern:
     frame_rate: int = field(default=15, validator=[validators.ge(1), validators.le(60)])
     color: Color | None = None
 
+    def check(self, kind: str) -> None: ...
 
-@frozen
-class FileSource:
-    """The audio or the picture of a file, in real time; it starts anew at its end when `loop`."""
-
-    path: str
-    loop: bool = True
+    def open_video(self) -> VideoProducer:
+        return PatternProducer(self)
 
 
 @frozen
 class EchoSource:
-    """What the same line of the call receives."""
+    """What the same line of the call receives. The engine itself brings it about, so it cannot be opened or wrapped."""
 
-
-AudioSource = Silence | Tone | FileSource | EchoSource
-VideoSource = TestPattern | FileSource | EchoSource
-
-
-class AudioProducer(Protocol):
-    def read(self) -> Samples | None:
-        """The next 20 ms (960 samples); None for silence. Called once each 20 ms."""
-        ...
-
-    def close(self) -> None:
-        """Releases everything; may be called more than once."""
-        ...
-
-
-class VideoProducer(Protocol):
-    @property
-    def interval(self) -> float:
-        """Seconds between two calls of `read`."""
-        ...
-
-    def read(self) -> VideoFrame | None:
-        """The next picture (yuv420p, even sizes), which the caller may stamp; None when there is no new one."""
-        ...
-
-    def close(self) -> None:
-        """Releases everything; may be called more than once."""
-        ...
-
-
-def samples_of(frame: AudioFrame) -> Samples:
-    """The samples of a mono int16 frame."""
-    return frame.to_ndarray().reshape(-1).astype(numpy.int16, copy=False)
-
-
-class FrameBuffer:
-    """A bounded queue of audio frames between two clocks; also the producer of an echo.
-
-    It gives frames once `prime` of them are there, so that a small jitter of the writer is not heard, and drops the
-    oldest above `limit`, so that a delay never grows.
-    """
-
-    def __init__(self, *, prime: int = 2, limit: int = 8) -> None:
-        self._prime = prime
-        self._frames: deque[Samples] = deque(maxlen=limit)
-        self._primed = False
-
-    def push(self, samples: Samples) -> None:
-        self._frames.append(samples)
-
-    def read(self) -> Samples | None:
-        if not self._primed and len(self._frames) < self._prime:
-            return None
-        self._primed = bool(self._frames)
-        return self._frames.popleft() if self._frames else None
-
-    def close(self) -> None:
-        self._frames.clear()
-
-
-class LatestFrame:
-    """The newest picture only: the producer of an echo."""
-
-    interval = _ECHO_INTERVAL
-
-    def __init__(self) -> None:
-        self._frame: VideoFrame | None = None
-
-    def push(self, frame: VideoFrame) -> None:
-        self._frame = frame
-
-    def read(self) -> VideoFrame | None:
-        frame, self._frame = self._frame, None
-        return frame
-
-    def close(self) -> None:
-        self._frame = None
+    def check(self, kind: str) -> None: ...
 
 
 class SilenceProducer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -12,34 +11,48 @@ from typing import Generic, TypeVar
 
 import av
 import numpy
+from attrs import frozen
 from av import AudioFrame, AudioResampler, VideoFrame
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from sipproto_aiortc._sources import FRAME_SAMPLES, SAMPLE_RATE, FileSource, Samples, samples_of
+from sipproto_devices._media import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE,
+    AudioProducer,
+    Samples,
+    SourceError,
+    VideoProducer,
+    reason,
+    samples_of,
+)
 
-_log = logging.getLogger("sipproto.media")
 _AUDIO_AHEAD = 50  # frames of 20 ms: one second
 _VIDEO_AHEAD = 6  # pictures: they are large
 _T = TypeVar("_T")
 
 
-class SourceError(Exception):
-    """A source or a sink cannot be used; the text is one line fit for a user."""
+@frozen
+class FileSource:
+    """The audio or the picture of a file, in real time; it starts anew at its end when `loop`."""
 
+    path: str
+    loop: bool = True
 
-def check_file(source: FileSource, kind: str) -> None:
-    """Raises SourceError unless the file can be read and has a stream of this kind. Blocks."""
-    try:
-        with av.open(source.path) as container:
-            if not any(stream.type == kind for stream in container.streams):
-                raise SourceError(f"the file {source.path!r} has no {kind}")
-    except (OSError, ValueError, FFmpegError) as error:
-        raise SourceError(f"cannot read the file {source.path!r}: {_reason(error)}") from None
+    def check(self, kind: str) -> None:
+        """Raises SourceError unless the file can be read and has a stream of this kind."""
+        try:
+            with av.open(self.path) as container:
+                if not any(stream.type == kind for stream in container.streams):
+                    raise SourceError(f"the file {self.path!r} has no {kind}")
+        except (OSError, ValueError, FFmpegError) as error:
+            raise SourceError(f"cannot read the file {self.path!r}: {reason(error)}") from None
 
+    def open_audio(self) -> AudioProducer:
+        return AudioFile(self)
 
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+    def open_video(self) -> VideoProducer:
+        return VideoFile(self)
 
 
 class _Worker(ABC, Generic[_T]):
@@ -49,6 +62,7 @@ class _Worker(ABC, Generic[_T]):
         self._source = source
         self._queue: queue.Queue[_T] = queue.Queue(ahead)
         self._stopped = threading.Event()
+        self._failure: SourceError | None = None
         self._thread = threading.Thread(target=self._run, name="sipproto-file", daemon=True)
         self._thread.start()
 
@@ -62,7 +76,16 @@ class _Worker(ABC, Generic[_T]):
                 if not self._put(item):
                     return
         except Exception as error:
-            _log.warning("the file %r ended early: %s", self._source.path, _reason(error))
+            self._failure = SourceError(f"the file {self._source.path!r} ended early: {reason(error)}")
+
+    def _take(self) -> _T | None:
+        """The next result, None when there is none now. Raises SourceError after the last one of a run that failed."""
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            if self._failure is not None:
+                raise self._failure from None
+            return None
 
     def _put(self, item: _T) -> bool:
         while not self._stopped.is_set():
@@ -89,10 +112,7 @@ class AudioFile(_Worker[Samples]):
         super().__init__(source, _AUDIO_AHEAD)
 
     def read(self) -> Samples | None:
-        try:
-            return self._queue.get_nowait()
-        except queue.Empty:
-            return None
+        return self._take()
 
     def _items(self) -> Iterator[Samples]:
         while True:
@@ -138,11 +158,8 @@ class VideoFile(_Worker[tuple[float, VideoFrame]]):
         due: VideoFrame | None = None
         while True:
             if self._next is None:
-                try:
-                    self._next = self._queue.get_nowait()
-                except queue.Empty:
-                    return due
-            if self._next[0] > now - self._start:
+                self._next = self._take()
+            if self._next is None or self._next[0] > now - self._start:
                 return due
             due, self._next = self._next[1], None
 

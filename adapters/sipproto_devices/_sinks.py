@@ -1,8 +1,7 @@
-"""What a call does with the media that it receives: descriptions of sinks, and the recorder."""
+"""The recorder: a sink that writes a file."""
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
@@ -12,13 +11,11 @@ from typing import Any
 
 import av
 import numpy
-from attrs import frozen
-from av import AudioFrame, VideoFrame
+from attrs import field, frozen, validators
+from av import VideoFrame
+from av.video.reformatter import VideoReformatter
 
-from sipproto_aiortc._files import SourceError, _reason
-from sipproto_aiortc._sources import SAMPLE_RATE, Samples
-
-_log = logging.getLogger("sipproto.media")
+from sipproto_devices._media import SAMPLE_RATE, Samples, SinkWriter, SourceError, frame_of, log, reason
 
 # Container by file name ending: audio encoder, video encoder (None: audio only).
 _FORMATS: dict[str, tuple[str, str | None]] = {
@@ -33,64 +30,71 @@ _GAP = 0.2  # seconds of missing audio that are filled with silence; less is jit
 
 @frozen
 class Record:
-    """Writes what the call receives to a file (.wav: audio; .mkv, .mp4: audio and video), and meters it."""
+    """Writes what the call receives to a file (.wav: audio; .mkv, .mp4: audio and video).
+
+    A file has one track of each kind: `audio_line` and `video_line` say of which line, counted from 0. To keep a second
+    video line, too, put another Record beside it.
+    """
 
     path: str
+    audio_line: int = field(default=0, validator=validators.ge(0), kw_only=True)
+    video_line: int = field(default=0, validator=validators.ge(0), kw_only=True)
+
+    def check(self) -> None:
+        """Raises SourceError when a recording cannot go there."""
+        ending = _ending(self.path)
+        if ending not in _FORMATS:
+            raise SourceError(f"cannot record to {self.path!r}: the name has to end in {', '.join(sorted(_FORMATS))}")
+        directory = os.path.dirname(self.path) or "."
+        if not os.path.isdir(directory) or not os.access(directory, os.W_OK):
+            raise SourceError(f"cannot record to {self.path!r}: the directory does not exist or cannot be written")
+
+    def open(self, with_video: bool) -> SinkWriter:
+        self.check()
+        return Recorder(self, with_video=with_video)
 
 
-@frozen
-class Meter:
-    """Keeps what statistics are computed from: the last half second of audio and the last picture. The default."""
-
-
-@frozen
-class Null:
-    """Keeps nothing: statistics then say nothing of level, frequency and colour."""
-
-
-Sink = Record | Meter | Null
-
-
-def check_record(path: str) -> None:
-    """Raises SourceError when a recording cannot go there."""
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in _FORMATS:
-        raise SourceError(f"cannot record to {path!r}: the name has to end in {', '.join(sorted(_FORMATS))}")
-    directory = os.path.dirname(path) or "."
-    if not os.path.isdir(directory) or not os.access(directory, os.W_OK):
-        raise SourceError(f"cannot record to {path!r}: the directory does not exist or cannot be written")
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 class Recorder:
-    """Encodes and writes in a thread of its own. `audio` and `video` never wait: what is too much is dropped."""
+    """Encodes and writes in a thread of its own. `audio` and `video` never wait: what is too much is dropped.
 
-    def __init__(self, path: str, *, with_video: bool) -> None:
-        self._path = path
-        self._audio_encoder, self._video_encoder = _FORMATS[os.path.splitext(path)[1].lower()]
+    They raise SourceError when the file cannot be written any more.
+    """
+
+    def __init__(self, record: Record, *, with_video: bool) -> None:
+        self._record = record
+        self._path = record.path
+        self._audio_encoder, self._video_encoder = _FORMATS[_ending(record.path)]
         self._with_video = with_video and self._video_encoder is not None
         self._queue: queue.Queue[tuple[float, Samples | VideoFrame] | None] = queue.Queue(_QUEUE_LIMIT)
         self._start = time.monotonic()
         self._end = 0.0
         self.dropped = 0
+        self._failure: SourceError | None = None
         self._thread = threading.Thread(target=self._run, name="sipproto-record", daemon=True)
         self._thread.start()
 
-    def audio(self, samples: Samples) -> None:
-        """Samples of 48 kHz mono, just received."""
-        self._offer(samples)
+    def audio(self, samples: Samples, line: int) -> None:
+        if line == self._record.audio_line:
+            self._offer(samples)
 
-    def video(self, frame: VideoFrame) -> None:
-        if self._with_video:
+    def video(self, frame: VideoFrame, line: int) -> None:
+        if self._with_video and line == self._record.video_line:
             self._offer(frame)
 
     def _offer(self, item: Samples | VideoFrame) -> None:
+        if self._failure is not None:
+            raise self._failure
         try:
             self._queue.put_nowait((time.monotonic() - self._start, item))
         except queue.Full:
             self.dropped += 1
 
     def close(self, timeout: float = 5.0) -> None:
-        """Writes out what is left and closes the file; waits up to `timeout` seconds. Not for the media thread."""
+        """Writes out what is left and closes the file; waits up to `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self._thread.is_alive() and time.monotonic() < deadline:
             try:
@@ -100,9 +104,9 @@ class Recorder:
                 continue
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
-            _log.warning("the recording %r is not yet written after %s s", self._path, timeout)
+            log.warning("the recording %r is not yet written after %s s", self._path, timeout)
         if self.dropped:
-            _log.warning("the recording %r lacks %d pieces: the encoder was too slow", self._path, self.dropped)
+            log.warning("the recording %r lacks %d pieces: the encoder was too slow", self._path, self.dropped)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
@@ -117,7 +121,8 @@ class Recorder:
                     writer.write(*entry)
                 writer.finish()
         except Exception as error:
-            _log.warning("recording to %r failed: %s", self._path, _reason(error))
+            log.warning("recording to %r failed: %s", self._path, reason(error))
+            self._failure = SourceError(f"recording to {self._path!r} failed: {reason(error)}")
 
     _done = False
 
@@ -150,6 +155,7 @@ class _Writer:
         self._samples = 0
         self._video: Any = None
         self._last_pts = -1
+        self._converter = VideoReformatter()
         if size is not None and video_encoder is not None:
             self._video = container.add_stream(video_encoder, rate=30)
             self._video.width, self._video.height = size
@@ -171,8 +177,7 @@ class _Writer:
     def _write_samples(self, samples: Samples) -> None:
         for start in range(0, len(samples), SAMPLE_RATE):
             part = samples[start : start + SAMPLE_RATE]
-            frame = AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout="mono")
-            frame.sample_rate = SAMPLE_RATE
+            frame = frame_of(part)
             frame.time_base = Fraction(1, SAMPLE_RATE)
             frame.pts = self._samples
             self._samples += len(part)
@@ -181,7 +186,7 @@ class _Writer:
     def _write_picture(self, moment: float, picture: VideoFrame) -> None:
         if self._video is None:
             return
-        frame = picture.reformat(width=self._video.width, height=self._video.height, format="yuv420p")
+        frame = self._converter.reformat(picture, width=self._video.width, height=self._video.height, format="yuv420p")
         if frame is picture:  # an echo may be sending the very same object with a time of its own
             frame = VideoFrame.from_ndarray(picture.to_ndarray(), format="yuv420p")
         self._last_pts = max(self._last_pts + 1, int(moment * 1000))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy
 from av import AudioFrame, VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 WINDOW = 0.5  # seconds of audio
@@ -55,5 +56,6 @@ def mono(frame: AudioFrame) -> NDArray[numpy.float64]:
 
 def mean_color(frame: VideoFrame) -> tuple[int, int, int]:
     """Mean red, green and blue, 0 to 255."""
-    red, green, blue = frame.to_ndarray(format="rgb24").reshape(-1, 3).mean(axis=0)
+    # Not by the frame's own converter: a recorder may be using that one on another thread.
+    red, green, blue = VideoReformatter().reformat(frame, format="rgb24").to_ndarray().reshape(-1, 3).mean(axis=0)
     return round(red), round(green), round(blue)

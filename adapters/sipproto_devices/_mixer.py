@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 
-import numpy
-
-from sipproto_aiortc._sources import FrameBuffer, Samples
+from sipproto_devices._buffers import FrameBuffer
+from sipproto_devices._media import Samples, mix
 
 
 class AudioMixer:
     """Calls that share a mixer hear one another and not themselves. 48 kHz mono, frames of 20 ms.
 
+    Each audio line of a call is a member; members of one call (`group`) do not hear one another.
     One mixer may serve calls of several engines (threads). Each listener has a short bounded buffer for each speaker,
     so that nobody waits for anybody and no delay builds up; the cost grows with the square of the members.
     """
@@ -23,11 +23,12 @@ class AudioMixer:
     @property
     def members(self) -> int:
         """How many calls take part."""
-        return len(self._members)
+        with self._lock:
+            return len({id(member.group) for member in self._members})
 
-    def join(self) -> MixerMember:
-        """A new member, to be closed when its call ends."""
-        member = MixerMember(self)
+    def join(self, group: object = None) -> MixerMember:
+        """A new member, to be closed when its line ends. Without a `group` it is alone in its own."""
+        member = MixerMember(self, group)
         with self._lock:
             self._members.append(member)
         return member
@@ -44,19 +45,20 @@ class AudioMixer:
             if speaker not in self._members:
                 return
             for other in self._members:
-                if other is not speaker:
+                if other.group is not speaker.group:
                     other._heard.setdefault(speaker, FrameBuffer(prime=2, limit=6)).push(samples)
 
 
 class MixerMember:
-    """One call's place at a mixer: what it says goes in by `push`, what it hears comes out by `read`."""
+    """A line's place at a mixer: what it says goes in by `push`, what it hears comes out by `read`."""
 
-    def __init__(self, mixer: AudioMixer) -> None:
+    def __init__(self, mixer: AudioMixer, group: object) -> None:
         self._mixer = mixer
+        self.group = self if group is None else group
         self._heard: dict[MixerMember, FrameBuffer] = {}
 
     def push(self, samples: Samples) -> None:
-        """20 ms (960 samples) of this call for the others."""
+        """20 ms (960 samples) of this line for the others."""
         self._mixer._spread(self, samples)
 
     def read(self) -> Samples | None:
@@ -67,11 +69,3 @@ class MixerMember:
 
     def close(self) -> None:
         self._mixer._leave(self)
-
-
-def mix(parts: list[Samples]) -> Samples | None:
-    """The sum of frames of equal length, clipped to int16; None of none."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    total = numpy.sum(numpy.stack(parts), axis=0, dtype=numpy.int32)
-    return numpy.clip(total, -32768, 32767).astype(numpy.int16)
