@@ -226,7 +226,8 @@ class Sender(RTCRtpSender):
                 _log.warning("a %s frame could not be encoded: %r", self.kind, error)
             return None
         if isinstance(target, VideoTarget):
-            self._control.encoded(target, self._switchable.seconds)
+            octets = sum(len(payload) for payload in encoded.payloads) if encoded is not None else 0
+            self._control.encoded(target, octets, self._switchable.seconds)
         if encoded is not None:
             size = (target.width, target.height) if isinstance(target, VideoTarget) else None
             self.sending.encoded(self.codec.name, encoded.payloads, seconds, size)

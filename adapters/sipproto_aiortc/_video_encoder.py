@@ -25,6 +25,7 @@ from sipproto_aiortc._vp9 import vp9_payloads
 
 _CLOCK = 90000
 _SMOOTHING = 0.1
+_FRAME_RATE_TRIED = 2 * _CLOCK  # so long an encoder is kept although the frame rate is another than it was told
 _GROUP_OF_PICTURES = 3000  # key frames come when they are asked for
 _KEY_FRAME_TIME = 0.2  # seconds of the bit rate that a key frame may take; it leaves in one burst
 
@@ -82,6 +83,7 @@ class VideoEncoder:
         self._format = form
         self._codec: VideoCodecContext | None = None
         self._target: VideoTarget | None = None
+        self._made = 0  # the time stamp of the first picture of the codec
         self._clock = _SmoothClock(1.0)
         self.seconds = 0.0
         self._reformatter = VideoReformatter()
@@ -91,7 +93,7 @@ class VideoEncoder:
         timestamp = round(frame.pts * (frame.time_base or Fraction(1, _CLOCK)) * _CLOCK)
         picture = self._reformatter.reformat(frame, target.width, target.height, "yuv420p")
         picture.pict_type = PictureType.I if key_frame else PictureType.NONE
-        before, codec = self._codec, self._codec_for(target)
+        before, codec = self._codec, self._codec_for(target, timestamp)
         picture.pts, picture.time_base = self._clock.next(timestamp), Fraction(1, _CLOCK)
         start = time.perf_counter()
         try:
@@ -103,11 +105,17 @@ class VideoEncoder:
         data = b"".join(bytes(packet) for packet in packets)
         return self._format.payloads(data, any(packet.is_keyframe for packet in packets)) if data else [], timestamp
 
-    def _codec_for(self, target: VideoTarget) -> VideoCodecContext:
+    def _codec_for(self, target: VideoTarget, timestamp: int) -> VideoCodecContext:
         used = self._target
-        if self._codec is None or used is None or not _same(target, used) or not self._format.suits(target, used):
+        old = abs(timestamp - self._made) > _FRAME_RATE_TRIED
+        if (
+            self._codec is None
+            or used is None
+            or not _same(target, used)
+            or (old and not self._format.suits(target, used))
+        ):
             self._codec = self._format.codec(target)
-            self._target = target
+            self._target, self._made = target, timestamp
             self._clock = _SmoothClock(target.frame_rate)
         return self._codec
 

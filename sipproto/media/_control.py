@@ -15,6 +15,8 @@ _COST_SMOOTHING = 0.03  # about a second of pictures: a machine is busy with som
 _COST_AT_LEAST = 10  # pictures after which the time of encoding is relied on
 _PAUSE = 3.0  # seconds without a picture after which the frame rate is measured anew
 _KEY_FRAME_INTERVAL = 0.3  # seconds between two key frames that were asked for
+_AHEAD = 0.75  # seconds of the bit rate that may be sent in advance, as key frames are
+_STAYS_SMALL = 5.0  # seconds before a picture that became smaller may grow again
 
 
 class VideoControl:
@@ -33,6 +35,8 @@ class VideoControl:
         self._due = 0.0
         self._cost = 0.0  # seconds of encoding for each pixel
         self._costs = 0
+        self._ahead = 0.0  # seconds of the bit rate that were sent in advance
+        self._shrunk_at = -_STAYS_SMALL
         self._key_frame_asked = False
         self._key_frame_at: float | None = None
 
@@ -58,11 +62,12 @@ class VideoControl:
         """The next picture is to be one that can be decoded alone; at the earliest 0.3 s after the last that was asked for."""
         self._key_frame_asked = True
 
-    def encoded(self, target: VideoTarget, duration: float) -> None:
-        """A picture was encoded to this target in `duration` seconds: pictures that take too long get smaller or fewer.
+    def encoded(self, target: VideoTarget, octets: int, duration: float) -> None:
+        """A picture was encoded to this target: too large ones are followed by fewer, such as take too long by smaller ones.
 
-        What is not done for each picture does not count; 0: not known.
+        duration: seconds, without what is not done for each picture; 0: not known.
         """
+        self._ahead += octets * 8 / target.bitrate
         if not duration:
             return
         cost = duration / (target.width * target.height)
@@ -76,9 +81,22 @@ class VideoControl:
         """
         if not self.active:
             return None
+        if self._moments:
+            self._ahead = max(0.0, self._ahead - abs(moment - self._moments[-1]))
         source_rate = self._source_rate(moment, nominal_rate)
         if (width, height) != self._size:
             self._size, self._target = (width, height), None
+        target = self._decide(width, height, source_rate, moment)
+        if self._ahead > _AHEAD:
+            return None
+        if target.frame_rate < source_rate * 0.99:
+            if moment + 0.5 / source_rate < self._due:
+                return None
+            self._due = max(self._due + 1 / target.frame_rate, moment)
+        return target
+
+    def _decide(self, width: int, height: int, source_rate: float, moment: float) -> VideoTarget:
+        before = self._target
         self._target = video_target(
             encoding=self._parameters.encodings[0],
             preference=self._parameters.degradation_preference,
@@ -89,12 +107,11 @@ class VideoControl:
             height=height,
             frame_rate=source_rate,
             pixel_rate=self._pixel_rate,
-            previous=self._target,
+            previous=before,
+            may_grow=moment - self._shrunk_at >= _STAYS_SMALL,
         )
-        if self._target.frame_rate < source_rate * 0.99:
-            if moment + 0.5 / source_rate < self._due:
-                return None
-            self._due = max(self._due + 1 / self._target.frame_rate, moment)
+        if before is not None and self._target.scale > before.scale:
+            self._shrunk_at = moment
         return self._target
 
     def key_frame(self, moment: float) -> bool:

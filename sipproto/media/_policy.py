@@ -85,12 +85,14 @@ def video_target(
     frame_rate: float,
     pixel_rate: float | None = None,
     previous: VideoTarget | None = None,
+    may_grow: bool = True,
 ) -> VideoTarget:
     """Decides how to encode a source of this size and frame rate.
 
     `codec` is its SDP name, in any case. `available`: bits per second that the path takes. `pixel_rate`: pixels per
     second that the encoder manages; a lack of time is met in the same way as one of bits. `previous`: the target in
     use, unless the wishes or the source have changed; small changes then leave size and bit rate as they are.
+    `may_grow`: whether the picture may become larger than in `previous`.
     """
     width, height = _scaled(width, height, encoding.scale_resolution_down_by)
     bitrate = min(available, encoding.max_bitrate or ample_bitrate(width, height))
@@ -106,7 +108,7 @@ def video_target(
     frame_rate = max(floor, frame_rate * supply**sacrifice.frame_rate_share)
     scale_for_bits = _scale(by_bits / frame_rate, width * height, previous)
     scale_for_time = min(_SCALE_FOR_TIME, _scale(by_time / frame_rate, width * height, previous))
-    scale = max(scale_for_bits, scale_for_time)
+    scale = max(scale_for_bits, scale_for_time, 1.0 if previous is None or may_grow else previous.scale)
     frame_rate = min(frame_rate, max(_LEAST_FRAME_RATE, min(by_bits, by_time) * scale**2))
     width, height = _scaled(width, height, scale)
     return VideoTarget(width=width, height=height, frame_rate=frame_rate, bitrate=bitrate, hint=hint, scale=scale)

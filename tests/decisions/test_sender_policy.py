@@ -318,6 +318,29 @@ def test_new_wishes_hold_from_the_next_picture_on() -> None:
     assert sent(one, 1, start=2)[0].width == 640
 
 
+@pytest.mark.parametrize("octets", [1_000, 5_000, 60_000])
+def test_an_encoder_that_exceeds_its_bit_rate_has_to_pause(octets: int) -> None:
+    one = control(Encoding(max_bitrate=300_000))
+    total = 0
+    for number in range(600):
+        got = one.picture(640, 360, number / 30, 30.0)
+        if got is not None:
+            total += octets
+            one.encoded(got, octets, 0.0)
+    assert total * 8 / 20 <= 300_000 + (0.75 * 300_000 + octets * 8) / 20
+
+
+def test_a_picture_that_shrank_does_not_grow_at_once() -> None:
+    one = control()
+    assert sent(one, 1)[-1].width == 640
+    one.bandwidth.remb(100_000)
+    small = sent(one, 1, start=1)[-1].width
+    one.bandwidth.remb(10_000_000)
+    assert small < 640
+    assert {got.width for got in sent(one, 3.9, start=2)} == {small}
+    assert sent(one, 1, start=7)[-1].width == 640
+
+
 def test_the_path_and_the_encoder_bound_what_is_sent() -> None:
     one = control()
     assert sent(one, 1)[-1].bitrate == ample_bitrate(640, 360)
@@ -329,8 +352,8 @@ def test_the_path_and_the_encoder_bound_what_is_sent() -> None:
     assert sent(two, 1)[-1].bitrate < 100_000
     three = control()
     for got in sent(three, 1):
-        three.encoded(got, 0.1)  # seven pictures a second at the most
-        three.encoded(got, 0.0)
+        three.encoded(got, 1000, 0.1)  # seven pictures a second at the most
+        three.encoded(got, 0, 0.0)
     slow = sent(three, 1, start=1)[-1]
     assert slow.width * slow.height * slow.frame_rate < 640 * 360 * 7.1
     assert not math.isnan(slow.frame_rate)
