@@ -5,6 +5,7 @@ engine.prepare(call_id, MediaSetup(audio=Tone(1000), video=TestPattern(color=(25
 """
 
 from sipproto_aiortc._contract import check_contract
+from sipproto_aiortc._decoders import extend_aiortc
 from sipproto_aiortc._engine import CAPABILITIES, AiortcEngine
 from sipproto_aiortc._servers import IceServer
 from sipproto_devices import (
@@ -40,3 +41,5 @@ __all__ = [
     "VideoSource",
     "check_contract",
 ]
+
+extend_aiortc()

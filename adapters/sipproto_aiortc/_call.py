@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 from attrs import frozen
 
@@ -13,6 +15,9 @@ from sipproto.agent.media import (
     ApplyMedia,
     AskKeyFrame,
     CollectStats,
+    DigitHeard,
+    DigitSent,
+    KeyFrameAsked,
     MediaApplied,
     MediaFailed,
     MediaInput,
@@ -22,17 +27,21 @@ from sipproto.agent.media import (
     MediaStateChanged,
     OpenMedia,
     SendDigit,
+    SenderParametersSet,
     SetSenderParameters,
     StatsCollected,
 )
+from sipproto.agent.parameters import SenderParameters
 from sipproto.negotiation import MediaLine, NegotiatedSession
 from sipproto_aiortc._line import Line
 from sipproto_aiortc._servers import IceOptions
+from sipproto_aiortc._stats import collect
 from sipproto_aiortc._transport import Certificate, Slot, SlotState
 from sipproto_devices import MediaSetup, Outlets
 
 _log = logging.getLogger("sipproto.media")
 _WATCH_INTERVAL = 0.25
+_CLOSED = "the media of the call was closed"
 
 Report = Callable[[MediaInput], None]
 Request = OpenMedia | ApplyMedia | CollectStats | SetSenderParameters | AskKeyFrame | SendDigit
@@ -70,9 +79,11 @@ class Call:
         self._lines: dict[int, Line] = {}
         self._outlets = Outlets(lambda close: asyncio.get_running_loop().run_in_executor(None, close))
         self._with_video: bool | None = None  # before the first session nobody knows
+        self._parameters: dict[int, SenderParameters] = {}  # by line, also for lines that are made anew
         self._prepared = False
         self._state = MediaState.CONNECTING
         self._told: MediaState | None = None
+        self._aside: set[asyncio.Task[MediaInput]] = set()
         self._work_task = asyncio.create_task(self._work())
         self._watch_task: asyncio.Task[None] | None = None
 
@@ -89,8 +100,9 @@ class Call:
 
     async def close(self) -> None:
         """Releases everything; requests that wait are answered with MediaFailed."""
-        self._work_task.cancel()
-        tasks = [self._work_task]
+        tasks: list[asyncio.Task[Any]] = [self._work_task, *self._aside]
+        for task in tasks:
+            task.cancel()
         if self._watch_task is not None:
             self._watch_task.cancel()
             tasks.append(self._watch_task)
@@ -109,17 +121,32 @@ class Call:
     async def _work(self) -> None:
         while True:
             request, report = await self._requests.get()
-            self._running = (request, report)
             self._report = report
-            answer: MediaInput
-            try:
-                answer = await self._perform(request)
-            except Exception as error:
-                answer = MediaFailed(request=request.request, error=_one_line(error))
+            if isinstance(request, SendDigit):  # takes as long as somebody presses a key: nothing waits for that
+                self._begin_aside(request, report)
+                continue
+            self._running = (request, report)
+            answer = await self._answer(request)
             self._running = None
             safe_report(report, answer)
             if isinstance(answer, MediaApplied):
                 self._update_state()
+
+    async def _answer(self, request: Request) -> MediaInput:
+        try:
+            return await self._perform(request)
+        except Exception as error:
+            return MediaFailed(request=request.request, error=_one_line(error))
+
+    def _begin_aside(self, request: Request, report: Report) -> None:
+        def answered(task: asyncio.Task[MediaInput]) -> None:
+            self._aside.discard(task)
+            closed = MediaFailed(request=request.request, error=_CLOSED)
+            safe_report(report, closed if task.cancelled() else task.result())
+
+        task = asyncio.create_task(self._answer(request))
+        self._aside.add(task)
+        task.add_done_callback(answered)
 
     def _fail_waiting(self) -> None:
         waiting = [self._running] if self._running is not None else []
@@ -127,7 +154,7 @@ class Call:
             request, report = self._requests.get_nowait()
             waiting.append((request, report))
         for request, report in waiting:
-            safe_report(report, MediaFailed(request=request.request, error="the media of the call was closed"))
+            safe_report(report, MediaFailed(request=request.request, error=_CLOSED))
 
     async def _perform(self, request: Request) -> MediaInput:
         match request:
@@ -137,12 +164,22 @@ class Call:
                 await self._apply(request.session)
                 return MediaApplied(request=request.request)
             case CollectStats():
-                lines = [await line.stats() for _, line in sorted(self._lines.items())]
-                return StatsCollected(
-                    request=request.request, report=MediaReport(state=self._state, lines=tuple(lines))
-                )
-            case SetSenderParameters() | AskKeyFrame() | SendDigit():
-                raise NotImplementedError(f"{type(request).__name__} is not possible with this media engine")
+                return StatsCollected(request=request.request, report=await self._measured())
+            case SetSenderParameters():
+                effective = self._line_at(request.line).set_parameters(request.parameters)
+                self._parameters[request.line] = request.parameters
+                return SenderParametersSet(request=request.request, effective=effective)
+            case AskKeyFrame():
+                await self._line_at(request.line).ask_key_frame(ours=request.ours)
+                return KeyFrameAsked(request=request.request)
+            case SendDigit():
+                await self._line_at(request.line).send_digit(request.event, request.duration, request.codec)
+                return DigitSent(request=request.request)
+
+    def _line_at(self, index: int) -> Line:
+        if index not in self._lines:
+            raise ValueError(f"the call has no media line {index}")
+        return self._lines[index]
 
     async def _open(self, request: OpenMedia) -> MediaOpened:
         if not self._prepared:
@@ -203,6 +240,8 @@ class Call:
                 # Shielded: a call closed just now has to find what it closes either here or finished.
                 await asyncio.shield(line.close())
                 del self._lines[index]
+                if index not in agreed:
+                    self._parameters.pop(index, None)  # the next line in this place is another one
         for number in set(self._slots) - set(pairs):
             await asyncio.shield(self._slots[number].close())
             del self._slots[number]
@@ -220,7 +259,10 @@ class Call:
             raise ValueError("the peer has closed the media transport")
         line = self._lines.get(index)
         if line is None:
-            line = Line(slot.dtls, facts, cname, self._free_number(facts.kind), self._setup, self._outlets)
+            parameters = self._parameters.get(index, SenderParameters())
+            heard = partial(self._digit_heard, index)
+            number = self._free_number(facts.kind)
+            line = Line(slot.dtls, facts, cname, number, self._setup, self._outlets, parameters, heard)
             self._lines[index] = line
         await line.apply(facts, connected=slot.state is SlotState.CONNECTED)
 
@@ -228,6 +270,15 @@ class Call:
         """The lowest number that no other line of this kind has: a line keeps its own for life."""
         taken = {line.number for line in self._lines.values() if line.agreed.kind == kind}
         return next(number for number in itertools.count() if number not in taken)
+
+    def _digit_heard(self, line: int, event: int, duration: int) -> None:
+        safe_report(self._report, DigitHeard(call=self._name, line=line, event=event, duration=duration))
+
+    async def _measured(self) -> MediaReport:
+        lines = [line for _, line in sorted(self._lines.items())]
+        analysed = [await line.stats() for line in lines]
+        stats = collect([line.counted() for line in lines], {n: slot.facts() for n, slot in self._slots.items()})
+        return MediaReport(state=self._state, lines=tuple(analysed), stats=stats)
 
     # -- the state ---------------------------------------------------------------------------------------------------
 

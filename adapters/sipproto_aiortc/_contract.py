@@ -36,8 +36,10 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp", "candidate_foundation", "candidate_priority")),
     ("aioice.stun", ("Class.REQUEST", "Message", "Message.error_code", "Method.BINDING", "TransactionFailed")),
     ("aioice.turn", ("UDP_SOCKET_BUFFER_SIZE", "create_turn_endpoint")),
-    ("aiortc.codecs", ("get_encoder",)),
-    ("aiortc.codecs.base", ("Encoder.encode", "Encoder.pack")),
+    ("aiortc.codecs", ("depayload", "get_decoder", "get_encoder")),
+    ("aiortc.codecs.base", ("Decoder.decode", "Encoder.encode")),
+    ("aiortc.codecs.opus", ("OpusEncoder", "SAMPLE_RATE", "TIME_BASE")),
+    ("aiortc.mediastreams", ("VIDEO_TIME_BASE",)),
     ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp", "certificate_digest")),
     (
         "aiortc.rtcdtlstransport",
@@ -50,20 +52,37 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("aiortc.rtcrtpparameters", ("RTCRtpDecodingParameters", "RTCRtpReceiveParameters", "RTCRtpSendParameters")),
     ("aiortc.rtcrtpparameters", ("RTCRtcpFeedback",)),
-    ("aiortc.rtcrtpreceiver", ("RemoteStreamTrack", "StreamStatistics.add", "StreamStatistics.packets_lost")),
+    ("aiortc.codecs.h264", ("h264_depayload",)),
+    ("aiortc.codecs.vpx", ("vp8_depayload",)),
+    ("aiortc.rtcrtpreceiver", ("RemoteStreamTrack",)),
     (
         "aiortc.rtcrtpreceiver",
         (
             "RTCRtpReceiver._handle_rtcp_packet",
             "RTCRtpReceiver._handle_rtp_packet",
+            "RTCRtpReceiver._send_rtcp",
+            "RTCRtpReceiver._send_rtcp_nack",
             "RTCRtpReceiver._send_rtcp_pli",
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
     ),
     ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
-    ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
-    ("aiortc.rtcrtpsender", ("RTCEncodedFrame", "RTCRtpSender._next_encoded_frame", "RTCRtpSender._send_keyframe")),
-    ("aiortc.rtp", ("RtcpByePacket", "RtpPacket", "is_rtcp")),
+    ("aiortc.rtcrtpreceiver", ("NackGenerator", "TimestampMapper.map")),
+    # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
+    ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
+    (
+        "aiortc.rtcrtpsender",
+        (
+            "RTCEncodedFrame",
+            "RTCRtpSender._handle_rtcp_packet",
+            "RTCRtpSender._next_encoded_frame",
+            "RTCRtpSender._send_keyframe",
+            "RTCRtpSender._send_rtcp",
+        ),
+    ),
+    ("aiortc.rtp", ("RTCP_PSFB_APP", "RTCP_PSFB_FIR", "RTCP_PSFB_PLI", "RTCP_RTPFB_NACK", "unpack_remb_fci")),
+    ("aiortc.rtp", ("RtcpByePacket", "RtcpPsfbPacket", "RtcpRrPacket", "RtcpRtpfbPacket", "RtcpSrPacket")),
+    ("aiortc.rtp", ("RtcpSenderInfo", "RtpPacket", "is_rtcp")),
 )
 
 # Attributes of instances: the class, then names that some method of it has to mention.
@@ -88,12 +107,13 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
-    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__encoder", "_RTCRtpSender__rtx_payload_type")),
+    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
     (
         "aiortc",
         "RTCRtpReceiver",
         (
             "_track",
+            "_RTCRtpReceiver__decoder_error",
             "_RTCRtpReceiver__decoder_queue",
             "_RTCRtpReceiver__jitter_buffer",
             "_RTCRtpReceiver__nack_generator",

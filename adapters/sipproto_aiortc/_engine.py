@@ -40,8 +40,12 @@ def _video(payload_type: int, name: str, parameters: str = "") -> tuple[Codec, C
     )
 
 
-def _h264(profile_level_id: str) -> str:
-    return f"level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile_level_id}"
+def _h264(payload_type: int, profile_level_id: str, mode: int = 1) -> tuple[Codec, Codec]:
+    return _video(
+        payload_type,
+        "H264",
+        f"level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={profile_level_id}",
+    )
 
 
 # Opus goes without parameters: aiortc decodes no in-band FEC, so asking for it would only cost the peer bits.
@@ -51,8 +55,21 @@ CAPABILITIES = MediaCapabilities(
         Codec(payload_type=9, name="G722", clock_rate=8000),
         Codec(payload_type=0, name="PCMU", clock_rate=8000),
         Codec(payload_type=8, name="PCMA", clock_rate=8000),
+        Codec(payload_type=101, name="telephone-event", clock_rate=48000, parameters="0-16"),
+        Codec(payload_type=126, name="telephone-event", clock_rate=8000, parameters="0-16"),
     ),
-    video=(*_video(96, "VP8"), *_video(98, "H264", _h264("42e01f")), *_video(100, "H264", _h264("42001f"))),
+    # VP8 costs the least time to encode, and every peer with WebRTC has it; VP9 needs fewer bits and more than twice the time.
+    # Each profile and packetization mode of H.264 is a codec of its own in an offer (RFC 6184 8.2.2).
+    video=(
+        *_video(96, "VP8"),
+        *_video(98, "VP9", "profile-id=0"),
+        *_h264(114, "42e01f"),
+        *_h264(102, "42001f"),
+        *_h264(104, "42e01f", mode=0),
+        *_h264(106, "42001f", mode=0),
+        *_h264(108, "64001f"),
+        *_h264(112, "640c1f"),
+    ),
     audio_extensions=(_MID, _AUDIO_LEVEL),
     video_extensions=(_MID, _SEND_TIME),
 )
@@ -66,7 +83,8 @@ class AiortcEngine:
     address. Gathering ends when every server has answered, with the `gather_policy` "first" as soon as one has given a
     candidate. Times in seconds: `gather_timeout` bounds the gathering, `connect_timeout` ICE and DTLS together. A call is
     DISCONNECTED after `silence_timeout` without any packet or when no path to the peer is left, and FAILED when that
-    lasts for `connect_timeout`. `default_setup` serves the calls that nobody prepared. Raises ValueError for ICE servers
+    lasts for `connect_timeout`. `default_setup` serves the calls that nobody prepared. `loop_factory` makes the event
+    loop of the media thread, such as `uvloop.new_event_loop`. Raises ValueError for ICE servers
     that cannot be used as given.
     """
 
@@ -82,6 +100,7 @@ class AiortcEngine:
         connect_timeout: float = 15.0,
         silence_timeout: float = 5.0,
         capabilities: MediaCapabilities = CAPABILITIES,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         ice = IceOptions(
             servers=ice_servers,
@@ -97,6 +116,7 @@ class AiortcEngine:
             silence_timeout=silence_timeout,
         )
         self._capabilities = capabilities
+        self._loop_factory = loop_factory
         self._default_setup = default_setup or MediaSetup()
         self._certificate = Certificate.generateCertificate()
         self._lock = threading.Lock()  # guards the setups, the thread and `_closed`
@@ -219,7 +239,7 @@ class AiortcEngine:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """The loop, started with the first operation. Called with the lock held."""
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = self._loop_factory()
             self._thread = threading.Thread(target=self._run, args=(self._loop,), name="sipproto-media", daemon=True)
             self._thread.start()
         return self._loop

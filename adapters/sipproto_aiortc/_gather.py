@@ -121,6 +121,8 @@ class Protocol(StunProtocol):
             _log.debug("a STUN message could not be handled", exc_info=True)
 
     async def send_data(self, data: bytes, addr: Address) -> None:
+        if self.server is None and self.transport.is_closing():
+            raise ConnectionError("the socket is closed")  # asyncio's error would be an AttributeError
         await super().send_data(data, addr)
         traffic = self.traffic(addr)
         traffic.packets_sent += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from aiortc import MediaStreamError
@@ -14,8 +14,14 @@ from av import AudioFrame, AudioResampler, VideoFrame
 from av.frame import Frame
 
 from sipproto.agent.media import LineStats
+from sipproto.agent.parameters import EffectiveParameters, SenderParameters
 from sipproto.negotiation import MediaLine
-from sipproto_aiortc._rtp import Receiver, Reception, Sender, sending_codec
+from sipproto.sdp import Codec
+from sipproto_aiortc._digits import DigitReceiver, DigitSender
+from sipproto_aiortc._reception import Reception
+from sipproto_aiortc._rtp import Receiver, sending_codec
+from sipproto_aiortc._sender import Sender, line_parameters
+from sipproto_aiortc._stats import LineCounters
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
 from sipproto_aiortc._transport import DtlsTransport, Flow
 from sipproto_devices import (
@@ -49,8 +55,17 @@ class Line:
     """
 
     def __init__(
-        self, transport: DtlsTransport, agreed: MediaLine, cname: str, number: int, setup: MediaSetup, outlets: Outlets
+        self,
+        transport: DtlsTransport,
+        agreed: MediaLine,
+        cname: str,
+        number: int,
+        setup: MediaSetup,
+        outlets: Outlets,
+        parameters: SenderParameters,
+        heard: Callable[[int, int], object],
     ) -> None:
+        """`heard` is told of each digit that the peer sent in RTP: its event, and its duration in milliseconds."""
         self.transport = transport
         self.agreed = agreed
         self.number = number
@@ -59,7 +74,10 @@ class Line:
         self._member: MixerMember | None = None
         self._setup = MediaSetup()
         self._source: AudioSource | VideoSource | EchoSource | None = None  # what the track has a producer of
-        self._flow = Flow()
+        self._parameters = parameters
+        self._digits = DigitSender()
+        self._flow = Flow(rewrite=self._digits.rewrite if agreed.kind == "audio" else None)
+        self._repairs = Flow()
         self._sender: Sender | None = None
         self._track: AudioTrack | VideoTrack = (
             AudioTrack(self._source_failed) if agreed.kind == "audio" else VideoTrack(self._source_failed)
@@ -69,6 +87,7 @@ class Line:
         self._recovering: asyncio.Task[None] | None = None
         self._drain: asyncio.Task[None] | None = None
         self._reception = Reception()
+        self._digits_heard = DigitReceiver(heard)
         self._echo_audio = FrameBuffer()
         self._echo_video = LatestFrame()
         self._resampler: AudioResampler | None = None
@@ -82,12 +101,14 @@ class Line:
         """Raises ValueError when nothing can be sent on a line that is to send."""
         before, self.agreed = self.agreed, agreed
         if self._sender is None and agreed.direction.sends:
-            self._sender = Sender(self._track, self.transport, agreed)
-            for ssrc in (agreed.ssrc, agreed.rtx_ssrc):
-                self.transport.flows[ssrc] = self._flow
+            parameters = line_parameters(agreed, self._parameters)
+            self._sender = Sender(self._track, self.transport, agreed, parameters, self._digits)
+            self.transport.flows[agreed.ssrc] = self._flow
+            self.transport.flows[agreed.rtx_ssrc] = self._repairs
             await self._sender.begin(agreed, self._cname)
         elif self._sender is not None:
             self._sender.change_codec(agreed)
+            self._sender.use(line_parameters(agreed, self._parameters))
         await self._apply_receiving(before, agreed)
         self.flow(connected)
 
@@ -101,7 +122,7 @@ class Line:
         if self._receiver is not None and (changed or not agreed.direction.receives):
             await self._stop_receiving()
         if self._receiver is None and agreed.direction.receives:
-            self._receiver = Receiver(self.transport, agreed, self._reception)
+            self._receiver = Receiver(self.transport, agreed, self._reception, self._digits_heard)
             self._drain = asyncio.create_task(self._read(self._receiver.incoming))
             await self._receiver.begin()
 
@@ -113,10 +134,40 @@ class Line:
         open_now = connected and self.agreed.direction.sends
         if open_now and not self._flow.open and self._sender is not None:
             self._sender.key_frame()
-        self._flow.open = open_now
+        self._flow.open = self._repairs.open = open_now
         self._track.flowing = open_now
+        if open_now:
+            self._digits.open()
+        else:
+            self._digits.close("the line sends nothing now")
+
+    async def send_digit(self, event: int, duration: int, codec: Codec) -> None:
+        """As DigitSender.send. Raises ValueError on a line of video."""
+        if self.agreed.kind != "audio":
+            raise ValueError("digits can be sent on lines of audio only")
+        await self._digits.send(event, duration, codec, self.agreed.codec)
 
     # -- what is sent ------------------------------------------------------------------------------------------------
+
+    def set_parameters(self, parameters: SenderParameters) -> EffectiveParameters:
+        """From now on; also for a sender that is made later."""
+        self._parameters = parameters
+        effective = line_parameters(self.agreed, parameters)
+        if self._sender is not None:
+            self._sender.use(effective)
+        return effective
+
+    async def ask_key_frame(self, *, ours: bool) -> None:
+        """Raises ValueError when there is no picture to ask for."""
+        if self.agreed.kind != "video":
+            raise ValueError(f"the media line {self.agreed.index} is one of {self.agreed.kind}, without pictures")
+        end = self._sender if ours else self._receiver
+        if end is None or not (self.agreed.direction.sends if ours else self.agreed.direction.receives):
+            raise ValueError(f"no video is {'sent' if ours else 'received'} on the media line {self.agreed.index}")
+        if isinstance(end, Sender):
+            end.key_frame()
+        else:
+            await end.ask_key_frame()
 
     def use(self, setup: MediaSetup) -> None:
         """Goes over to the source and the mixer of a setup; an equal one goes on as it is."""
@@ -180,6 +231,7 @@ class Line:
 
     def _received(self, frame: Frame) -> None:
         self._frames += 1
+        self._reception.decoded(frame)
         if isinstance(frame, AudioFrame):
             if self._setup.meter:
                 self._heard.append(frame)
@@ -215,6 +267,7 @@ class Line:
             drain.cancel()
             await asyncio.gather(drain, return_exceptions=True)
         self._reception.restart()
+        self._digits_heard.finish()
         self._resampler = None
         self._heard.clear()
         self._seen = None
@@ -225,6 +278,7 @@ class Line:
 
     async def close(self) -> None:
         self.flow(False)
+        self._digits.close("the line was closed")
         if self._recovering is not None:
             self._recovering.cancel()
         if self._sender is not None:
@@ -250,13 +304,13 @@ class Line:
             kind=self.agreed.kind,
             direction=self.agreed.direction.value,
             codec=codec.name if codec is not None else None,
-            packets_sent=self._flow.packets,
-            bytes_sent=self._flow.octets,
+            packets_sent=self._flow.sent.packets + self._repairs.sent.packets,
+            bytes_sent=self._flow.sent.size + self._repairs.sent.size,
             packets_received=self._reception.packets,
             bytes_received=self._reception.octets,
             packets_lost=self._reception.lost,
             jitter=self._reception.jitter,
-            round_trip_time=await self._round_trip_time(),
+            round_trip_time=self._round_trip_time,
             frames_decoded=self._frames,
             frame_width=seen.width if seen is not None else None,
             frame_height=seen.height if seen is not None else None,
@@ -265,14 +319,21 @@ class Line:
             color=color,
         )
 
-    async def _round_trip_time(self) -> float | None:
-        if self._sender is None:
-            return None
-        for entry in (await self._sender.getStats()).values():
-            if entry.type == "remote-inbound-rtp":
-                value: float | None = entry.roundTripTime
-                return value
-        return None
+    @property
+    def _round_trip_time(self) -> float | None:
+        report = self._sender.sending.feedback.report if self._sender is not None else None
+        return report.round_trip_time if report is not None else None
+
+    def counted(self) -> LineCounters:
+        """What the W3C statistics are made of."""
+        return LineCounters(
+            agreed=self.agreed,
+            reception=self._reception,
+            sending=self._sender.sending if self._sender is not None else None,
+            encoding=self._sender.encoding if self._sender is not None else None,
+            sent=self._flow,
+            repaired=self._repairs,
+        )
 
 
 async def _bounded(stopping: Coroutine[Any, Any, None]) -> None:

@@ -31,7 +31,8 @@ _REPEAT_AFTER = 1.0  # seconds without a new picture after which the last one is
 class Pace:
     """A clock of even ticks that does not drift: each is due a fixed time after the last one, however late that was."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_ticks: int = _LATE_TICKS) -> None:
+        self._late_ticks = late_ticks
         self._loop = asyncio.get_running_loop()
         self._origin = self._loop.time()
         self._due = self._origin
@@ -40,7 +41,7 @@ class Pace:
         """Waits for the next tick, `interval` seconds after the last; returns its time in seconds since the start."""
         self._due += interval
         late = self._loop.time() - self._due
-        if late > _LATE_TICKS * interval:
+        if late > self._late_ticks * interval:
             self._due += int(late / interval) * interval
         await asyncio.sleep(max(0.0, self._due - self._loop.time()))
         return self._due - self._origin
@@ -115,6 +116,7 @@ class VideoTrack(_Track):
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
         super().__init__(failed)
+        self._pace = Pace(late_ticks=1)  # a picture that is late is worth less than the next one
         self.producer: VideoProducer = BlackProducer()
         self._last = plain_picture(320, 240, (0, 0, 0))
         self._last_moment = -_REPEAT_AFTER

@@ -19,11 +19,12 @@ from aiortc import (
 )
 from aiortc.rtcdtlstransport import RtpReceiver, RtpRouter, certificate_digest
 from aiortc.rtp import RtpPacket, is_rtcp
-from attrs import define
+from attrs import define, field
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from sipproto.negotiation import LocalTransport, TransportPair
+from sipproto_aiortc._counters import Octets, header_size
 from sipproto_aiortc._facts import CertificateFacts, IceFacts
 from sipproto_aiortc._ice import Generation, IceTransport, default_rank
 from sipproto_aiortc._servers import IceOptions
@@ -68,11 +69,12 @@ def _certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
 
 @define
 class Flow:
-    """What leaves on an SSRC; nothing does while it is not `open`. Sizes with RTP header, without SRTP."""
+    """What leaves on an SSRC; nothing does while it is not `open`. `rewrite` may put another packet in place of one."""
 
     open: bool = False
-    packets: int = 0
-    octets: int = 0
+    sent: Octets = field(factory=Octets)
+    frames: int = 0  # of video: packets with the marker, which are last of one
+    rewrite: Callable[[bytes], bytes] | None = None
 
 
 class _Router(RtpRouter):
@@ -130,8 +132,11 @@ class DtlsTransport(RTCDtlsTransport):
         if flow is not None:
             if not flow.open:
                 return
-            flow.packets += 1
-            flow.octets += len(data)
+            if flow.rewrite is not None:
+                data = flow.rewrite(data)
+            header = header_size(data)
+            flow.frames += data[1] >> 7
+            flow.sent.add(len(data) - header, len(data))
         try:
             await super()._send_rtp(data)
         except (ConnectionError, pylibsrtp.Error) as error:

@@ -1,6 +1,6 @@
 """What calls send and where what they receive goes: sources and sinks, with devices and without. Bound to no engine."""
 
-from sipproto_devices._analysis import analyse_audio, mean_color
+from sipproto_devices._analysis import analyse_audio, mean_color, mono
 from sipproto_devices._buffers import DriftBuffer, FrameBuffer, LatestFrame
 from sipproto_devices._canceller import EchoCanceller
 from sipproto_devices._capture import Camera, Screen
@@ -95,6 +95,7 @@ __all__ = [
     "list_devices",
     "mean_color",
     "mix",
+    "mono",
     "plain_picture",
     "play",
     "samples_of",

@@ -9,6 +9,7 @@ from sipproto_client._frames import AudioChunk, AudioPort, CallAudio, CallVideo,
 from sipproto_client._listen import Listener
 from sipproto_client._settings import FlowSettings, TlsSettings, default_transports
 from sipproto_client._sip import Resolver, SipTransport
+from sipproto_client._statistics import StatsSamples
 from sipproto_client._subscriptions import EventSubscription, Publication, Watcher, Watchers
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
@@ -45,6 +46,7 @@ __all__ = [
     "Resolver",
     "ServerUrl",
     "SipTransport",
+    "StatsSamples",
     "Subscription",
     "TlsSettings",
     "Trace",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeVar
 
 from sipproto.agent import inputs as i
@@ -15,6 +16,7 @@ from sipproto.negotiation import CodecPreferences
 from sipproto.sdp import Direction
 from sipproto_client._events import Subscription
 from sipproto_client._frames import CallAudio, CallVideo
+from sipproto_client._statistics import StatsSamples, sampled
 from sipproto_client.errors import CommandError, EndpointClosed
 from sipproto_client.port import Event
 
@@ -242,6 +244,15 @@ class Call:
         result = await self._endpoint.run(lambda n: i.GetStats(command=n, call=self.ident))
         assert isinstance(result, MediaReport)
         return result
+
+    def watch_stats(self, interval: float = 1.0) -> AbstractAsyncContextManager[StatsSamples]:
+        """What is measured over and over, from the end of the first interval to that of the call.
+
+        `async with call.watch_stats() as samples: async for report in samples`. Nothing is measured outside of the block. The
+        interval, in seconds, becomes two to four times as long after a measurement that took more than 16 to 48 ms; one that
+        fails is left out. Raises ValueError, on entering, for an interval that is not above 0.
+        """
+        return sampled(self._endpoint.runtime, self.stats, self._ended, interval)
 
     # -- frames ------------------------------------------------------------------------------------------------------
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attrs import frozen
 
 from sipproto.agent.parameters import EffectiveParameters, SenderParameters
+from sipproto.agent.stats import CandidatePairStats, InboundRtpStats, OutboundRtpStats, Stats, TransportStats, as_w3c
 from sipproto.negotiation import LocalTransport, MediaCapabilities, NegotiatedSession
 from sipproto.sdp import Codec
+
+_S = TypeVar("_S")
 
 CallId = str
 CommandId = int
@@ -156,14 +159,50 @@ class LineStats:
 
 @frozen(kw_only=True)
 class MediaReport:
-    """What an engine measured of one call."""
+    """What an engine measured of one call: `lines` what W3C has no name for, `stats` what it has (sipproto.agent.stats).
+
+    All of `stats` have ids of their own, which name each other. An engine that does not know them leaves them out.
+    """
 
     state: MediaState
     lines: tuple[LineStats, ...] = ()
+    stats: tuple[Stats, ...] = ()
 
     def line(self, kind: str) -> LineStats | None:
         """The first line of a kind."""
         return next((line for line in self.lines if line.kind == kind), None)
+
+    def inbound(self, kind: str, number: int = 0) -> InboundRtpStats | None:
+        """What is received on a line, the `number`th of its kind from 0. Of several streams the one that was heard last."""
+        mid = self._mid(kind, number)
+        streams = [entry for entry in self._all(InboundRtpStats) if mid is not None and entry.mid == mid]
+        return max(streams, key=lambda entry: entry.last_packet_received_timestamp or 0.0, default=None)
+
+    def outbound(self, kind: str, number: int = 0) -> OutboundRtpStats | None:
+        """What is sent on a line, the `number`th of its kind from 0."""
+        mid = self._mid(kind, number)
+        return next((entry for entry in self._all(OutboundRtpStats) if mid is not None and entry.mid == mid), None)
+
+    @property
+    def selected_pair(self) -> CandidatePairStats | None:
+        """The candidate pair in use, of the first transport that has one."""
+        chosen = [entry.selected_candidate_pair_id for entry in self._all(TransportStats)]
+        ident = next((ident for ident in chosen if ident is not None), None)
+        return next((entry for entry in self._all(CandidatePairStats) if entry.id == ident), None)
+
+    def get(self, ident: str | None) -> Stats | None:
+        """What an id of another value names."""
+        return next((entry for entry in self.stats if entry.id == ident), None)
+
+    def as_w3c(self) -> dict[str, dict[str, object]]:
+        """RTCStatsReport: the dictionaries of W3C by their ids, of plain values that JSON can hold."""
+        return {entry.id: as_w3c(entry) for entry in self.stats}
+
+    def _mid(self, kind: str, number: int) -> str | None:
+        return next((line.mid for line in [line for line in self.lines if line.kind == kind][number:]), None)
+
+    def _all(self, kind: type[_S]) -> list[_S]:
+        return [entry for entry in self.stats if isinstance(entry, kind)]
 
 
 @frozen(kw_only=True)

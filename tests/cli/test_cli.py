@@ -20,6 +20,7 @@ import pytest
 
 from sipproto_cli import main
 from tests.devices.hardware import FakeSound, sine, strongest
+from tests.media._rig import until
 
 SIPPROTO = [sys.executable, "-m", "sipproto_cli"]
 DOMAIN = "test.invalid"
@@ -222,7 +223,7 @@ def test_a_call_with_microphone_and_speaker(port: str, monkeypatch: pytest.Monke
     stats = json.loads(out.splitlines()[-1])
     assert stats["audio"]["sent"]["packets"] > 50
     assert numpy.count_nonzero(card.played) > 24000 and strongest(card.played[-24000:]) == pytest.approx(1000, abs=5)
-    assert all(stream.closed for stream in card.streams)
+    until(lambda: all(stream.closed for stream in card.streams))
     assert fails("call", "600", *at(port), "--microphone", "Nothing").startswith("there is no input device 'Nothing'")
     monkeypatch.setitem(sys.modules, "livekit.rtc", None)
     assert "sipproto[aec]" in fails("call", "600", *at(port), *names, "--echo-cancellation")

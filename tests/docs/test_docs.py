@@ -47,6 +47,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("custom_transport.py", "bob answers 200"),
         ("echo_bot.py", "Hz\nthe call is over"),
         ("record_and_reply_bot.py", "the end: terminated"),
+        ("statistics.py", '"framesDecoded"'),
         ("recovery.py", "the call goes on after"),
         ("testing_a_bot.py", "the bot does what it should"),
     ],

@@ -23,7 +23,7 @@ from sipproto.auth import Secret
 from sipproto.message import Message, Request, parse_message
 from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, Tone
-from sipproto_aiortc._rtp import Reception
+from sipproto_aiortc._reception import Reception
 from sipproto_anyio import AnyioRuntime
 from sipproto_client import Call, Endpoint, FlowSettings, run_endpoint
 from sipproto_client.port import Runtime
@@ -51,6 +51,7 @@ class Ours:
         domain: str = Kamailio.domain,
         hertz: float = 500,
         flow: FlowSettings | None = None,
+        media: AiortcEngine | None = None,
         **config: Any,
     ) -> None:
         self.user = user
@@ -58,6 +59,7 @@ class Ours:
         self._domain = domain
         self._runtime = runtime
         self._flow = flow
+        self.media = media or AiortcEngine(include_loopback=True)
         self._config = config
         self._changed = threading.Condition()
         self._log: list[tuple[float, str, object]] = []  # every input and output of the engine
@@ -66,7 +68,6 @@ class Ours:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.media = AiortcEngine(include_loopback=True)
             stack.callback(self.media.close)
             backend = "trio" if self._runtime in RUNTIMES[1:] else "asyncio"
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal(backend))

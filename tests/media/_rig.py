@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import random
 import re
 import select
 import socket
@@ -16,6 +17,7 @@ from sipproto.agent.media import (
     ApplyMedia,
     CloseMedia,
     CollectStats,
+    DigitHeard,
     LineStats,
     MediaFailed,
     MediaInput,
@@ -47,6 +49,7 @@ class End:
         self.negotiator = Negotiator(capabilities or engine.capabilities, SeededTokens(next(_numbers)))
         self.session = NegotiatedSession(lines=(), transports=(), cname="")
         self.states: list[MediaState] = []
+        self.digits: list[DigitHeard] = []
         self._replies: queue.Queue[MediaInput] = queue.Queue()
         if setup is not None:
             engine.prepare(self.call, setup)
@@ -54,6 +57,8 @@ class End:
     def report(self, message: MediaInput) -> None:
         if isinstance(message, MediaStateChanged):
             self.states.append(message.state)
+        elif isinstance(message, DigitHeard):
+            self.digits.append(message)
         else:
             self._replies.put(message)
 
@@ -103,7 +108,7 @@ def exchange(offerer: End, answerer: End, change: Callable[[str], str] = lambda 
     """An offer and its answer, applied on both sides. `change` is applied to both descriptions on their way."""
     offerer.open()
     offer = change(offerer.negotiator.create_offer().to_bytes().decode())
-    answerer.negotiator.receive_offer(offer, otherwise=Direction.SENDRECV)
+    answerer.negotiator.receive_offer(offer, BOTH, Direction.SENDRECV)
     answerer.open()
     answer, session = answerer.negotiator.create_answer()
     reply = answerer.apply(session)
@@ -125,6 +130,8 @@ class Relay:
     def __init__(self) -> None:
         self.cut = False
         self.lose_every = 0  # of RTP and RTCP packets; 0: none
+        self.lose_share = 0.0  # of those packets, by chance; 0: none
+        self._chance = random.Random(4733)
         self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
         for sock in self._sockets:
             sock.bind(("127.0.0.1", 0))
@@ -163,7 +170,9 @@ class Relay:
                 index = self._sockets.index(sock)
                 if 127 < data[0] < 192:
                     count += 1
-                lost = self.lose_every and 127 < data[0] < 192 and count % self.lose_every == 0
+                lost = 127 < data[0] < 192 and (
+                    (self.lose_every > 0 and count % self.lose_every == 0) or self._chance.random() < self.lose_share
+                )
                 if not self.cut and not lost and index < len(self._real):
                     self._sockets[1 - index].sendto(data, self._real[index])
 

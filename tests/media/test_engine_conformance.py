@@ -13,13 +13,10 @@ from sipproto_client._engine_bench import Bench, EngineCase, exchange
 from sipproto_client.engine_testing import ENGINE_CHECKS, check_media_engine
 from tests.media.wrong_engines import FAULTS, Fault, Wire, WiredEngine
 
-# What AiortcEngine cannot do yet. The suite says so when it can: then take it out.
-_NOT_YET = frozenset({SetSenderParameters, AskKeyFrame, SendDigit})
-
 
 @pytest.mark.parametrize("check", ENGINE_CHECKS)
 def test_aiortc_engine(check: str) -> None:
-    check_media_engine(lambda: AiortcEngine(include_loopback=True), unsupported=_NOT_YET, checks=[check])
+    check_media_engine(lambda: AiortcEngine(include_loopback=True), checks=[check])
 
 
 def test_fake_engine() -> None:

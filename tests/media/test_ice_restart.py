@@ -19,7 +19,7 @@ from sipproto.negotiation import NegotiatedSession
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_aiortc._call import Call
 from sipproto_aiortc._ice import Generation
-from sipproto_aiortc._rtp import Reception
+from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._transport import Slot
 from tests.media._rig import BOTH, End, Relay, connect, exchange, hears, sees, until
 
@@ -317,6 +317,26 @@ def test_closed_sockets_are_recovered_from(ends: tuple[End, End], by_offerer: bo
     until(hears(b, 700))
     until(lambda: all((e.line("video").frames_decoded or 0) > n + 20 for e, n in zip(ends, before, strict=True)))
     assert a.states[2:] == [MediaState.DISCONNECTED, MediaState.CONNECTED]
+
+
+def test_a_socket_that_is_gone_is_no_error_of_senders(ends: tuple[End, End]) -> None:
+    """An error would end aiortc's sender for good, and silently."""
+    a, b = ends
+    connect(a, b)
+    ice, loop = slot_of(a)._ice, a.engine._loop
+    assert loop is not None
+
+    async def lose() -> bool:
+        for protocol in ice.current._connection._protocols:
+            protocol.transport.close()
+        await asyncio.sleep(0)  # now it is closed, and nobody knows it yet
+        alive = ice.alive
+        await ice._send(b"\x80 a packet")
+        return alive
+
+    before = ice.dropped
+    assert asyncio.run_coroutine_threadsafe(lose(), loop).result(5)
+    assert ice.dropped > before
 
 
 def test_lost_consent_is_told_and_recovered_from(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:

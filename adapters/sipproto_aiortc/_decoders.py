@@ -1,0 +1,72 @@
+"""Receiving: codecs that aiortc does not know, and pictures without content.
+
+aiortc looks the payload format and the decoder of a packet up by functions of its module `rtcrtpreceiver`. They are
+replaced by ones that know the codecs here and ask aiortc's for everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiortc import RTCRtpCodecParameters, codecs, rtcrtpreceiver
+from aiortc.codecs.base import Decoder
+from aiortc.jitterbuffer import JitterFrame
+from aiortc.mediastreams import VIDEO_TIME_BASE
+from attrs import frozen
+from av import CodecContext
+from av.frame import Frame
+from av.packet import Packet
+
+from sipproto_aiortc._vp9 import vp9_depayload
+
+Depayload = Callable[[bytes], bytes]
+
+
+@frozen(kw_only=True)
+class _Reception:
+    decoder: str  # FFmpeg's name
+    depayload: Depayload
+
+
+_RECEPTIONS = {"vp9": _Reception(decoder="libvpx-vp9", depayload=vp9_depayload)}
+
+
+class VideoDecoder(Decoder):
+    def __init__(self, name: str) -> None:
+        self._codec: Any = CodecContext.create(name, "r")
+
+    def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
+        packet = Packet(encoded_frame.data)
+        packet.pts = encoded_frame.timestamp
+        packet.time_base = VIDEO_TIME_BASE
+        frames: list[Frame] = self._codec.decode(packet)
+        return frames
+
+
+class _NeverFlushed(Decoder):
+    """An empty packet means the end to FFmpeg, after which it decodes nothing more; in RTP it is padding."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
+        return self._decoder.decode(encoded_frame) if encoded_frame.data else []
+
+
+def get_decoder(codec: RTCRtpCodecParameters) -> Decoder:
+    known = _RECEPTIONS.get(codec.name.lower())
+    return _NeverFlushed(VideoDecoder(known.decoder) if known is not None else codecs.get_decoder(codec))
+
+
+def depayload(codec: RTCRtpCodecParameters, payload: bytes) -> bytes:
+    """Raises ValueError for a payload that is none."""
+    known = _RECEPTIONS.get(codec.name.lower())
+    return known.depayload(payload) if known is not None else codecs.depayload(codec, payload)
+
+
+def extend_aiortc() -> None:
+    """Once is enough; a second time does no harm."""
+    module: Any = rtcrtpreceiver  # which exports neither
+    module.get_decoder = get_decoder
+    module.depayload = depayload

@@ -1,0 +1,228 @@
+"""What a line receives, counted by streams: packets, loss, jitter, repetitions, frames."""
+
+from __future__ import annotations
+
+import time
+
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_PSFB_FIR,
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    AnyRtcpPacket,
+    RtcpPsfbPacket,
+    RtcpRtpfbPacket,
+    RtcpSenderInfo,
+    RtpPacket,
+    unpack_remb_fci,
+)
+from attrs import define, frozen
+from av import AudioFrame, VideoFrame
+from av.frame import Frame
+
+from sipproto.sdp import Codec
+from sipproto_aiortc._counters import Octets, Pictures, Sound, is_key_frame, mean_square
+from sipproto_aiortc._digits import is_event
+
+_STREAMS = 8  # of a line: a peer that changes its SSRC more often is told of no longer ones heard long ago
+
+
+class Sequence:
+    """Loss and jitter of a stream (RFC 3550 A.3, A.8), over restarts after which nothing is known to be lost."""
+
+    def __init__(self) -> None:
+        self._lost_before = 0
+        self._first: int | None = None
+        self._highest = 0  # counted on beyond 16 bits
+        self._received = 0
+        self._jitter = 0.0  # clock units
+        self._clock = 0
+        self._last: tuple[float, int] | None = None  # arrival and timestamp of the last packet in order
+
+    def restart(self) -> None:
+        """The peer may go on anywhere after a pause, which is no loss."""
+        self._lost_before = self.lost
+        self._first = self._last = None
+        self._received = 0
+
+    def add(self, packet: RtpPacket, clock: int, arrival: float) -> None:
+        """`clock` in Hz, `arrival` in seconds of a monotonic clock."""
+        number = packet.sequence_number
+        self._received += 1
+        if self._first is None:
+            self._first = self._highest = number
+        else:
+            ahead = (number - self._highest + 0x8000) % 0x10000 - 0x8000
+            if ahead <= 0:
+                return  # late, or a second time
+            self._highest += ahead
+        if clock != self._clock:
+            self._clock, self._jitter, self._last = clock, 0.0, None
+        if self._last is not None and self._last[1] != packet.timestamp:
+            passed = (packet.timestamp - self._last[1] + 0x80000000) % 0x100000000 - 0x80000000
+            difference = abs((arrival - self._last[0]) * clock - passed)
+            self._jitter += (difference - self._jitter) / 16
+        if self._last is None or self._last[1] != packet.timestamp:
+            self._last = arrival, packet.timestamp
+
+    @property
+    def lost(self) -> int:
+        expected = self._highest - self._first + 1 if self._first is not None else 0
+        return self._lost_before + expected - self._received
+
+    @property
+    def jitter(self) -> float | None:
+        """Seconds."""
+        return self._jitter / self._clock if self._clock else None
+
+
+@frozen(kw_only=True)
+class SenderReport:
+    """The last RTCP SR of a stream and how many there were; `arrival` in monotonic seconds."""
+
+    info: RtcpSenderInfo
+    arrival: float
+    count: int
+
+
+@define
+class Asked:
+    """How often we asked a sender for something: for packets again, and for key frames in one way or the other."""
+
+    nacks: int = 0
+    plis: int = 0
+    firs: int = 0
+
+
+class Stream:
+    """One SSRC with its repetitions, and what became of it."""
+
+    def __init__(self, ssrc: int, codec: Codec, asked: Asked) -> None:
+        self.ssrc = ssrc
+        self.codec = codec
+        self.rtx_ssrc: int | None = None
+        self.all = Octets()
+        self.repeated = Octets()
+        self.sequence = Sequence()
+        self.last_received = 0.0  # monotonic seconds, as all moments here
+        self.report: SenderReport | None = None
+        self.asked = asked
+        self.frames = self.key_frames = self.dropped = 0
+        self.pictures = Pictures()
+        self.sound = Sound()
+
+
+class Reception:
+    """Counts what a line receives, over all its receivers. Sizes with RTP header, without SRTP."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.octets = 0
+        self.current: Stream | None = None  # the one heard last
+        self.estimate: int | None = None  # bits per second: what we told the peer that it may send (REMB)
+        self._streams: dict[int, Stream] = {}
+        self._asked: dict[int, Asked] = {}
+        self._lost_before = 0
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        return tuple(self._streams.values())
+
+    def add(self, packet: RtpPacket, codec: Codec | None, size: int) -> None:
+        """A packet arrives. `codec`: that of the payload type, if it is known."""
+        self.packets += 1
+        self.octets += size
+        if codec is None:
+            return
+        if codec.is_rtx:
+            # Which SSRC repeats which is not part of the negotiated line; there is one stream, so it is that one.
+            if self.current is not None:
+                self.current.rtx_ssrc = packet.ssrc
+                self.current.all.add(len(packet.payload), size)
+                self.current.repeated.add(len(packet.payload), size)
+            return
+        arrival = time.monotonic()
+        stream = self._stream(packet.ssrc, codec)
+        stream.all.add(len(packet.payload), size)
+        stream.sequence.add(packet, stream.codec.clock_rate, arrival)
+        stream.last_received = arrival
+        self.current = stream
+
+    def _stream(self, ssrc: int, codec: Codec) -> Stream:
+        stream = self._streams.get(ssrc)
+        if stream is None:
+            if len(self._streams) >= _STREAMS:
+                oldest = min(self._streams.values(), key=lambda one: one.last_received)
+                self._lost_before += oldest.sequence.lost
+                del self._streams[oldest.ssrc]
+                self._asked.pop(oldest.ssrc, None)
+            stream = self._streams[ssrc] = Stream(ssrc, codec, self._asked_of(ssrc))
+        if not is_event(codec):
+            stream.codec = codec
+        return stream
+
+    def _asked_of(self, ssrc: int) -> Asked:
+        """Also of a stream that is announced but not heard yet: we may ask it for a key frame to begin with."""
+        if ssrc not in self._asked and len(self._asked) >= 2 * _STREAMS:
+            del self._asked[next(one for one in self._asked if one not in self._streams)]
+        return self._asked.setdefault(ssrc, Asked())
+
+    def reported(self, ssrc: int, info: RtcpSenderInfo) -> None:
+        """An RTCP sender report came."""
+        stream = self._streams.get(ssrc)
+        if stream is not None:
+            before = stream.report.count if stream.report is not None else 0
+            stream.report = SenderReport(info=info, arrival=time.monotonic(), count=before + 1)
+
+    def feedback(self, packet: AnyRtcpPacket) -> None:
+        """We send RTCP."""
+        if isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+            self.estimate = unpack_remb_fci(packet.fci)[0]
+        elif isinstance(packet, RtcpPsfbPacket | RtcpRtpfbPacket):
+            asked = self._asked_of(packet.media_ssrc)
+            match packet:
+                case RtcpRtpfbPacket(fmt=fmt) if fmt == RTCP_RTPFB_NACK:
+                    asked.nacks += 1
+                case RtcpPsfbPacket(fmt=fmt) if fmt == RTCP_PSFB_PLI:
+                    asked.plis += 1
+                case RtcpPsfbPacket(fmt=fmt) if fmt == RTCP_PSFB_FIR:
+                    asked.firs += 1
+                case _:
+                    pass
+
+    def frame(self, data: bytes) -> None:
+        """A frame is complete and goes to the decoder."""
+        if (stream := self.current) is not None:
+            stream.frames += 1
+            stream.key_frames += is_key_frame(stream.codec.name, data) is True
+
+    def frame_dropped(self) -> None:
+        """A frame was not decoded: the decoder is behind, or refused it."""
+        if self.current is not None:
+            self.current.dropped += 1
+
+    def decoded(self, frame: Frame) -> None:
+        """A frame came out of the decoder."""
+        stream = self.current
+        if stream is None:
+            return
+        if isinstance(frame, AudioFrame):
+            stream.sound.add(mean_square(frame), frame.samples, frame.sample_rate)
+        elif isinstance(frame, VideoFrame):
+            stream.pictures.add(frame.width, frame.height, time.monotonic())
+
+    def restart(self) -> None:
+        """Forgets the sequence numbers: the peer may go on anywhere after a pause, which is no loss."""
+        for stream in self._streams.values():
+            stream.sequence.restart()
+
+    @property
+    def lost(self) -> int | None:
+        if not self._streams and not self.packets:
+            return None
+        return self._lost_before + sum(stream.sequence.lost for stream in self._streams.values())
+
+    @property
+    def jitter(self) -> float | None:
+        """Seconds (RFC 3550 6.4.1), of the stream heard last."""
+        return self.current.sequence.jitter if self.current is not None else None

@@ -1,0 +1,52 @@
+"""How much the path to the peer takes: from the losses that it reports and from its own estimate."""
+
+from __future__ import annotations
+
+START_BITRATE = 1_500_000
+MINIMUM_BITRATE = 50_000  # below that a picture is of no use, and no loss makes it smaller
+
+_START_GROWTH = 1.5  # for each report without loss, until the first one with loss
+_GROWTH = 1.05  # draft-ietf-rmcat-gcc-02 6
+_LITTLE_LOSS, _MUCH_LOSS = 0.02, 0.1  # likewise: below the bit rate grows, above it shrinks, between it stays
+_REPORT_INTERVAL = 0.4  # seconds; reports that follow closer tell of the same losses
+
+
+class Bandwidth:
+    """An estimate in bits per second: the lesser of the peer's own (REMB) and one made of its loss reports.
+
+    The latter follows the loss-based controller of draft-ietf-rmcat-gcc-02 6, with a quick start: it begins with
+    START_BITRATE and grows by half with each report without loss until losses are reported for the first time.
+    """
+
+    def __init__(self) -> None:
+        self._estimate = float(START_BITRATE)
+        self._remb: int | None = None
+        self._growth = _START_GROWTH
+        self._reported: float | None = None
+
+    @property
+    def available(self) -> int:
+        """At least MINIMUM_BITRATE."""
+        estimate = int(self._estimate)
+        return max(MINIMUM_BITRATE, estimate if self._remb is None else min(estimate, self._remb))
+
+    def remb(self, bitrate: int) -> None:
+        """The peer estimates what it can receive (draft-alvestrand-rmcat-remb-03); the last word holds."""
+        self._remb = bitrate
+
+    def report(self, fraction_lost: float, *, used: int, wanted: int, now: float) -> None:
+        """The peer reports the part of the packets that it missed, 0 to 1 (RFC 3550 6.4.1).
+
+        `used`: the bit rate that was sent with. `wanted`: the most that would be sent; the estimate does not grow beyond.
+        `now`: seconds of a clock that only advances.
+        """
+        if self._reported is not None and now - self._reported < _REPORT_INTERVAL:
+            return
+        self._reported = now
+        if fraction_lost > _MUCH_LOSS:
+            self._growth = _GROWTH
+            self._estimate = max(MINIMUM_BITRATE, min(self._estimate, used) * (1 - fraction_lost / 2))
+        elif fraction_lost < _LITTLE_LOSS:
+            self._estimate = max(self._estimate, min(self._estimate * self._growth, wanted))
+        else:
+            self._growth = _GROWTH

@@ -1,0 +1,124 @@
+"""Decides picture by picture how a video line is encoded."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from sipproto.agent.parameters import EffectiveParameters
+from sipproto.media._bandwidth import START_BITRATE, Bandwidth
+from sipproto.media._policy import VideoTarget, ample_bitrate, video_target
+
+_MEASURED = 30  # pictures over which the frame rate of the source is measured
+_MEASURED_AT_LEAST = 6
+_BUSY = 0.7  # the part of the time that encoding may take
+_COST_SMOOTHING = 0.03  # about a second of pictures: a machine is busy with something else now and then
+_COST_AT_LEAST = 10  # pictures after which the time of encoding is relied on
+_PAUSE = 3.0  # seconds without a picture after which the frame rate is measured anew
+_KEY_FRAME_INTERVAL = 0.3  # seconds between two key frames that were asked for
+
+
+class VideoControl:
+    """The state behind the decisions for one line. Times are seconds on the clock of the pictures, which only advances.
+
+    `codec` is the SDP name of the codec to send with.
+    """
+
+    def __init__(self, parameters: EffectiveParameters, codec: str) -> None:
+        self.bandwidth = Bandwidth()
+        self._parameters = parameters
+        self._codec = codec
+        self._size = (0, 0)
+        self._target: VideoTarget | None = None
+        self._moments: deque[float] = deque(maxlen=_MEASURED)
+        self._due = 0.0
+        self._cost = 0.0  # seconds of encoding for each pixel
+        self._costs = 0
+        self._key_frame_asked = False
+        self._key_frame_at: float | None = None
+
+    def use(self, parameters: EffectiveParameters, codec: str) -> None:
+        """From now on these parameters and this codec; when a pause ends, with a key frame."""
+        if parameters.encodings[0].active and not self.active:
+            self._key_frame_asked, self._key_frame_at = True, None
+        if (parameters, codec) != (self._parameters, self._codec):
+            self._parameters, self._codec = parameters, codec
+            self._target = None
+
+    @property
+    def active(self) -> bool:
+        return self._parameters.encodings[0].active
+
+    def report(self, fraction_lost: float, now: float) -> None:
+        """The peer reports losses, 0 to 1; `now` in seconds of a clock that only advances."""
+        wanted = self._parameters.encodings[0].max_bitrate or ample_bitrate(*self._size)
+        used = self._target.bitrate if self._target is not None else START_BITRATE
+        self.bandwidth.report(fraction_lost, used=used, wanted=wanted, now=now)
+
+    def ask_key_frame(self) -> None:
+        """The next picture is to be one that can be decoded alone; at the earliest 0.3 s after the last that was asked for."""
+        self._key_frame_asked = True
+
+    def encoded(self, target: VideoTarget, duration: float) -> None:
+        """A picture was encoded to this target in `duration` seconds: pictures that take too long get smaller or fewer.
+
+        What is not done for each picture does not count; 0: not known.
+        """
+        if not duration:
+            return
+        cost = duration / (target.width * target.height)
+        self._costs += 1
+        self._cost += (cost - self._cost) * max(_COST_SMOOTHING, 1 / self._costs)
+
+    def picture(self, width: int, height: int, moment: float, nominal_rate: float) -> VideoTarget | None:
+        """How to encode the picture of `moment`, which has this size; None: it is not to be sent.
+
+        nominal_rate: pictures a second that the source may give at most.
+        """
+        if not self.active:
+            return None
+        source_rate = self._source_rate(moment, nominal_rate)
+        if (width, height) != self._size:
+            self._size, self._target = (width, height), None
+        self._target = video_target(
+            encoding=self._parameters.encodings[0],
+            preference=self._parameters.degradation_preference,
+            hint=self._parameters.content_hint,
+            codec=self._codec,
+            available=self.bandwidth.available,
+            width=width,
+            height=height,
+            frame_rate=source_rate,
+            pixel_rate=self._pixel_rate,
+            previous=self._target,
+        )
+        if self._target.frame_rate < source_rate * 0.99:
+            if moment + 0.5 / source_rate < self._due:
+                return None
+            self._due = max(self._due + 1 / self._target.frame_rate, moment)
+        return self._target
+
+    def key_frame(self, moment: float) -> bool:
+        """Whether the picture of `moment`, which is going to be encoded, has to be a key frame."""
+        if not self._key_frame_asked:
+            return False
+        if self._key_frame_at is not None and 0 <= moment - self._key_frame_at < _KEY_FRAME_INTERVAL:
+            return False
+        self._key_frame_asked, self._key_frame_at = False, moment
+        return True
+
+    @property
+    def _pixel_rate(self) -> float | None:
+        """Pixels a second that can be encoded; None as long as that is not known."""
+        return _BUSY / self._cost if self._costs >= _COST_AT_LEAST and self._cost > 0 else None
+
+    def _source_rate(self, moment: float, nominal: float) -> float:
+        """Pictures a second of the source. A busy encoder takes fewer than there are, so then the nominal rate counts."""
+        if self._moments and not 0 < moment - self._moments[-1] < _PAUSE:
+            self._moments.clear()
+            self._due = moment
+        self._moments.append(moment)
+        if len(self._moments) < _MEASURED_AT_LEAST or self._target is None:
+            return nominal
+        measured = (len(self._moments) - 1) / (self._moments[-1] - self._moments[0])
+        busy = self._cost * self._target.width * self._target.height * measured
+        return nominal if busy > _BUSY / 2 else min(measured, nominal)

@@ -1,0 +1,217 @@
+"""Payload formats to the octet, and what hostile payloads do: nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy
+import pytest
+from aiortc import RTCRtpCodecParameters, rtcrtpreceiver
+from aiortc.codecs.base import Decoder
+from aiortc.jitterbuffer import JitterFrame
+from av.error import FFmpegError
+
+from sipproto.media import VideoTarget
+from sipproto.sdp import Codec
+from sipproto_aiortc._payload import PAYLOAD_MAX, h264_payloads, nal_units, vp8_payloads
+from sipproto_aiortc._sender import new_encoder
+from sipproto_aiortc._vp9 import vp9_depayload, vp9_payloads
+from tests.media._detail import texture
+
+VIDEO = ("VP8", "VP9", "H264")
+
+
+def hexed(text: str) -> bytes:
+    return bytes.fromhex(text.replace("|", ""))
+
+
+def test_vp8() -> None:
+    assert vp8_payloads(b"abc", 0x1234) == [hexed("90 80 9234") + b"abc"]
+    parts = vp8_payloads(bytes(2500), 1)
+    assert [len(part) for part in parts] == [1200, 1200, 2500 - 2 * 1196 + 4]
+    assert [part[:4] for part in parts] == [hexed("90 80 8001"), hexed("80 80 8001"), hexed("80 80 8001")]
+    assert vp8_payloads(b"", 1) == []
+
+
+def test_vp9() -> None:
+    assert vp9_payloads(b"abc", 0x1234, key_frame=True) == [hexed("8c 9234") + b"abc"]
+    parts = vp9_payloads(bytes(2500), 0x7FFF, key_frame=False)
+    assert [part[:3] for part in parts] == [hexed("c8 ffff"), hexed("c0 ffff"), hexed("c4 ffff")]
+    assert b"".join(vp9_depayload(part) for part in parts) == bytes(2500)
+    assert max(len(part) for part in parts) == PAYLOAD_MAX
+    assert vp9_payloads(b"", 1, key_frame=True) == []
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        "0c",  # nothing but start and end
+        "8c 05",  # picture id of 7 bits
+        "8c 8505",  # of 15 bits
+        "ac 05 | 20 07",  # layer indices and TL0PICIDX, non-flexible
+        "bc 05 | 20",  # layer indices, flexible: no TL0PICIDX
+        "fc 05 | 20 | 03 05 06",  # three references
+        "fc 05 | 20 | 02",  # one
+        "1c",  # flexible without prediction: no references
+        "8e 05 | 00",  # an empty structure
+        "8e 05 | 18 | 0280 0168 | 02 | 00 | 04 01",  # a resolution, a group of two of which one has a reference
+        "8e 05 | 58 | 0140 00b4 0280 0168 0500 02d0 | 01 | 0c 01 02 03",  # three layers
+    ],
+)
+def test_vp9_descriptors(descriptor: str) -> None:
+    data = hexed(descriptor)
+    assert vp9_depayload(data + b"\x82picture") == b"\x82picture"
+    assert vp9_depayload(data) == b""
+    for end in range(len(data)):
+        with pytest.raises(ValueError, match="cut off"):
+            vp9_depayload(data[:end])
+
+
+def test_vp9_with_endless_references_is_refused() -> None:
+    with pytest.raises(ValueError, match="three references"):
+        vp9_depayload(hexed("dc 05 | 01 01 01 01") + bytes(100))
+
+
+def test_h264_units() -> None:
+    stream = b"\x00\x00\x00\x01\x67ab\x00\x00\x01\x68c\x00\x00\x00\x00\x01\x65d\x00\x03\x00"
+    assert list(nal_units(stream)) == [b"\x67ab", b"\x68c", b"\x65d\x00\x03"]
+    assert list(nal_units(b"no start code")) == []
+    assert list(nal_units(b"\x00\x00\x01\x00\x00\x01")) == []
+
+
+def test_h264_single_and_aggregated() -> None:
+    stream = b"\x00\x00\x01\x67ab\x00\x00\x01\x28c\x00\x00\x01\x65d"
+    assert h264_payloads(stream, single=True) == [b"\x67ab", b"\x28c", b"\x65d"]
+    assert h264_payloads(stream, single=False) == [hexed("78 0003") + b"\x67ab" + hexed("0002") + b"\x28c\x00\x02\x65d"]
+    assert h264_payloads(b"\x00\x00\x01\x65d", single=False) == [b"\x65d"]
+    assert h264_payloads(b"", single=False) == []
+
+
+def test_h264_fragments() -> None:
+    unit = b"\x65" + bytes(range(1, 256)) * 10
+    parts = h264_payloads(b"\x00\x00\x01\x67ab\x00\x00\x01" + unit, single=False)
+    assert parts[0] == b"\x67ab"
+    assert [part[:2] for part in parts[1:]] == [hexed("7c 85"), hexed("7c 05"), hexed("7c 45")]
+    assert b"\x65" + b"".join(part[2:] for part in parts[1:]) == unit
+    assert max(len(part) for part in parts) == PAYLOAD_MAX
+
+
+def test_h264_units_that_fill_a_packet_exactly() -> None:
+    unit = b"\x61" + b"x" * (PAYLOAD_MAX - 1)
+    stream = b"\x00\x00\x01\x67ab\x00\x00\x01" + unit + b"\x00\x00\x01\x67cd"
+    assert h264_payloads(stream, single=False) == [b"\x67ab", unit, b"\x67cd"]
+
+
+# -- encoded here, decoded as received ---------------------------------------------------------------------------------
+
+
+def received(name: str) -> tuple[Callable[[bytes], bytes], Decoder]:
+    """What a receiver makes of a codec: its payload format and its decoder, as aiortc looks them up."""
+    module: Any = rtcrtpreceiver
+    codec = RTCRtpCodecParameters(mimeType=f"video/{name}", clockRate=90000, payloadType=96)
+    return lambda payload: module.depayload(codec, payload), module.get_decoder(codec)
+
+
+def pictures(count: int, width: int = 320, height: int = 180) -> list[av.VideoFrame]:
+    rows = texture(width, height * 3 // 2)
+    frames = [av.VideoFrame.from_ndarray(numpy.roll(rows, 4 * n, 1), format="yuv420p") for n in range(count)]
+    for number, frame in enumerate(frames):
+        frame.pts, frame.time_base = number * 3000, Fraction(1, 90000)
+    return frames
+
+
+def h264(profile: str = "42e01f", mode: int = 1) -> Codec:
+    parameters = f"packetization-mode={mode};profile-level-id={profile}"
+    return Codec(payload_type=96, name="H264", clock_rate=90000, parameters=parameters)
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        Codec(payload_type=96, name="VP8", clock_rate=90000),
+        Codec(payload_type=96, name="VP9", clock_rate=90000),
+        h264(),
+        h264(mode=0),
+        h264("64001f"),
+        h264("640c1f", mode=0),
+        h264("4d001f"),
+    ],
+    ids=lambda codec: f"{codec.name} {codec.parameters}",
+)
+def test_what_is_encoded_can_be_decoded(codec: Codec) -> None:
+    encoder = new_encoder("video", codec)
+    depayload, decoder = received(codec.name)
+    sizes: list[tuple[int, int]] = []
+    for number, frame in enumerate(pictures(8)):
+        size = (320, 180) if number < 4 else (160, 90)
+        target = VideoTarget(width=size[0], height=size[1], frame_rate=30, bitrate=2_000_000)
+        payloads, timestamp = encoder.encode(frame, target, number == 2)
+        assert timestamp == number * 3000
+        assert payloads and all(0 < len(payload) <= PAYLOAD_MAX for payload in payloads)
+        if codec.name == "H264" and "mode=0" in codec.parameters:
+            assert all(payload[0] & 0x1F < 24 for payload in payloads)
+        data = b"".join(depayload(payload) for payload in payloads)
+        sizes += [
+            (got.width, got.height)
+            for got in decoder.decode(JitterFrame(data, timestamp))
+            if isinstance(got, av.VideoFrame)
+        ]
+    assert sizes == [(320, 180)] * 4 + [(160, 90)] * 4
+
+
+def test_the_profile_that_was_agreed_on_is_the_one_in_the_stream() -> None:
+    target = VideoTarget(width=1920, height=1080, frame_rate=30, bitrate=6_000_000)
+    found = {}
+    for profile in ("42e01f", "4d001f", "64001f"):
+        encoder = new_encoder("video", h264(profile, mode=0))
+        payloads, _ = encoder.encode(pictures(1, 1920, 1080)[0], target, False)
+        found[profile] = next(payload[1:4] for payload in payloads if payload[0] & 0x1F == 7)
+    assert {profile: sps[0] for profile, sps in found.items()} == {"42e01f": 0x42, "4d001f": 0x4D, "64001f": 0x64}
+    assert found["42e01f"][1] & 0x40  # constraint_set1: decodable as Main, so constrained baseline
+    assert {sps[2] for sps in found.values()} == {40}  # level 4: 1920x1080 at 30 a second
+
+
+@pytest.mark.parametrize("name", VIDEO)
+def test_hostile_payloads_raise_only_what_aiortc_handles(name: str) -> None:
+    """ValueError of a payload, FFmpegError of a picture; and afterwards a good picture can be decoded."""
+    depayload, decoder = received(name)
+    chance = random.Random(7)
+    codec = h264() if name == "H264" else Codec(payload_type=96, name=name, clock_rate=90000)
+    target = VideoTarget(width=320, height=180, frame_rate=30, bitrate=2_000_000)
+    frames = pictures(3)
+    encoder = new_encoder("video", codec)
+    good = [encoder.encode(frame, target, False)[0] for frame in frames[:2]]
+    for _ in range(300):
+        payload = bytearray(chance.choice(chance.choice(good)))
+        for _ in range(chance.randrange(4)):
+            payload[chance.randrange(min(len(payload), 20))] = chance.randrange(256)
+        cut = bytes(payload[: chance.randrange(len(payload) + 1)])
+        for hostile in (cut, chance.randbytes(chance.randrange(40))):
+            try:
+                decoder.decode(JitterFrame(depayload(hostile), 0))
+            except (ValueError, FFmpegError):
+                pass
+    payloads, _ = new_encoder("video", codec).encode(frames[2], target, True)
+    frame = JitterFrame(b"".join(depayload(payload) for payload in payloads), 0)
+    assert decoder.decode(frame)
+
+
+@pytest.mark.parametrize("codec", ["video/VP8", "video/VP9", "video/H264", "audio/opus"])
+def test_a_packet_without_content_does_not_end_a_decoder(codec: str) -> None:
+    """To FFmpeg an empty packet is the end; RTP has them as padding."""
+    module: Any = rtcrtpreceiver
+    decoder = module.get_decoder(RTCRtpCodecParameters(mimeType=codec, clockRate=90000, payloadType=96))
+    assert decoder.decode(JitterFrame(b"", 0)) == []
+    if codec == "audio/opus":
+        assert decoder.decode(JitterFrame(b"\xfc\xff\xfe", 960))
+        return
+    name = codec.partition("/")[2]
+    sent = h264() if name == "H264" else Codec(payload_type=96, name=name, clock_rate=90000)
+    target = VideoTarget(width=320, height=180, frame_rate=30, bitrate=2_000_000)
+    payloads, _ = new_encoder("video", sent).encode(pictures(1)[0], target, False)
+    depayload, _ = received(name)
+    assert decoder.decode(JitterFrame(b"".join(depayload(payload) for payload in payloads), 0))
