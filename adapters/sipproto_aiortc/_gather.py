@@ -99,7 +99,8 @@ class Protocol(StunProtocol):
         if self.server is None:
             return await super().close()
         try:
-            await asyncio.wait_for(super().close(), _GIVE_BACK_TIMEOUT)
+            async with asyncio.timeout(_GIVE_BACK_TIMEOUT):
+                await super().close()
         except TimeoutError:
             _log.info("%s does not answer any more", self.server)
             cast(Any, self.transport)._TurnTransport__close_task.cancel()  # which closes its socket

@@ -256,7 +256,8 @@ class Generation:
 
     async def _end(self) -> None:
         try:
-            await asyncio.wait_for(self._connection.close(), _STOP_TIMEOUT)
+            async with asyncio.timeout(_STOP_TIMEOUT):
+                await self._connection.close()
         except Exception as error:
             _log.warning("closing an ICE transport: %r", error)
 

@@ -120,7 +120,8 @@ class Line:
             agreed.remote_ssrcs,
         )
         if self._receiver is not None and (changed or not agreed.direction.receives):
-            await self._stop_receiving()
+            # Shielded: what a call that is closed just now does not find any more has to come to its end.
+            await asyncio.shield(self._stop_receiving())
         if self._receiver is None and agreed.direction.receives:
             self._receiver = Receiver(self.transport, agreed, self._reception, self._digits_heard)
             self._drain = asyncio.create_task(self._read(self._receiver.incoming))
@@ -339,6 +340,7 @@ class Line:
 async def _bounded(stopping: Coroutine[Any, Any, None]) -> None:
     """Waits for aiortc to stop something, but not for ever."""
     try:
-        await asyncio.wait_for(stopping, _STOP_TIMEOUT)
+        async with asyncio.timeout(_STOP_TIMEOUT):
+            await stopping
     except Exception as error:
         _log.warning("closing a media line: %r", error)

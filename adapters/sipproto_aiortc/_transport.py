@@ -417,6 +417,7 @@ class Slot:
 
 async def _bounded(stopping: Coroutine[Any, Any, None]) -> None:
     try:
-        await asyncio.wait_for(stopping, _STOP_TIMEOUT)
+        async with asyncio.timeout(_STOP_TIMEOUT):
+            await stopping
     except Exception as error:
         _log.warning("closing a media transport: %r", error)

@@ -34,6 +34,9 @@ class Line:
     refused: bool = False  # rejected because we do not want it
     remote: RemoteTransport | None = None
     remote_direction: Direction = Direction.INACTIVE
+    declines: bool = (
+        False  # the peer takes nothing of ours; an answer to what we did not offer to send says nothing of that
+    )
     remote_ssrcs: tuple[int, ...] = ()
     remote_streams: tuple[str, ...] = ()
     protocol: str = "UDP/TLS/RTP/SAVPF"
@@ -154,11 +157,20 @@ def session_of(agreed: Agreement, stream_id: str, cname: str) -> NegotiatedSessi
                 remote_streams=line.remote_streams,
             )
         )
-    # A line on which we send nothing is never taken, and says nothing about a hold.
-    takers = [line.remote_direction.receives for line in agreed.lines if not line.rejected and line.wanted.sends]
     return NegotiatedSession(
         lines=tuple(lines),
         transports=tuple(transports.values()),
         cname=cname,
-        remote_hold=bool(takers) and not any(takers),
+        remote_hold=_is_held(agreed.lines),
     )
+
+
+def _is_held(lines: tuple[Line, ...]) -> bool:
+    """Whether the peer takes none of what we would send.
+
+    A line on which we send nothing says nothing about that. One on which we only send, such as a presentation, is taken
+    by those who hold, too: it counts when there is no other.
+    """
+    sending = [line for line in lines if not line.rejected and line.wanted.sends]
+    talking = [line for line in sending if line.wanted.receives]
+    return bool(sending) and all(line.declines for line in talking or sending)

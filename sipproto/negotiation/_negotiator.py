@@ -133,7 +133,8 @@ class Negotiator:
 
     def change_line(self, mid: str, wanted: Direction) -> None:
         """The next offer asks for another direction of a line. Raises LocalProtocolError outside `stable` or for no line."""
-        self._change(mid, lambda line: evolve(line, wanted=wanted))
+        # What we did not want to send until now the peer has not been asked to take.
+        self._change(mid, lambda line: evolve(line, wanted=wanted, declines=line.declines and line.wanted.sends))
 
     def remove_line(self, mid: str) -> None:
         """The next offer ends a line: its port is 0 then (RFC 3264 8.2). Raises LocalProtocolError as `change_line`."""
@@ -416,7 +417,7 @@ class Negotiator:
         # Who holds us says so itself when it does so no more. Asked to take something meanwhile, some forget that they
         # hold (JsSIP), and every refresh of the session would end the hold.
         held = self._held(line.wanted)
-        return direction(held.sends and (line.remote is None or line.remote_direction.receives), held.receives)
+        return direction(held.sends and not line.declines, held.receives)
 
     def _free_slot(self, index: int, besides: Set[int] = frozenset()) -> int:
         """A transport of its own for a line: its index, unless a line that went over to a bundle left that in use."""
@@ -471,6 +472,7 @@ class Negotiator:
             current=direction(held.sends and remote_direction.receives, held.receives and remote_direction.sends),
             remote=remote,
             remote_direction=remote_direction,
+            declines=not remote_direction.receives if held.sends else line.declines,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
         )
@@ -487,7 +489,7 @@ class Negotiator:
         )
         if unwanted or impossible:
             return evolve(line, rejected=True, refused=unwanted, current=Direction.INACTIVE)
-        offered_extensions = extensions_of(sdp, media)
+        offered_extensions, remote_direction = extensions_of(sdp, media), direction_of(sdp, media)
         return evolve(
             line,
             codecs=codecs,
@@ -498,7 +500,8 @@ class Negotiator:
                 if uri in offered_extensions
             ),
             remote=transport_of(sdp, media),
-            remote_direction=direction_of(sdp, media),
+            remote_direction=remote_direction,
+            declines=not remote_direction.receives,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
         )

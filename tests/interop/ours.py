@@ -21,7 +21,8 @@ from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
 from sipproto.message import Message, Request, parse_message
-from sipproto.sdp import Direction
+from sipproto.negotiation import CodecPreferences
+from sipproto.sdp import Codec, Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, Tone
 from sipproto_aiortc._reception import Reception
 from sipproto_anyio import AnyioRuntime
@@ -33,6 +34,7 @@ from .kamailio import Kamailio, password_of
 from .peers import HERTZ, Party
 
 AUDIO = (("audio", Direction.SENDRECV),)
+_ALL_CODECS = CodecPreferences()
 T = TypeVar("T")
 E = TypeVar("E")
 RUNTIMES = ("anyio-asyncio", "anyio-trio", "trio")
@@ -107,9 +109,16 @@ class Ours:
         self.do(self.endpoint.connect, *servers)
         return self.do(self.endpoint.register)
 
-    def call(self, target: str, *, media: Any = AUDIO) -> Future[Call]:
-        setup = MediaSetup(audio=Tone(self._hertz))
-        return self.start(self.endpoint.call, f"sip:{target}@{self._domain}", media, setup=setup)
+    def call(
+        self,
+        target: str,
+        *,
+        media: Any = AUDIO,
+        setup: MediaSetup | None = None,
+        codecs: CodecPreferences = _ALL_CODECS,
+    ) -> Future[Call]:
+        uri = f"sip:{target}@{self._domain}"
+        return self.start(self.endpoint.call, uri, media, codecs=codecs, setup=setup or self.setup)
 
     def incoming(self) -> Call:
         """The next incoming call."""
@@ -128,10 +137,12 @@ class Ours:
     def setup(self) -> MediaSetup:
         return MediaSetup(audio=Tone(self._hertz))
 
-    def answer(self) -> Call:
+    def answer(
+        self, *, media: Any = AUDIO, setup: MediaSetup | None = None, codecs: CodecPreferences = _ALL_CODECS
+    ) -> Call:
         """Answers the next incoming call."""
         call = self.incoming()
-        self.do(call.answer, AUDIO, setup=self.setup)
+        self.do(call.answer, media, codecs=codecs, setup=setup or self.setup)
         return call
 
     async def _descriptions(self, call: Call) -> tuple[bytes, bytes]:
@@ -234,13 +245,14 @@ class Ours:
 
 @contextmanager
 def arrivals() -> Iterator[dict[str, float]]:
-    """The longest gap, in seconds, between two received RTP packets of any line in this process meanwhile."""
+    """The longest gap, in seconds, between two received packets of audio of any call in this process meanwhile."""
     times: dict[Reception, list[float]] = defaultdict(list)
     gaps: dict[str, float] = {}
     add = Reception.add
 
-    def noted(self: Reception, packet: Any, codec: Any, size: int) -> None:
-        times[self].append(time.monotonic())
+    def noted(self: Reception, packet: Any, codec: Codec | None, size: int) -> None:
+        if codec is None or codec.clock_rate != 90000:
+            times[self].append(time.monotonic())
         add(self, packet, codec, size)
 
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import threading
@@ -27,7 +28,7 @@ from sipproto.agent.media import (
     OpenMedia,
 )
 from sipproto.negotiation import NegotiatedSession, TransportPair
-from sipproto.sdp import RemoteTransport
+from sipproto.sdp import Direction, RemoteTransport
 from sipproto_aiortc import (
     AiortcEngine,
     AudioMixer,
@@ -298,6 +299,29 @@ def test_closing_frees_everything(engines: tuple[AiortcEngine, AiortcEngine]) ->
     # The workers of the two engines may still grow to their bound; nothing else may.
     until(lambda: used()[1] <= descriptors)
     until(lambda: sum("worker" not in t.name for t in threading.enumerate()) <= threads)
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_call_closed_in_the_middle_of_a_change(turns: int, ends: tuple[End, End]) -> None:
+    """At whatever point of the change its media are all released, and nothing waits for ever."""
+    a, b = ends
+    connect(a, b)
+    (line,) = a.session.lines
+    operation = ApplyMedia(
+        request=1, call=a.call, session=evolve(a.session, lines=(evolve(line, direction=Direction.INACTIVE),))
+    )
+
+    async def close() -> None:
+        a.engine.perform(operation, lambda message: None)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        a.engine.perform(CloseMedia(call=a.call), lambda message: None)
+
+    loop = a.engine._loop
+    assert loop is not None
+    asyncio.run_coroutine_threadsafe(close(), loop).result(5)
+    until(lambda: a.call not in a.engine._calls and not a.engine._closing)
+    until(lambda: not asyncio.all_tasks(loop))
 
 
 def test_wrong_fingerprint_fails(ends: tuple[End, End]) -> None:

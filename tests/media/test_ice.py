@@ -304,9 +304,11 @@ def test_lite_peer() -> None:
         await generation.gather()
         received: asyncio.Queue[bytes] = asyncio.Queue()
         generation.deliver_to(received.put_nowait)
-        await asyncio.wait_for(generation.connect(_pair(port, ice_lite=True), lambda _: None), 5)
+        async with asyncio.timeout(5):
+            await generation.connect(_pair(port, ice_lite=True), lambda _: None)
         await generation.send(b"\x80 RTP")
-        assert await asyncio.wait_for(received.get(), 2) == b"\x80 RTP"
+        async with asyncio.timeout(2):
+            assert await received.get() == b"\x80 RTP"
         assert peer.nominated
         assert peer.roles == {"ICE-CONTROLLING"}
         _, selected = generation.pair_facts()
@@ -332,7 +334,8 @@ def test_a_check_that_got_lost_is_repeated_when_the_peer_s_arrives() -> None:
         )
         pair = _pair(transport.get_extra_info("sockname")[1])
         started = loop.time()
-        await asyncio.wait_for(generation.connect(pair, lambda _: None), 5)
+        async with asyncio.timeout(5):
+            await generation.connect(pair, lambda _: None)
         passed = loop.time() - started
         await generation.close()
         transport.close()
@@ -370,7 +373,8 @@ def test_checks_from_ever_new_addresses_are_not_all_kept(monkeypatch: pytest.Mon
         check(1, with_priority=False)  # not a check, and before the peer's answer is there
         await asyncio.sleep(0.05)
         pair = _pair(transport.get_extra_info("sockname")[1])
-        await asyncio.wait_for(generation.connect(pair, lambda _: None), 5)
+        async with asyncio.timeout(5):
+            await generation.connect(pair, lambda _: None)
         check(20, with_priority=True)
         await asyncio.sleep(0.1)
         assert len(generation.pair_facts()[0]) == 8

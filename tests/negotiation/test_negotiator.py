@@ -405,6 +405,50 @@ def test_an_offer_to_who_holds_does_not_ask_it_to_resume() -> None:
     assert "a=sendrecv" in offer(b)
 
 
+def test_a_direction_that_did_not_send_may_send_again() -> None:
+    """That the peer took nothing then was our doing, and no hold."""
+    a, b = pair("audio", "video")
+    audio, video = (line.mid for line in exchange(a, b)[0].lines)
+    for wanted in (D.RECVONLY, D.SENDONLY, D.INACTIVE, D.SENDRECV):
+        a.change_line(video, wanted)
+        ours, theirs = exchange(a, b)
+        assert ours.lines[1].direction is wanted
+        assert not ours.remote_hold and not theirs.remote_hold
+    for mid in (audio, video):
+        a.change_line(mid, D.RECVONLY)
+    assert not exchange(a, b)[0].remote_hold
+    b.hold = True  # which our offers that do not send do not end
+    assert exchange(b, a)[1].remote_hold is False  # there is nothing that it could hold
+    for mid in (audio, video):
+        a.change_line(mid, D.SENDRECV)
+    assert exchange(a, b)[0].remote_hold
+
+
+def test_a_line_of_the_peer_s_may_be_asked_to_take_something() -> None:
+    a, b = pair("audio")
+    mid = b.add_line("video", D.SENDONLY)
+    a.receive_offer(offer(b), (), D.RECVONLY)
+    b.receive_answer(answer(a)[0])
+    assert offer(a).count("a=recvonly") == 1
+    a.rollback()
+    a.change_line(mid, D.SENDRECV)
+    assert offer(a).count("a=sendrecv") == 2
+
+
+def test_a_presentation_does_not_end_the_hold_of_the_peer() -> None:
+    a, b = pair("audio")
+    b.hold = True
+    assert exchange(b, a)[1].remote_hold
+    a.add_line("video", D.SENDONLY)
+    b.receive_offer(offer(a), (("video", D.SENDRECV),))
+    text = answer(b)[0].replace("a=inactive", "a=recvonly")  # which a browser answers, whoever holds
+    session = a.receive_answer(text)
+    assert [line.direction for line in session.lines] == [D.RECVONLY, D.SENDONLY]
+    assert session.remote_hold
+    b.hold = False
+    assert not exchange(b, a)[1].remote_hold
+
+
 # (A holds, B holds): direction at A, direction at B, remote hold at A, at B
 HOLDS = {
     (False, False): (D.SENDRECV, D.SENDRECV, False, False),

@@ -1,6 +1,34 @@
 // What a page sends (a tone and a coloured picture that the other side can recognise) and what it measures of
 // the media it receives.
 
+/** A canvas of one colour, as a source of video tracks. */
+class Picture {
+  constructor(color) {
+    this.color = color;
+    const canvas = document.createElement("canvas");
+    canvas.width = 320;
+    canvas.height = 240;
+    const pen = canvas.getContext("2d");
+    const draw = () => {
+      pen.fillStyle = this.color;
+      pen.fillRect(0, 0, canvas.width, canvas.height);
+    };
+    draw();
+    // A canvas gives a frame only when something has been drawn, even if it looks the same.
+    this.timer = setInterval(draw, 1000 / 15);
+    this.stream = canvas.captureStream(15);
+  }
+
+  track() {
+    return this.stream.getVideoTracks()[0].clone();
+  }
+
+  close() {
+    clearInterval(this.timer);
+    this.stream.getTracks().forEach((track) => track.stop());
+  }
+}
+
 /** The tone and the picture of a page. Every call gets its own tracks of them, because hold switches tracks off. */
 export class Source {
   constructor() {
@@ -12,38 +40,43 @@ export class Source {
     this.output = this.context.createMediaStreamDestination();
     this.oscillator.connect(gain).connect(this.output);
     this.oscillator.start();
+    this.picture = new Picture("blue");
+    this.pictures = new Map();
+  }
 
-    this.color = "blue";
-    const canvas = document.createElement("canvas");
-    canvas.width = 320;
-    canvas.height = 240;
-    const pen = canvas.getContext("2d");
-    const draw = () => {
-      pen.fillStyle = this.color;
-      pen.fillRect(0, 0, canvas.width, canvas.height);
-    };
-    draw();
-    // A canvas gives a frame only when something has been drawn, even if it looks the same.
-    setInterval(draw, 1000 / 15);
-    this.picture = canvas.captureStream(15);
+  set color(color) {
+    this.picture.color = color;
+  }
+
+  /** A track to be sent; a picture of `color`, or that of the page. */
+  track(kind, color) {
+    if (kind === "audio") return this.output.stream.getAudioTracks()[0].clone();
+    if (!color) return this.picture.track();
+    if (!this.pictures.has(color)) this.pictures.set(color, new Picture(color));
+    return this.pictures.get(color).track();
   }
 
   stream({ audio, video }) {
-    const tracks = [
-      ...(audio ? this.output.stream.getAudioTracks() : []),
-      ...(video ? this.picture.getVideoTracks() : []),
-    ];
-    return new MediaStream(tracks.map((track) => track.clone()));
+    return new MediaStream([...(audio ? [this.track("audio")] : []), ...(video ? [this.track("video")] : [])]);
+  }
+
+  /** The pictures of further lines are over with the last call. */
+  forget() {
+    this.pictures.forEach((picture) => picture.close());
+    this.pictures.clear();
   }
 }
 
-/** Plays and measures the received media of one call; the newest track of a kind counts. */
+/** Plays and measures the received media of one call. Of two tracks of a kind the newest is the one that `stats` tells of. */
 export class Sink {
   constructor(context) {
     this.context = context;
+    this.media = new Map();
+    this.newest = {};
   }
 
   add(track) {
+    this.remove(track.id);
     const stream = new MediaStream([track]);
     // Chromium feeds a remote track to WebAudio only if a media element plays it too.
     const element = document.createElement(track.kind);
@@ -51,31 +84,32 @@ export class Sink {
     element.muted = true;
     element.srcObject = stream;
     document.body.append(element);
+    const media = { element };
     if (track.kind === "audio") {
-      this.audio?.element.remove();
-      const analyser = new AnalyserNode(this.context, { fftSize: 16384, smoothingTimeConstant: 0 });
-      const node = this.context.createMediaStreamSource(stream);
-      node.connect(analyser);
-      this.audio = { element, node, analyser };
-    } else {
-      this.video?.element.remove();
-      this.video = { element };
+      media.analyser = new AnalyserNode(this.context, { fftSize: 16384, smoothingTimeConstant: 0 });
+      media.node = this.context.createMediaStreamSource(stream);
+      media.node.connect(media.analyser);
     }
+    this.media.set(track.id, media);
+    this.newest[track.kind] = track.id;
+  }
+
+  remove(id) {
+    const media = this.media.get(id);
+    if (!media) return;
+    this.media.delete(id);
+    media.node?.disconnect();
+    media.element.srcObject = null;
+    media.element.remove();
   }
 
   close() {
-    this.audio?.node.disconnect();
-    for (const media of [this.audio, this.video]) {
-      if (media) {
-        media.element.srcObject = null;
-        media.element.remove();
-      }
-    }
+    [...this.media.keys()].forEach((id) => this.remove(id));
   }
 
-  sound() {
-    if (!this.audio) return { level: 0, frequency: 0 };
-    const { analyser } = this.audio;
+  sound(id = this.newest.audio) {
+    const analyser = this.media.get(id)?.analyser;
+    if (!analyser) return { level: 0, frequency: 0 };
     const samples = new Float32Array(analyser.fftSize);
     analyser.getFloatTimeDomainData(samples);
     const level = Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
@@ -87,8 +121,8 @@ export class Sink {
     return { level, frequency: level > 0.001 ? peak * binWidth : 0 };
   }
 
-  picture() {
-    const element = this.video?.element;
+  picture(id = this.newest.video) {
+    const element = this.media.get(id)?.element;
     if (!element?.videoWidth) return { width: 0, height: 0, color: null };
     const canvas = new OffscreenCanvas(element.videoWidth, element.videoHeight);
     const pen = canvas.getContext("2d");

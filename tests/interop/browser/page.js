@@ -2,6 +2,7 @@
 // Everything the page says goes through window.report, replies too, so that the order is kept.
 
 import JsSIP from "jssip";
+import { beforeDescriptions, connectionConfig, measureLines, shapeLines } from "./lines.js";
 import { measure, Sink, Source } from "./media.js";
 
 const source = new Source();
@@ -55,18 +56,27 @@ let lastCall = 0;
 
 function newCall({ originator, session, request }) {
   const id = String(++lastCall);
-  const call = { id, session, sink: new Sink(source.context) };
+  const call = { id, session, sink: new Sink(source.context), shape: {}, refusals: [], edits: {} };
   calls.set(id, call);
   const tell = (state, event, more) => {
     window.report({ event: "call", call: id, state, originator: event.originator, ...more });
   };
   const end = (event) => {
     const error = failure(event);
+    session.connection?.getSenders().forEach(({ track }) => track?.stop());
     call.stream?.getTracks().forEach((track) => track.stop());
     call.sink.close();
+    if ([...calls.values()].every((other) => other.session.isEnded())) source.forget();
     tell("ended", event, { cause: error.code, status: error.status });
   };
-  const watch = (connection) => connection.addEventListener("track", ({ track }) => call.sink.add(track));
+  const watch = (connection) => {
+    connection.addEventListener("track", ({ track }) => call.sink.add(track));
+    beforeDescriptions(connection, async () => {
+      const { shape } = call;
+      call.shape = {};
+      await shapeLines(connection, source, shape);
+    });
+  };
 
   if (originator === "local") {
     watch(session.connection);
@@ -89,6 +99,21 @@ function newCall({ originator, session, request }) {
   session.on("unhold", (event) => tell("resumed", event));
   session.on("ended", end);
   session.on("failed", end);
+  for (const name of ["reinvite", "update"]) {
+    session.on(name, ({ request, reject }) => {
+      if (typeof call.refusals[0] === "number" && request.body) reject({ status_code: call.refusals.shift() });
+    });
+  }
+  session.on("sdp", (description) => {
+    const { originator, type } = description;
+    const edits = call.edits[originator] ?? [];
+    if (originator === "remote" && type === "offer" && call.refusals[0] === "browser") {
+      call.refusals.shift();
+      edits.push(["^a=fingerprint:.*$", "a=fingerprint:nonsense"]);
+    }
+    for (const [pattern, text] of edits) description.sdp = description.sdp.replace(new RegExp(pattern, "gm"), text);
+    delete call.edits[originator];
+  });
   session.on("newInfo", ({ originator, info }) => {
     if (originator !== "remote") return;
     window.report({ event: "info", call: id, content_type: info.contentType, body: info.body ?? "" });
@@ -184,30 +209,32 @@ const commands = {
     });
   },
 
-  async call({ target, audio = true, video = false }) {
+  async call({ target, audio = true, video = false, connection, shape = {}, edits = {} }) {
+    const pcConfig = await connectionConfig(connection);
     const stream = source.stream({ audio, video });
     const session = agent.call(target, {
       mediaStream: stream,
       mediaConstraints: { audio, video },
-      pcConfig: { iceServers: [] },
+      pcConfig,
     });
     // JsSIP has told about the new session while call() ran.
     const call = [...calls.values()].find((known) => known.session === session);
-    call.stream = stream;
+    Object.assign(call, { stream, shape, edits });
     await duringCall(call, (done) => session.on("confirmed", done));
     return { call: call.id };
   },
 
-  async answer({ call: id, audio, video }) {
+  async answer({ call: id, audio, video, connection, shape = {}, edits = {} }) {
     const call = findCall({ call: id });
+    const pcConfig = await connectionConfig(connection);
     const constraints = { audio: audio ?? call.offered.audio, video: video ?? call.offered.video };
-    call.stream = source.stream(constraints);
+    Object.assign(call, { stream: source.stream(constraints), shape, edits });
     await duringCall(call, (done) => {
       call.session.on("confirmed", done);
       call.session.answer({
         mediaStream: call.stream,
         mediaConstraints: constraints,
-        pcConfig: { iceServers: [] },
+        pcConfig,
       });
     });
     return { call: call.id };
@@ -240,6 +267,43 @@ const commands = {
     const options = { useUpdate, rtcOfferConstraints: ice_restart ? { iceRestart: true } : {} };
     await duringCall(call, (done) => call.session.renegotiate(options, done));
     return {};
+  },
+
+  /** Adds a line to the next offer. */
+  add_line({ call: id, kind = "video", direction = "sendrecv", color }) {
+    const { connection } = findCall({ call: id }).session;
+    const sends = direction.startsWith("send");
+    connection.addTransceiver(sends ? source.track(kind, color) : kind, { direction, streams: [new MediaStream()] });
+    return {};
+  },
+
+  /** Changes lines now, for the next offer; see shapeLines. */
+  async change_lines({ call: id, ...shape }) {
+    await shapeLines(findCall({ call: id }).session.connection, source, shape);
+    return {};
+  },
+
+  /** Changes lines right before the next description, that is after an offer has brought new ones. */
+  shape({ call: id, ...shape }) {
+    findCall({ call: id }).shape = shape;
+    return {};
+  },
+
+  /** Edits (pattern, text) of the next description that the page gives ("local") or gets ("remote"). */
+  edit({ call: id, ...edits }) {
+    findCall({ call: id }).edits = edits;
+    return {};
+  },
+
+  /** What becomes of the next offers of the peer: a status that the page says, or "browser", which cannot use it then. */
+  refuse({ call: id, offers }) {
+    findCall({ call: id }).refusals = offers;
+    return {};
+  },
+
+  async lines({ call: id }) {
+    const { session, sink } = findCall({ call: id });
+    return { lines: await measureLines(session.connection, sink) };
   },
 
   async dtmf({ call: id, digits, transport = "INFO" }) {

@@ -1,0 +1,357 @@
+"""On what terms media flow between us and JsSIP in Chromium: codecs, certificates, paths, bundles, and what is refused.
+
+Whatever flows is recognised, audio by its frequency and pictures by their colour, and counted anew on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sipproto.agent import outputs as o
+from sipproto.message import Response
+from sipproto.negotiation import CodecPreferences
+from sipproto.sdp import Direction, codecs_of, parse_sdp
+from sipproto_aiortc import MediaSetup, TestPattern, Tone
+from sipproto_client import CommandError
+
+from .kamailio import Kamailio
+from .media_calls import AUDIO, GREEN, RED, VIDEO, MediaCall, Pair, gaps, pair_of, until
+from .ours import Ours, lines
+from .peers import BrowserPeer, PeerError
+from .relay import TcpRelay
+
+pytestmark = pytest.mark.interop
+Record = Callable[[str, object], None]
+either_side = pytest.mark.parametrize("who", ["alice", "bob"])
+either_caller = pytest.mark.parametrize("caller", ["alice", "bob"])
+
+
+@pytest.fixture(scope="module")
+def open_pair(kamailio: Kamailio, browser: BrowserPeer) -> Iterator[Pair]:
+    with pair_of(kamailio, browser, "terms") as pair:
+        yield pair
+
+
+@pytest.fixture
+def pair(open_pair: Pair) -> Iterator[Pair]:
+    yield open_pair
+    open_pair.end_calls()
+
+
+def renegotiate(call: MediaCall, **options: object) -> None:
+    call.bob("renegotiate", **options)
+
+
+# -- codecs ------------------------------------------------------------------------------------------------------------
+
+
+def codec_names(description: str, index: int) -> set[str]:
+    media = parse_sdp(description).media[index]
+    return {codec.name.lower() for codec in codecs_of(media)} - {"rtx", "telephone-event"}
+
+
+def both_use(call: MediaCall, audio: str, video: str) -> None:
+    """Both send these codecs, and what they send is recognised."""
+    for kind, name in (("audio", audio), ("video", video)):
+        mid = call.line(kind)
+        mime = f"{kind}/{name}".lower()
+        until(
+            lambda mid=mid: call.theirs(mid),
+            lambda line, mime=mime: {str(line[f"codec_{way}"]).lower() for way in ("sent", "received")} == {mime},
+            f"the page does not use {mime}",
+        )
+        codec = call.ours(mid).codec
+        assert codec is not None and codec.lower() == name.lower()
+    call.talk()
+    call.watch()
+
+
+CODEC_CHANGES = [("PCMU", "H264"), ("opus", "VP8"), ("PCMA", "VP8"), ("G722", "H264")]
+
+
+@either_side
+def test_codecs_change_in_the_call(who: str, pair: Pair, record_property: Record) -> None:
+    call = pair.call(media=(AUDIO, VIDEO))
+    both_use(call, "opus", "VP8")
+    for audio, video in CODEC_CHANGES:
+        with gaps(call, record_property, f"to {audio} and {video} by {who}"):
+            if who == "alice":
+                preferences = CodecPreferences(prefer=(f"audio/{audio}", f"video/{video}"))
+                pair.alice.do(call.call.change_media, codecs=preferences)
+            else:
+                call.bob("change_lines", codecs={"audio": [f"audio/{audio}"], "video": [f"video/{video}"]})
+                renegotiate(call)
+            both_use(call, audio, video)
+
+
+@either_caller
+def test_preferred_and_excluded_codecs(caller: str, pair: Pair) -> None:
+    """In our offer as in our answer."""
+    preferences = CodecPreferences(prefer=("audio/PCMA", "video/H264"), exclude=("audio/opus", "video/VP8"))
+    call = pair.call(caller=caller, media=(AUDIO, VIDEO), codecs=preferences)
+    both_use(call, "PCMA", "H264")
+    ours, _ = call.descriptions()
+    assert codec_names(ours, 0) == {"pcma", "g722", "pcmu"}
+    assert codec_names(ours, 1) == {"h264"}
+
+
+# -- certificates, bundles, and what a server may write ----------------------------------------------------------------
+
+
+@either_caller
+@pytest.mark.parametrize("algorithm", ["RSA", "ECDSA"])
+def test_certificate_of_the_page(algorithm: str, caller: str, pair: Pair) -> None:
+    call = pair.call(caller=caller, connection={"certificate": algorithm})
+    call.talk()
+
+
+@either_caller
+@pytest.mark.parametrize("policy", ["max-compat", "balanced", "max-bundle"])
+def test_bundle_policy_of_the_page(policy: str, caller: str, pair: Pair) -> None:
+    connection = {"bundlePolicy": policy, "rtcpMuxPolicy": "require"}
+    call = pair.call(caller=caller, media=(AUDIO, VIDEO), connection=connection)
+    call.talk()
+    call.watch()
+
+
+@either_caller
+def test_page_without_bundle(caller: str, pair: Pair) -> None:
+    """The group is taken out of both descriptions on their way: each line has a transport of its own."""
+    edits = {way: [["^a=group:BUNDLE.*\\r\\n", ""]] for way in ("local", "remote")}
+    call = pair.call(caller=caller, media=(AUDIO, VIDEO), edits=edits)
+    call.talk()
+    call.watch()
+    assert len(lines(call.descriptions()[0].encode(), "a=ice-ufrag:")) == 2
+
+
+def test_remote_descriptions_are_mended(kamailio: Kamailio, browser: BrowserPeer) -> None:
+    """A page behind something that takes out rtcp-mux, without which nothing can be agreed on."""
+
+    def mend(sdp: bytes) -> bytes:
+        return sdp.replace(b"a=x-muxed", b"a=rtcp-mux")
+
+    edits = {"local": [["^a=rtcp-mux", "a=x-muxed"]]}
+    with pair_of(kamailio, browser, "mended", transform_remote_sdp=mend) as pair:
+        for caller in ("alice", "bob"):
+            call = pair.call(caller=caller, edits=edits)
+            call.talk()
+            assert "a=x-muxed" in call.descriptions()[1]  # told as it came
+            call.bob("edit", **edits)
+            renegotiate(call)
+            call.talk()
+            pair.end_calls()
+
+
+# -- ICE restarts that are no matter of course ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("holder", ["alice", "bob"])
+@either_side
+def test_ice_restart_while_held(who: str, holder: str, pair: Pair) -> None:
+    call = pair.call()
+    call.talk()
+    if holder == "alice":
+        pair.alice.do(call.call.hold)
+    else:
+        call.bob("hold")
+        pair.alice.expect(o.CallHeld, originator=o.Originator.REMOTE)
+    before = call.descriptions()
+    if who == "alice":
+        assert pair.alice.do(call.call.restart_ice)
+    else:
+        renegotiate(call, ice_restart=True)
+    for old, new in zip(before, call.descriptions(), strict=True):
+        assert not lines(old.encode(), "a=ice-pwd:") & lines(new.encode(), "a=ice-pwd:")
+    assert len(call.call.held_by) == 1
+    if holder == "alice":
+        call.they_hear()  # who holds goes on sending
+        pair.alice.do(call.call.resume)
+    else:
+        # JsSIP switches its tracks off: silence, which is sent.
+        call.nothing_reaches(them=["audio"])
+        call.bob("resume")
+        pair.alice.expect(o.CallResumed, originator=o.Originator.REMOTE)
+    call.talk()
+
+
+# -- what the page refuses ------------------------------------------------------------------------------------------------
+
+
+def each_change(call: MediaCall) -> dict[str, Callable[[], object]]:
+    change, do = call.call.change_media, call.alice.do
+    return {
+        "line": lambda: do(change, add=(("video", Direction.SENDONLY),)),
+        "removal": lambda: do(change, remove=(call.line("video"),)),
+        "directions": lambda: do(change, directions=((call.line("audio"), Direction.RECVONLY),)),
+        "codecs": lambda: do(change, codecs=CodecPreferences(prefer=("audio/PCMU", "video/H264"))),
+        "update": lambda: do(change, directions=((call.line("video"), Direction.INACTIVE),), use_update=True),
+        "hold": lambda: do(call.call.hold),
+    }
+
+
+@pytest.mark.parametrize("refusal", [488, "browser"])
+def test_page_refuses_our_offers(refusal: object, pair: Pair, record_property: Record) -> None:
+    """By itself, or because its browser cannot use them: everything goes on as it was."""
+    call = pair.call(media=(AUDIO, VIDEO))
+    call.talk()
+    call.watch()
+    lines_before = call.call.lines
+    with gaps(call, record_property, f"offers refused by {refusal}"):
+        for change in each_change(call).values():
+            call.bob("refuse", offers=[refusal])
+            with pytest.raises(CommandError) as error:
+                change()
+            assert error.value.status == 488
+            assert call.call.lines == lines_before
+            assert not call.call.held_by
+        call.bob("refuse", offers=[refusal])
+        assert pair.alice.do(call.call.restart_ice) is False
+        call.talk()
+        call.watch()
+    both_use(call, "opus", "VP8")
+    # Nothing of what was refused comes about with what is accepted later.
+    assert pair.alice.do(call.call.restart_ice) is True
+    assert [line.direction for line in call.call.lines] == [Direction.SENDRECV] * 2
+    both_use(call, "opus", "VP8")
+    each_change(call)["line"]()
+    call.they_see(RED, 1)
+
+
+def test_page_whose_offer_we_refuse_hangs_up(pair: Pair) -> None:
+    """JsSIP ends the call when its offer is refused; nothing is left."""
+    call = pair.call(media=(AUDIO, VIDEO))
+    call.talk()
+    call.bob("edit", local=[["^a=rtcp-mux.*\\r\\n", ""]])
+    with pytest.raises(PeerError, match="webrtc_error"):
+        renegotiate(call)
+    ended = pair.alice.do(call.call.wait_ended)
+    assert (ended.originator, ended.cause) == (o.Originator.REMOTE, o.Cause.TERMINATED)
+    assert [m.status for m in pair.alice.sent("INVITE") if isinstance(m, Response)][-1] == 488
+
+
+# -- several calls, and changes at the same time ------------------------------------------------------------------------
+
+TONES = (400.0, 1000.0, 1500.0)
+PICTURES = (RED, GREEN, (200, 180, 30))
+
+
+def test_several_calls_of_one_engine_and_one_page(pair: Pair) -> None:
+    """Each has its own media, and what happens to one is nothing to the others."""
+    calls = [
+        pair.call(
+            caller=("alice", "bob")[n % 2],
+            media=(AUDIO, VIDEO),
+            setup=MediaSetup(audio=Tone(tone), video=TestPattern(color=color)),
+        )
+        for n, (tone, color) in enumerate(zip(TONES, PICTURES, strict=True))
+    ]
+
+    def all_flow(left: list[int]) -> None:
+        for n in left:
+            calls[n].they_hear(TONES[n])
+            calls[n].they_see(PICTURES[n])
+            calls[n].we_hear()
+            calls[n].we_see()
+
+    all_flow([0, 1, 2])
+    held, changed, ended = calls
+    pair.alice.do(held.call.hold)
+    pair.alice.do(changed.call.change_media, codecs=CodecPreferences(prefer=("audio/PCMU", "video/H264")))
+    pair.alice.do(ended.call.hang_up)
+    ended.bob.expect("call", state="ended")
+    held.nothing_reaches(us=["audio", "video"])
+    all_flow([1])
+    pair.alice.do(held.call.resume)
+    all_flow([0, 1])
+
+
+def test_our_change_waits_for_the_page_s(pair: Pair, record_property: Record) -> None:
+    """Asked for while an offer of the page is under way, ours is made after it: both are done."""
+    call = pair.call()
+    call.talk()
+    with gaps(call, record_property, "both change"):
+        for _ in range(3):
+            before = len(call.call.lines)
+            call.bob("change_lines", codecs={"audio": ["audio/PCMU" if before % 4 == 1 else "audio/opus"]})
+            theirs = call.bob.send("renegotiate")
+            pair.alice.expect_request("INVITE")
+            pair.alice.do(call.call.change_media, add=(("video", Direction.SENDONLY),))
+            call.bob.peer.wait_reply(theirs)
+            assert len(call.call.lines) == before + 1
+            call.they_see(RED, before - 1)
+            call.talk()
+
+
+@either_caller
+def test_glare_of_new_lines(caller: str, kamailio: Kamailio, browser: BrowserPeer) -> None:
+    """JsSIP does not survive it (see test_dialogs.py); we do, with everything released."""
+    with TcpRelay(kamailio.tcp_port) as relay, pair_of(kamailio, browser, "glare", via=relay.port) as pair:
+        call = pair.call(caller=caller, media=(AUDIO, VIDEO))
+        call.watch()
+        call.bob("add_line", direction="sendonly")
+        relay.pause()
+        ours = pair.alice.start(call.call.change_media, add=(("video", Direction.SENDONLY),))
+        theirs = call.bob.send("renegotiate")
+        until(lambda: call.bob("evaluate", expression=OFFERED)["result"], bool, "the page does not offer")
+        relay.resume()
+        ended = pair.alice.do(call.call.wait_ended)
+        assert ended.originator is o.Originator.REMOTE and "Media Renegotiation Failed" in ended.detail
+        assert ours.exception(1) is None or isinstance(ours.exception(1), CommandError)
+        with pytest.raises(PeerError, match="webrtc_error"):
+            call.bob.peer.wait_reply(theirs)
+        pair.end_calls()
+        again = pair.call(caller=caller, media=(AUDIO, VIDEO))
+        again.watch()
+        pair.end_calls()
+
+
+# The page has said its offer, and has no answer.
+OFFERED = 'Array.from(rig.calls.values()).at(-1).session.connection.signalingState === "have-local-offer"'
+
+
+def test_glare_of_new_lines_between_two_of_ours(kamailio: Kamailio) -> None:
+    """Each is refused once, waits a time of its own, and gets its line."""
+    setups = [
+        MediaSetup(audio=Tone(500), video=TestPattern(color=RED)),
+        MediaSetup(audio=Tone(900), video=TestPattern(color=GREEN)),
+    ]
+    with (
+        TcpRelay(kamailio.tcp_port) as relay,
+        Ours("anyio-asyncio", "alice") as alice,
+        Ours("anyio-asyncio", "carol") as carol,
+    ):
+        for party in (alice, carol):
+            party.connect(f"ws://127.0.0.1:{relay.port}")
+        calling = alice.call("carol", setup=setups[0])
+        theirs = carol.answer(setup=setups[1])
+        ours = calling.result(10)
+        alice.hears(ours, 900)
+        relay.pause()
+        pairs = [(alice, ours, "rose"), (carol, theirs, "lily")]
+        changes = [p.start(call.change_media, add=(("video", Direction.SENDONLY),)) for p, call, _ in pairs]
+        for party, _, _ in pairs:
+            until(
+                lambda party=party: party.requests("INVITE"), lambda sent: sent and b"m=video" in sent[-1].body, "offer"
+            )
+        relay.resume()
+        mids = [change.result(15)[0] for change in changes]
+        assert len(set(mids)) == 2
+        for party, _, _ in pairs:
+            assert any(isinstance(m, Response) and m.status == 491 for m in party.sent("INVITE"))
+        for (party, call, _), mid, color in zip(pairs, reversed(mids), (GREEN, RED), strict=True):
+            until(
+                lambda party=party, call=call, mid=mid: next(
+                    (line for line in party.do(call.stats).lines if line.mid == mid), None
+                ),
+                lambda line, color=color: (
+                    line is not None
+                    and line.color is not None
+                    and all(abs(a - b) < 60 for a, b in zip(line.color, color, strict=True))
+                ),
+                "the new line of the other",
+            )
+        alice.hears(ours, 900)
+        carol.hears(theirs, 500)
+        alice.do(ours.hang_up)
