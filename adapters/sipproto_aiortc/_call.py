@@ -264,7 +264,8 @@ class Call:
             number = self._free_number(facts.kind)
             line = Line(slot.dtls, facts, cname, number, self._setup, self._outlets, parameters, heard)
             self._lines[index] = line
-        await line.apply(facts, connected=slot.state is SlotState.CONNECTED)
+        await line.apply(facts)
+        line.flow(slot.state is SlotState.CONNECTED)  # as it is now: it may have connected meanwhile
 
     def _free_number(self, kind: str) -> int:
         """The lowest number that no other line of this kind has: a line keeps its own for life."""

@@ -92,7 +92,8 @@ class DigitSender:
             through=through,
         )
         try:
-            await asyncio.wait_for(through, duration / 1000 + _PATIENCE)
+            async with asyncio.timeout(duration / 1000 + _PATIENCE):
+                await through
         except TimeoutError:
             raise RuntimeError("the line sends no audio in place of which a digit could go") from None
         finally:

@@ -97,8 +97,8 @@ class Line:
         self._frames = 0
         self.use(setup)
 
-    async def apply(self, agreed: MediaLine, *, connected: bool) -> None:
-        """Raises ValueError when nothing can be sent on a line that is to send."""
+    async def apply(self, agreed: MediaLine) -> None:
+        """To be followed by `flow`. Raises ValueError when nothing can be sent on a line that is to send."""
         before, self.agreed = self.agreed, agreed
         if self._sender is None and agreed.direction.sends:
             parameters = line_parameters(agreed, self._parameters)
@@ -110,7 +110,6 @@ class Line:
             self._sender.change_codec(agreed)
             self._sender.use(line_parameters(agreed, self._parameters))
         await self._apply_receiving(before, agreed)
-        self.flow(connected)
 
     async def _apply_receiving(self, before: MediaLine, agreed: MediaLine) -> None:
         """A receiver lives as long as we receive: after a pause the jitter buffer of an old one would stall."""

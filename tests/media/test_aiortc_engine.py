@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import threading
@@ -138,6 +139,20 @@ def test_hold_and_resume(ends: tuple[End, End]) -> None:
     assert time.monotonic() - start < 2
     assert a.line("video").packets_lost == 0
     assert a.states == [MediaState.CONNECTING, MediaState.CONNECTED]
+
+
+@pytest.mark.parametrize("_", range(15))
+def test_change_while_connecting(_: int, ends: tuple[End, End]) -> None:
+    """The path comes about while the lines are being changed: they send all the same."""
+    a, b = ends
+    a.negotiator.add_line("audio")
+    exchange(a, b)
+    for direction in itertools.cycle((Direction.SENDONLY, Direction.SENDRECV)):
+        a.negotiator.change_line("0", direction)
+        exchange(a, b)
+        if a.connected:
+            break
+    until(lambda: b.line().packets_received > 3, 2)
 
 
 def test_pcmu_only(ends: tuple[End, End]) -> None:
