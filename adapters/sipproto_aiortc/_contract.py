@@ -61,12 +61,13 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCRtpReceiver._handle_rtcp_packet",
             "RTCRtpReceiver._handle_rtp_packet",
             "RTCRtpReceiver._send_rtcp",
+            "RTCRtpReceiver._send_rtcp_nack",
             "RTCRtpReceiver._send_rtcp_pli",
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
     ),
     ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
-    ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
+    ("aiortc.rtcrtpreceiver", ("NackGenerator", "TimestampMapper.map")),
     # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
     ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
     (

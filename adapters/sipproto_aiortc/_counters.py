@@ -100,12 +100,13 @@ def knows_key_frames(codec: str) -> bool:
 def is_key_frame(codec: str, data: bytes) -> bool | None:
     """Whether a whole encoded frame can be decoded alone; None for a codec that this cannot be told of.
 
-    VP8: the first bit of the frame tag (RFC 6386 9.1). VP9: neither shown again nor predicted (profile 0, VP9 6.2).
+    VP8: the first bit of the frame tag, and the start code behind it, which the rest of a frame without its beginning has
+    not (RFC 6386 9.1). VP9: neither shown again nor predicted (profile 0, VP9 6.2).
     H.264: an IDR slice comes before any other (H.264 table 7-1).
     """
     match codec.lower():
         case "vp8":
-            return bool(data) and not data[0] & 1
+            return data[3:6] == b"\x9d\x01\x2a" and not data[0] & 1
         case "vp9":
             return bool(data) and not data[0] & 0x0C
         case "h264":

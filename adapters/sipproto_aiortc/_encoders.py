@@ -33,6 +33,9 @@ Target = VideoTarget | AudioTarget
 class LineEncoder(Protocol):
     """Encodes one line with one codec. On worker threads, one call at a time."""
 
+    seconds: float
+    """How long the last picture took, without what is not done for each; 0 when that is not known."""
+
     def encode(self, frame: Frame, target: Target, key_frame: bool) -> tuple[list[bytes], int]:
         """RTP payloads and their timestamp; without payloads nothing is sent for this frame."""
         ...
@@ -40,6 +43,8 @@ class LineEncoder(Protocol):
 
 class FixedAudioEncoder:
     """An audio codec with one bit rate, as aiortc encodes it."""
+
+    seconds = 0.0
 
     def __init__(self, parameters: RTCRtpCodecParameters) -> None:
         self._encoder = get_encoder(parameters)
@@ -50,6 +55,8 @@ class FixedAudioEncoder:
 
 class OpusEncoder:
     """aiortc's, with another codec inside whenever the bit rate changes: FFmpeg's takes it at the start only."""
+
+    seconds = 0.0
 
     def __init__(self, codec: Codec) -> None:
         self._encoder = AiortcOpusEncoder()

@@ -83,7 +83,8 @@ class AiortcEngine:
     address. Gathering ends when every server has answered, with the `gather_policy` "first" as soon as one has given a
     candidate. Times in seconds: `gather_timeout` bounds the gathering, `connect_timeout` ICE and DTLS together. A call is
     DISCONNECTED after `silence_timeout` without any packet or when no path to the peer is left, and FAILED when that
-    lasts for `connect_timeout`. `default_setup` serves the calls that nobody prepared. Raises ValueError for ICE servers
+    lasts for `connect_timeout`. `default_setup` serves the calls that nobody prepared. `loop_factory` makes the event
+    loop of the media thread, such as `uvloop.new_event_loop`. Raises ValueError for ICE servers
     that cannot be used as given.
     """
 
@@ -99,6 +100,7 @@ class AiortcEngine:
         connect_timeout: float = 15.0,
         silence_timeout: float = 5.0,
         capabilities: MediaCapabilities = CAPABILITIES,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         ice = IceOptions(
             servers=ice_servers,
@@ -114,6 +116,7 @@ class AiortcEngine:
             silence_timeout=silence_timeout,
         )
         self._capabilities = capabilities
+        self._loop_factory = loop_factory
         self._default_setup = default_setup or MediaSetup()
         self._certificate = Certificate.generateCertificate()
         self._lock = threading.Lock()  # guards the setups, the thread and `_closed`
@@ -236,7 +239,7 @@ class AiortcEngine:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """The loop, started with the first operation. Called with the lock held."""
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = self._loop_factory()
             self._thread = threading.Thread(target=self._run, args=(self._loop,), name="sipproto-media", daemon=True)
             self._thread.start()
         return self._loop

@@ -9,20 +9,23 @@ from functools import partial
 from typing import Any
 
 from aiortc import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRtpReceiver
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpDecodingParameters, RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack
+from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, TimestampMapper
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
 
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
 from sipproto_aiortc._digits import DigitReceiver, is_event
+from sipproto_aiortc._order import AudioOrder, VideoOrder
 from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._transport import DtlsTransport
 
 # aiortc compares names with case; these are its spellings.
 _NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8", "VP9", "H264", "rtx")}
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
+_ASK_AGAIN = 0.2  # seconds after which missing packets, or a key frame, are asked for again
+_GIVE_UP = 1.0  # seconds without a picture after which missing packets are given up for a key frame
 
 
 def codec_parameters(kind: str, codec: Codec) -> RTCRtpCodecParameters:
@@ -54,61 +57,6 @@ def header_extensions(line: MediaLine) -> list[RTCRtpHeaderExtensionParameters]:
     return [RTCRtpHeaderExtensionParameters(id=ident, uri=uri) for uri, ident in line.extensions]
 
 
-class AudioOrder:
-    """Puts audio packets in order; has the place of aiortc's jitter buffer, whose method it offers.
-
-    That one holds back four frames always, and drops the frames it holds at every hole: a tenth lost on the way became
-    four tenths lost. Here a packet in order passes at once and a hole is waited for until two later packets came.
-    """
-
-    _DEPTH = 3
-    _JUMP = 1000  # packets: farther ahead or behind it is another stream, not another order
-
-    def __init__(self, on_frame: Callable[[bytes], object]) -> None:
-        self._on_frame = on_frame
-        self._waiting: dict[int, RtpPacket] = {}  # by sequence number, counted on beyond 16 bits
-        self._next: int | None = None
-
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        """Takes a packet in; gives (whether a key frame is needed: never, a frame to decode if one is due)."""
-        if self._next is None:
-            self._next = packet.sequence_number
-        ahead = (packet.sequence_number - self._next + 0x8000) % 0x10000 - 0x8000
-        if abs(ahead) > self._JUMP:
-            self._waiting.clear()
-            self._next, ahead = packet.sequence_number, 0
-        if ahead < 0:
-            return False, None  # late, or a second time
-        self._waiting[self._next + ahead] = packet
-        while self._waiting:
-            first = min(self._waiting)
-            if first != self._next and len(self._waiting) < self._DEPTH:
-                break
-            due = self._waiting.pop(first)
-            self._next = first + 1
-            data: bytes = vars(due)["_data"]  # where aiortc puts the payload without its format's header
-            # One without a payload only has its place: to a decoder it would be the end of all, for good.
-            if data:
-                self._on_frame(data)
-                return False, JitterFrame(data=data, timestamp=due.timestamp)
-        return False, None
-
-
-class VideoOrder(JitterBuffer):
-    """aiortc's, which tells of the frames that are complete and keeps those without content from the decoder."""
-
-    def __init__(self, on_frame: Callable[[bytes], object]) -> None:
-        super().__init__(capacity=512, is_video=True)
-        self._on_frame = on_frame
-
-    def add(self, packet: RtpPacket) -> tuple[bool, JitterFrame | None]:
-        key_frame_needed, frame = super().add(packet)
-        if frame is None or not frame.data:
-            return key_frame_needed, None
-        self._on_frame(frame.data)
-        return key_frame_needed, frame
-
-
 class _Refusals(threading.Event):
     """aiortc sets it, in the decoder's thread, for each frame that cannot be decoded."""
 
@@ -137,16 +85,41 @@ class Receiver(RTCRtpReceiver):
         self.incoming = RemoteStreamTrack(line.kind)
         self._track = self.incoming
         self._set_rtcp_ssrc(line.ssrc)
-        order = AudioOrder(reception.frame) if line.kind == "audio" else VideoOrder(reception.frame)
-        vars(self)["_RTCRtpReceiver__jitter_buffer"] = order
         refused = partial(asyncio.get_running_loop().call_soon_threadsafe, reception.frame_dropped)
         vars(self)["_RTCRtpReceiver__decoder_error"] = _Refusals(refused)
+        self._parameters = {
+            number: codec_parameters(line.kind, codec) for number, codec in (self._codecs | self._events).items()
+        }
+        self._timestamps = TimestampMapper()
+        self._video: VideoOrder | None = None
+        self._asked = 0.0  # loop time
+        self._floor: int | None = None  # sequence number below which nothing is wanted any more
+        if line.kind == "audio":
+            vars(self)["_RTCRtpReceiver__jitter_buffer"] = AudioOrder(self._decode)
+        else:
+            self._begin_video()
+
+    def _begin_video(self) -> None:
+        clock = asyncio.get_running_loop().time
+        self._video = VideoOrder(lambda number: self._codecs[number].name, self._reception.frame, clock)
+        self._asked = clock()
+        vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._video
+        vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
+
+    def _decode(self, packet: RtpPacket) -> None:
+        """Audio in its order. aiortc would decode one frame for each packet that arrives, with the codec of that one."""
+        data: bytes = vars(packet)["_data"]  # where aiortc puts the payload without its format's header
+        if not data:  # it only has its place: to a decoder it would be the end of all, for good
+            return
+        self._reception.frame(data)
+        frame = JitterFrame(data=data, timestamp=self._timestamps.map(packet.timestamp))
+        vars(self)["_RTCRtpReceiver__decoder_queue"].put((self._parameters[packet.payload_type], frame))
 
     async def begin(self) -> None:
         line = self._line
         await self.receive(
             RTCRtpReceiveParameters(
-                codecs=[codec_parameters(line.kind, codec) for codec in (self._codecs | self._events).values()],
+                codecs=list(self._parameters.values()),
                 headerExtensions=header_extensions(line),
                 muxId=line.mid,
                 encodings=[RTCRtpDecodingParameters(ssrc=ssrc, payloadType=0) for ssrc in line.remote_ssrcs],
@@ -160,14 +133,38 @@ class Receiver(RTCRtpReceiver):
         await self._send_rtcp_pli(self._media_ssrc)
 
     async def recover(self) -> None:
-        """After a time without a path: goes on with the next picture that can be decoded alone, and asks for one.
-
-        aiortc asks once for what is missing; when that goes astray, it waits for it until its buffer is full.
-        """
-        if self._line.kind == "video" and self._media_ssrc is not None:
-            vars(self)["_RTCRtpReceiver__jitter_buffer"] = VideoOrder(self._reception.frame)
-            vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
+        """Goes on with the next picture that can be decoded alone, and asks for one."""
+        if self._video is not None and self._media_ssrc is not None:
+            self._floor = self._nacks.max_seq
+            self._begin_video()
             await self._send_rtcp_pli(self._media_ssrc)
+
+    @property
+    def _nacks(self) -> NackGenerator:
+        found: NackGenerator = vars(self)["_RTCRtpReceiver__nack_generator"]
+        return found
+
+    def _given_up(self, packet: RtpPacket, *, repeated: bool) -> bool:
+        """Whether it belongs to what was given up a moment ago: to aiortc it would be the beginning of a new stream."""
+        if self._video is None or self._floor is None:
+            return False
+        if asyncio.get_running_loop().time() > self._video.began + _GIVE_UP:
+            self._floor = None
+            return False
+        number = int.from_bytes(packet.payload[:2], "big") if repeated else packet.sequence_number
+        return (number - self._floor) % 0x10000 >= 0x8000
+
+    async def _repair(self, video: VideoOrder, ssrc: int) -> None:
+        """Asks again. aiortc does once, and when that goes astray waits until its buffer of 512 packets is full."""
+        now, missing = asyncio.get_running_loop().time(), self._nacks.missing
+        if missing and now > video.progress + _GIVE_UP:
+            await self.recover()
+        elif now > max(video.progress if video.begun else 0.0, self._asked) + _ASK_AGAIN:
+            self._asked = now
+            if not video.begun:
+                await self._send_rtcp_pli(ssrc)
+            if missing:
+                await self._send_rtcp_nack(ssrc, sorted(missing))
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         codec = self._codecs.get(packet.payload_type)
@@ -186,11 +183,15 @@ class Receiver(RTCRtpReceiver):
                 private["_RTCRtpReceiver__rtx_ssrc"].setdefault(packet.ssrc, self._media_ssrc)
         else:
             self._media_ssrc = packet.ssrc
+        if self._given_up(packet, repeated=codec is not None and codec.is_rtx):
+            return
         if private["_RTCRtpReceiver__decoder_queue"].qsize() > _DECODER_BACKLOG:
             if packet.marker and codec is not None:
                 self._reception.frame_dropped()
             return  # the decoder cannot keep up; the gap makes aiortc ask for a key frame
         await super()._handle_rtp_packet(packet, arrival_time_ms)
+        if self._video is not None and self._media_ssrc is not None:
+            await self._repair(self._video, self._media_ssrc)
 
     async def _send_rtcp(self, packet: AnyRtcpPacket) -> None:
         self._reception.feedback(packet)

@@ -88,6 +88,10 @@ class _SwitchableEncoder:
         self._last = (timestamp + self._offset) & 0xFFFFFFFF
         return payloads, self._last
 
+    @property
+    def seconds(self) -> float:
+        return self._inner.seconds
+
     def _take(self, codec: Codec) -> None:
         self._next = None
         self._inner = new_encoder(self._kind, codec)
@@ -212,7 +216,6 @@ class Sender(RTCRtpSender):
         target, key_frame = order
         self._target = target
         loop = asyncio.get_running_loop()
-        start = loop.time()
         try:
             encoded, seconds = await loop.run_in_executor(None, self._encode, frame, target, key_frame)
         except Exception as error:  # one frame is lost, not the line
@@ -223,7 +226,7 @@ class Sender(RTCRtpSender):
                 _log.warning("a %s frame could not be encoded: %r", self.kind, error)
             return None
         if isinstance(target, VideoTarget):
-            self._control.encoded(target, loop.time() - start)
+            self._control.encoded(target, self._switchable.seconds)
         if encoded is not None:
             size = (target.width, target.height) if isinstance(target, VideoTarget) else None
             self.sending.encoded(self.codec.name, encoded.payloads, seconds, size)

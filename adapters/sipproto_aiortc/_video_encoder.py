@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Protocol, cast
@@ -82,6 +83,7 @@ class VideoEncoder:
         self._codec: VideoCodecContext | None = None
         self._target: VideoTarget | None = None
         self._clock = _SmoothClock(1.0)
+        self.seconds = 0.0
         self._reformatter = VideoReformatter()
 
     def encode(self, frame: Frame, target: Target, key_frame: bool) -> tuple[list[bytes], int]:
@@ -89,13 +91,15 @@ class VideoEncoder:
         timestamp = round(frame.pts * (frame.time_base or Fraction(1, _CLOCK)) * _CLOCK)
         picture = self._reformatter.reformat(frame, target.width, target.height, "yuv420p")
         picture.pict_type = PictureType.I if key_frame else PictureType.NONE
-        codec = self._codec_for(target)
+        before, codec = self._codec, self._codec_for(target)
         picture.pts, picture.time_base = self._clock.next(timestamp), Fraction(1, _CLOCK)
+        start = time.perf_counter()
         try:
             packets = codec.encode(picture)
         except Exception:
             self._codec = None  # of a fresh one no state is in the way of the next picture
             raise
+        self.seconds = time.perf_counter() - start if codec is before else 0.0
         data = b"".join(bytes(packet) for packet in packets)
         return self._format.payloads(data, any(packet.is_keyframe for packet in packets)) if data else [], timestamp
 

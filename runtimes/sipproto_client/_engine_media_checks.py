@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+
+from attrs import fields
 
 from sipproto.agent.media import (
     ApplyMedia,
@@ -11,6 +14,7 @@ from sipproto.agent.media import (
     DigitSent,
     LineStats,
     MediaApplied,
+    MediaReport,
     MediaState,
     OpenMedia,
     SendDigit,
@@ -179,16 +183,31 @@ def fork(bench: Bench) -> None:
 
 
 def statistics(bench: Bench) -> None:
-    """Statistics are of the agreed lines; figures are in their ranges, and counters never fall."""
+    """Statistics are of the agreed lines; figures are in their ranges, counters never fall, and ids lead somewhere."""
     a, b = bench.connected()
     bench.expect_flow(a, b)
     before: dict[str, LineStats] = {}
     for _ in range(3):
         bench.moment()
-        figures = a.figures()
-        for mid, line in figures.items():
-            _check_figures(line, before.get(mid, line))
-        before = figures
+        report = a.measure()
+        for line in report.lines:
+            _check_figures(line, before.get(line.mid, line))
+        before = {line.mid: line for line in report.lines}
+        _check_ids(report, {line.mid for line in a.lines})
+
+
+def _check_ids(report: MediaReport, mids: set[str]) -> None:
+    """Of the values that are named as those of W3C, for engines that have them."""
+    known = Counter(entry.id for entry in report.stats)
+    twice = sorted(ident for ident, times in known.items() if times > 1)
+    assert not twice, f"the ids {twice} of statistics stand for several values"
+    for entry in report.stats:
+        for attribute in fields(type(entry)):
+            value = getattr(entry, attribute.name)
+            if attribute.name.endswith("_id") and value is not None:
+                assert value in known, f"{attribute.name} of {entry.id!r} names {value!r}, which is not in the report"
+        mid = getattr(entry, "mid", None)
+        assert mid is None or mid in mids, f"{entry.id!r} is of the line {mid!r}, which was not agreed on"
 
 
 def _check_figures(now: LineStats, before: LineStats) -> None:

@@ -11,7 +11,7 @@ from sipproto.media._policy import VideoTarget, ample_bitrate, video_target
 _MEASURED = 30  # pictures over which the frame rate of the source is measured
 _MEASURED_AT_LEAST = 6
 _BUSY = 0.7  # the part of the time that encoding may take
-_COST_SMOOTHING = 0.1
+_COST_SMOOTHING = 0.03  # about a second of pictures: a machine is busy with something else now and then
 _COST_AT_LEAST = 10  # pictures after which the time of encoding is relied on
 _PAUSE = 3.0  # seconds without a picture after which the frame rate is measured anew
 _KEY_FRAME_INTERVAL = 0.3  # seconds between two key frames that were asked for
@@ -59,7 +59,12 @@ class VideoControl:
         self._key_frame_asked = True
 
     def encoded(self, target: VideoTarget, duration: float) -> None:
-        """A picture was encoded to this target in `duration` seconds: pictures that take too long get smaller or fewer."""
+        """A picture was encoded to this target in `duration` seconds: pictures that take too long get smaller or fewer.
+
+        What is not done for each picture does not count; 0: not known.
+        """
+        if not duration:
+            return
         cost = duration / (target.width * target.height)
         self._costs += 1
         self._cost += (cost - self._cost) * max(_COST_SMOOTHING, 1 / self._costs)

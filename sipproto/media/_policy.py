@@ -10,6 +10,7 @@ from sipproto.agent.parameters import ContentHint, DegradationPreference, Encodi
 
 _BITS_PER_PIXEL_AMPLE = 2.7  # a second: 2.5 Mbit/s for 1280x720; more is hardly seen
 _SCALES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # few steps: each change of size costs a key frame
+_SCALE_FOR_TIME = 2.0  # the time that encoding takes is only partly one for each pixel
 _SMALLEST = 160 * 90  # pixels; a lack of bits makes no picture smaller
 _LEAST_FRAME_RATE = 1.0
 _GROW_RESERVE = 1.25  # so much more than needed has to be there before a picture grows again
@@ -97,20 +98,22 @@ def video_target(
         bitrate = previous.bitrate
     frame_rate = min(frame_rate, encoding.max_framerate or frame_rate)
     need = _NEED.get(codec.lower(), _NEED_UNKNOWN) * _HINT_NEED[hint]
-    # Pixels a second for which bits and time suffice.
-    enough = min(bitrate / need, pixel_rate or math.inf)
+    # Pictures a second of full size for which the bits suffice, and the time.
+    by_bits, by_time = bitrate / (need * width * height), (pixel_rate or math.inf) / (width * height)
     sacrifice = SACRIFICES[hint][preference]
-    supply = min(1.0, enough / (width * height * frame_rate))
+    supply = min(1.0, by_bits / frame_rate, by_time / frame_rate)
     floor = min(frame_rate, sacrifice.frame_rate_floor)
     frame_rate = max(floor, frame_rate * supply**sacrifice.frame_rate_share)
-    scale = _scale(enough / (width * height * frame_rate), width * height, previous)
-    frame_rate = min(frame_rate, max(_LEAST_FRAME_RATE, enough * scale**2 / (width * height)))
+    scale_for_bits = _scale(by_bits / frame_rate, width * height, previous)
+    scale_for_time = min(_SCALE_FOR_TIME, _scale(by_time / frame_rate, width * height, previous))
+    scale = max(scale_for_bits, scale_for_time)
+    frame_rate = min(frame_rate, max(_LEAST_FRAME_RATE, min(by_bits, by_time) * scale**2))
     width, height = _scaled(width, height, scale)
     return VideoTarget(width=width, height=height, frame_rate=frame_rate, bitrate=bitrate, hint=hint, scale=scale)
 
 
 def _scale(supply: float, pixels: int, previous: VideoTarget | None) -> float:
-    """The least scale with which `supply`, the part of what is needed that is there, suffices."""
+    """The least scale with which `supply`, the part of what is needed that there is, suffices."""
     allowed = [scale for scale in _SCALES if scale == 1 or pixels / scale**2 >= _SMALLEST]
     for scale in allowed:
         reserve = _GROW_RESERVE if previous is not None and scale < previous.scale else 1.0

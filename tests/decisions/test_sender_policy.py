@@ -132,6 +132,13 @@ def test_a_slow_encoder_is_given_less() -> None:
     assert target(pixel_rate=pixels * 1.1) == target()
 
 
+def test_for_want_of_time_a_picture_is_halved_at_the_most() -> None:
+    for keep in KEEP:
+        slow = target(pixel_rate=1_000_000, keep=keep)
+        assert slow.width in (640, 1280) and slow.frame_rate < 5
+    assert target(300_000, pixel_rate=1_000_000, keep=KEEP.MAINTAIN_FRAMERATE).width == 512  # the bits want that
+
+
 def test_growing_needs_a_reserve_and_small_changes_change_nothing() -> None:
     small = target(600_000, keep=KEEP.MAINTAIN_FRAMERATE)
     assert small.scale == 1.5
@@ -323,6 +330,7 @@ def test_the_path_and_the_encoder_bound_what_is_sent() -> None:
     three = control()
     for got in sent(three, 1):
         three.encoded(got, 0.1)  # seven pictures a second at the most
+        three.encoded(got, 0.0)
     slow = sent(three, 1, start=1)[-1]
     assert slow.width * slow.height * slow.frame_rate < 640 * 360 * 7.1
     assert not math.isnan(slow.frame_rate)

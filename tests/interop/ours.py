@@ -53,6 +53,7 @@ class Ours:
         domain: str = Kamailio.domain,
         hertz: float = 500,
         flow: FlowSettings | None = None,
+        media: AiortcEngine | None = None,
         **config: Any,
     ) -> None:
         self.user = user
@@ -60,6 +61,7 @@ class Ours:
         self._domain = domain
         self._runtime = runtime
         self._flow = flow
+        self.media = media or AiortcEngine(include_loopback=True)
         self._config = config
         self._changed = threading.Condition()
         self._log: list[tuple[float, str, object]] = []  # every input and output of the engine
@@ -68,7 +70,6 @@ class Ours:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.media = AiortcEngine(include_loopback=True)
             stack.callback(self.media.close)
             backend = "trio" if self._runtime in RUNTIMES[1:] else "asyncio"
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal(backend))

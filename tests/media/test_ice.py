@@ -402,7 +402,8 @@ def test_malformed_stun_is_nobody_s_business(engines: list[AiortcEngine], caplog
     assert selected is not None
     header = bytes.fromhex("0001 0008 2112a442 000102030405060708090a0b")
     short_priority = header + bytes.fromhex("0024000200010000")  # two octets instead of four
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    family = socket.AF_INET6 if ":" in selected.local.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
         for data in (short_priority, header, b"\x00", b"", b"\x80", bytes(20)):
             sock.sendto(data, (selected.local.address, selected.local.port))
     received = a.line().packets_received
@@ -441,7 +442,7 @@ def test_facts_of_a_call(engines: list[AiortcEngine]) -> None:
         theirs.selected.remote.port,
     )
     assert ours.selected.state == "succeeded" and ours.selected.nominated
-    assert ours.selected_pair_changes == 1
+    assert ours.selected_pair_changes in (1, 2)  # a better pair may come through a little later
     assert ours.selected.responses_received >= 1 and ours.selected.responses_sent >= 1
     assert ours.selected.requests_sent >= ours.selected.responses_received
     assert ours.selected.current_round_trip_time is not None

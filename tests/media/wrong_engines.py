@@ -33,6 +33,7 @@ from sipproto.agent.media import (
     SetSenderParameters,
     StatsCollected,
 )
+from sipproto.agent.stats import InboundRtpStats, Stats, TransportStats
 from sipproto.negotiation import LocalTransport, MediaCapabilities, MediaLine
 from sipproto.testing import FAKE_CAPABILITIES, FakeMediaEngine
 
@@ -498,6 +499,32 @@ class CountsPayloads(WiredEngine):
     def count(self, call: str, line: MediaLine) -> LineStats:
         figures = super().count(call, line)
         return evolve(figures, bytes_sent=5 * figures.packets_sent)
+
+
+class _Naming(_Altered):
+    """Names what it measures as W3C does."""
+
+    stats: ClassVar[tuple[Stats, ...]] = ()
+
+    def alter(self, operation: MediaOperation, message: MediaInput) -> Iterable[MediaInput]:
+        if isinstance(message, StatsCollected):
+            message = evolve(message, report=evolve(message.report, stats=self.stats))
+        yield message
+
+
+@breaks("statistics", r"the ids \['T1'\] of statistics stand for several values")
+class NamesTwoThingsAlike(_Naming):
+    stats = (TransportStats(id="T1", timestamp=1.0), TransportStats(id="T1", timestamp=1.0))
+
+
+@breaks("statistics", "local_certificate_id of 'T1' names 'C1', which is not in the report")
+class NamesNothing(_Naming):
+    stats = (TransportStats(id="T1", timestamp=1.0, local_certificate_id="C1"),)
+
+
+@breaks("statistics", "'I1' is of the line '9', which was not agreed on")
+class MeasuresUnknownLines(_Naming):
+    stats = (InboundRtpStats(id="I1", timestamp=1.0, ssrc=1, kind="audio", mid="9"),)
 
 
 @breaks("sender_parameters", "is not what was asked for, and nothing is ignored")
