@@ -136,8 +136,8 @@ class Line:
             self._sender.key_frame()
         self._flow.open = self._repairs.open = open_now
         self._track.flowing = open_now
-        if open_now:
-            self._digits.open()
+        if self.agreed.direction.sends:
+            self._digits.open()  # one that is to be sent while there is no path waits for it a little
         else:
             self._digits.close("the line sends nothing now")
 

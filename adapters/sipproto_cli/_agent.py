@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from sipproto.agent import outputs as o
+from sipproto.agent.inputs import DigitWay
 from sipproto.agent.media import LineStats, MediaReport
 from sipproto.errors import SipProtoError
 from sipproto.sdp import Direction
@@ -100,7 +101,14 @@ def event_fields(event: o.Event) -> Fields | None:
                 "body": event.body.decode("utf-8", "replace"),
             }
         case o.DtmfReceived():
-            return {"event": "dtmf", "call": event.call, "digit": event.digit, "duration": event.duration}
+            transport = event.way.value.upper()
+            return {
+                "event": "dtmf",
+                "call": event.call,
+                "digit": event.digit,
+                "duration": event.duration,
+                "transport": transport,
+            }
         case o.MessageReceived():
             return {
                 "event": "message",
@@ -399,9 +407,11 @@ class JsonAgent:
         return {}
 
     async def _dtmf(self, fields: Fields) -> Fields:
-        if fields.get("transport", "INFO") != "INFO":
-            raise Refused("not_supported", "digits are sent as INFO only")
-        await self._call_of(fields).send_dtmf(str(fields["digits"]), duration=int(fields.get("duration", 160)))
+        way = str(fields.get("transport", "auto")).lower()
+        if way not in (known.value for known in DigitWay):
+            raise Refused("not_supported", "digits are sent by RTP or INFO")
+        duration = int(fields.get("duration", 160))
+        await self._call_of(fields).send_dtmf(str(fields["digits"]), duration=duration, way=DigitWay(way))
         return {}
 
     async def _info(self, fields: Fields) -> Fields:

@@ -258,7 +258,8 @@ def _send_digit(bench: Bench, sender: End, listener: End, event: int, duration: 
     sender.does(DigitSent, SendDigit, line=line.index, event=event, duration=duration, codec=line.telephone_event)
     took = time.monotonic() - start
     if bench.has_media:
-        assert took >= 0.8 * duration / 1000, f"a digit of {duration} ms is said to be sent after {took * 1000:.0f} ms"
+        # Its time is that of RTP: a sender that is late sends the packets that it owes at once.
+        assert took >= 0.5 * duration / 1000, f"a digit of {duration} ms is said to be sent after {took * 1000:.0f} ms"
         bench.until(lambda: len(listener.digits) > before, f"the peer does not hear the digit of event {event}")
 
 

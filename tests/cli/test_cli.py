@@ -394,7 +394,8 @@ def test_an_agent_survives_whatever_it_is_told(port: str, runtime: str) -> None:
     agent.write(b'{"id": 1, "command": "color", "color": [Infinity, 1, 2]}\n')
     assert "bad_field" in agent.until('"reply"')
     assert agent.ask(command="tone", frequency=500)["ok"] is True
-    assert agent.refused(command="dtmf", digits="1", transport="RTP") in ("not_supported", "no_call")
+    assert agent.refused(command="dtmf", digits="1", transport="smoke") == "not_supported"
+    assert agent.refused(command="dtmf", digits="1", transport="RTP") == "no_call"
     assert agent.refused(command="hangup", call="in-9") == "no_call"
     assert agent.ask(command="unregister")["ok"] is True
     assert agent.ask(command="close")["ok"] is True

@@ -25,9 +25,11 @@ AUDIO = ("audio", Direction.SENDRECV)
 VIDEO = ("video", Direction.SENDRECV)
 RED, BLUE = COLORS["alice"], COLORS["bob"]
 GREEN: Color = (30, 160, 30)  # of the page's further lines
+YELLOW: Color = (200, 180, 30)  # of ours
 _ENOUGH = 3  # packets or pictures that have to come anew
 _FEW = 2  # packets that may have been under way when a line fell silent
 _QUIET = 0.4  # seconds
+_FURTHER = (TestPattern(color=YELLOW),) * 3
 
 
 def css(color: Color) -> str:
@@ -110,6 +112,18 @@ class MediaCall:
             f"the page does not see {color}",
         )
 
+    def both_use(self, kind: str, name: str) -> None:
+        """Both send with this codec."""
+        mid = self.line(kind)
+        mime = f"{kind}/{name}".lower()
+
+        def used() -> set[str]:
+            theirs = self.theirs(mid)
+            return {str(theirs[f"codec_{way}"]).lower() for way in ("sent", "received")}
+
+        until(used, lambda codecs: codecs == {mime}, f"the page does not use {mime} alone")
+        assert (self.ours(mid).codec or "").lower() == name.lower()
+
     def talk(self) -> None:
         self.we_hear()
         self.they_hear()
@@ -139,8 +153,8 @@ class MediaCall:
 
     def flows(self, **directions: Direction) -> None:
         """Media of each kind flow in this direction of ours, and in no other."""
-        sending = {"audio": self.they_hear, "video": self.they_see}
-        receiving = {"audio": self.we_hear, "video": self.we_see}
+        sending: dict[str, Callable[[], None]] = {"audio": self.they_hear, "video": self.they_see}
+        receiving: dict[str, Callable[[], None]] = {"audio": self.we_hear, "video": self.we_see}
         for kind, direction in directions.items():
             if direction.sends:
                 sending[kind]()
@@ -178,7 +192,7 @@ class Pair:
         **page: Any,
     ) -> MediaCall:
         """A new call. media: of ours; `page` goes into the page's command."""
-        setup = setup or MediaSetup(audio=Tone(HERTZ["alice"]), video=TestPattern(color=RED))
+        setup = setup or MediaSetup(audio=Tone(HERTZ["alice"]), video=TestPattern(color=RED), further_video=_FURTHER)
         if caller == "alice":
             calling = self.alice.call("bob", media=media, setup=setup, codecs=codecs)
             number = self.bob.expect("call", state="incoming")["call"]

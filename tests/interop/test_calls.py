@@ -154,7 +154,7 @@ def test_info_both_ways(pair: tuple[Party, Party]) -> None:
         info = receiver.expect("info")
         assert (info["content_type"], info["body"]) == ("application/json", body)
         sender("dtmf", digits="5#", transport="INFO")
-        assert [receiver.expect("dtmf")["digit"] for _ in range(2)] == ["5", "#"]
+        assert [receiver.expect("dtmf", transport="INFO")["digit"] for _ in range(2)] == ["5", "#"]
     bob("hangup")
     assert alice.expect("call", state="ended")["originator"] == "remote"
 

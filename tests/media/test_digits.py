@@ -169,6 +169,17 @@ def test_statistics_do_not_wait_for_a_digit(ends: tuple[End, End]) -> None:
     assert isinstance(a.reply(), DigitSent)
 
 
+def test_a_digit_waits_for_the_path(ends: tuple[End, End]) -> None:
+    """A call is established before its media are connected."""
+    a, b = ends
+    a.negotiator.add_line("audio")
+    exchange(a, b)
+    send(a, 5, 100)
+    reply = a.reply()
+    assert isinstance(reply, DigitSent), reply
+    until(lambda: heard(b) == [5])
+
+
 def test_hold_and_end_fail_digits(ends: tuple[End, End]) -> None:
     a, b = ends
     connect(a, b)
