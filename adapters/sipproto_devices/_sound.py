@@ -6,9 +6,11 @@ a device takes long, so a thread for each stream does it.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy
@@ -148,6 +150,8 @@ class _Stream:
         name = f"the {self._direction} device {'' if self._device is None else repr(self._device)}".strip()
         try:
             library = sound_library(self._given)
+            _close_at_exit()
+            _OPEN.add(self)
             self.rate, channels = _settings(library, self._device, self._direction)
             self._opened(self.rate)
             kind = library.InputStream if self._direction == "input" else library.OutputStream
@@ -168,6 +172,28 @@ class _Stream:
             self._failure = error
         except Exception as error:
             self._failure = DeviceError(f"{name} failed: {reason(error)}")
+        finally:
+            _OPEN.discard(self)
+
+
+_OPEN: set[_Stream] = set()
+
+
+@cache
+def _close_at_exit() -> None:
+    """Once sounddevice is imported, so that it goes before that one's own end.
+
+    There PortAudio waits for its threads, and they for an interpreter that calls nobody back any more.
+    """
+    atexit.register(_close_all)
+
+
+def _close_all() -> None:
+    streams = list(_OPEN)
+    for stream in streams:
+        stream.end()
+    for stream in streams:
+        stream.join()
 
 
 def _buffer(rate: int, direction: str) -> DriftBuffer:
