@@ -300,7 +300,9 @@ def test_losses(stage: Stage) -> None:
         await act.ended(call, Cause.TERMINATED, REMOTE)
 
     timers = evolve(CONFIG.timers, t1=0.2)
-    stage.play("uas_lost", script, config=evolve(CONFIG, timers=timers), options=("-T2", "400", "-max_retrans", "40"))
+    # Losses are by chance: SIPp gives up after five repetitions unless told otherwise, by its kind of transaction, too.
+    limits = ("-max_retrans", "40", "-max_invite_retrans", "40", "-max_non_invite_retrans", "40")
+    stage.play("uas_lost", script, config=evolve(CONFIG, timers=timers), options=("-T2", "400", *limits))
 
 
 @pytest.mark.parametrize("status", [200, 486])
