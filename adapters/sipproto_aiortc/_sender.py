@@ -200,7 +200,7 @@ class Sender(RTCRtpSender):
         except (ValueError, struct.error):
             return  # feedback of another kind, or cut off
         if self._ssrc in ssrcs:
-            self._control.bandwidth.remb(bitrate)
+            self._control.remb(bitrate)
 
     async def _next_encoded_frame(self, codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
         """Replaces aiortc's: there an encoder's error ends the sender, and the level costs more than the encoding.

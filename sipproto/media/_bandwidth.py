@@ -8,6 +8,7 @@ MINIMUM_BITRATE = 50_000  # below that a picture is of no use, and no loss makes
 _START_GROWTH = 1.5  # for each report without loss, until the first one with loss
 _GROWTH = 1.05  # draft-ietf-rmcat-gcc-02 6
 _LITTLE_LOSS, _MUCH_LOSS = 0.02, 0.1  # likewise: below the bit rate grows, above it shrinks, between it stays
+_MUCH_LESS = 0.7
 _REPORT_INTERVAL = 0.4  # seconds; reports that follow closer tell of the same losses
 
 
@@ -30,9 +31,16 @@ class Bandwidth:
         estimate = int(self._estimate)
         return max(MINIMUM_BITRATE, estimate if self._remb is None else min(estimate, self._remb))
 
-    def remb(self, bitrate: int) -> None:
-        """The peer estimates what it can receive (draft-alvestrand-rmcat-remb-03); the last word holds."""
-        self._remb = bitrate
+    def remb(self, bitrate: int, sent: float | None = None) -> None:
+        """The peer estimates what it can receive (draft-alvestrand-rmcat-remb-03); the last word holds.
+
+        `sent`: bits per second that were sent lately; None: not known. Estimates follow what is received
+        (draft-ietf-rmcat-gcc-02 5.5), so that after a still picture they say nothing about the path: when much less is sent
+        than may be, one that is not exceeded does not lower the limit.
+        """
+        tried = sent is None or bitrate < sent or sent > _MUCH_LESS * self.available
+        if tried or (self._remb is not None and bitrate > self._remb):
+            self._remb = bitrate
 
     def report(self, fraction_lost: float, *, used: int, wanted: int, now: float) -> None:
         """The peer reports the part of the packets that it missed, 0 to 1 (RFC 3550 6.4.1).

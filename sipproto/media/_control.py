@@ -14,6 +14,7 @@ _BUSY = 0.7  # the part of the time that encoding may take
 _COST_SMOOTHING = 0.03  # about a second of pictures: a machine is busy with something else now and then
 _COST_AT_LEAST = 10  # pictures after which the time of encoding is relied on
 _PAUSE = 3.0  # seconds without a picture after which the frame rate is measured anew
+_SENT_LATELY = 1.5  # seconds
 _KEY_FRAME_INTERVAL = 0.3  # seconds between two key frames that were asked for
 _AHEAD = 0.75  # seconds of the bit rate that may be sent in advance, as key frames are
 _STAYS_SMALL = 5.0  # seconds before a picture that became smaller may grow again
@@ -32,6 +33,7 @@ class VideoControl:
         self._size = (0, 0)
         self._target: VideoTarget | None = None
         self._moments: deque[float] = deque(maxlen=_MEASURED)
+        self._sent: deque[tuple[float, int]] = deque()  # moment and octets of pictures
         self._due = 0.0
         self._cost = 0.0  # seconds of encoding for each pixel
         self._costs = 0
@@ -58,6 +60,14 @@ class VideoControl:
         used = self._target.bitrate if self._target is not None else START_BITRATE
         self.bandwidth.report(fraction_lost, used=used, wanted=wanted, now=now)
 
+    def remb(self, bitrate: int) -> None:
+        """The peer estimates what it can receive, in bits per second."""
+        self.bandwidth.remb(bitrate, self._sent_lately())
+
+    def _sent_lately(self) -> float:
+        """Bits per second."""
+        return sum(octets for _, octets in self._sent) * 8 / _SENT_LATELY
+
     def ask_key_frame(self) -> None:
         """The next picture is to be one that can be decoded alone; at the earliest 0.3 s after the last that was asked for."""
         self._key_frame_asked = True
@@ -68,6 +78,10 @@ class VideoControl:
         duration: seconds, without what is not done for each picture; 0: not known.
         """
         self._ahead += octets * 8 / target.bitrate
+        now = self._moments[-1] if self._moments else 0.0
+        self._sent.append((now, octets))
+        while not 0 <= now - self._sent[0][0] < _SENT_LATELY:
+            self._sent.popleft()
         if not duration:
             return
         cost = duration / (target.width * target.height)

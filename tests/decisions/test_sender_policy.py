@@ -357,3 +357,34 @@ def test_the_path_and_the_encoder_bound_what_is_sent() -> None:
     slow = sent(three, 1, start=1)[-1]
     assert slow.width * slow.height * slow.frame_rate < 640 * 360 * 7.1
     assert not math.isnan(slow.frame_rate)
+
+
+def test_a_still_picture_does_not_lower_what_the_path_takes() -> None:
+    """The estimate of a peer follows what it receives; it counts when that is what limits us."""
+    path = Bandwidth()
+    path.remb(60_000, sent=20_000)
+    assert path.available == START_BITRATE
+    path.remb(400_000, sent=450_000)
+    assert path.available == 400_000
+    path.remb(60_000, sent=20_000)  # slides that do not change
+    assert path.available == 400_000
+    path.remb(500_000, sent=20_000)
+    assert path.available == 500_000
+    path.remb(300_000, sent=450_000)
+    assert path.available == 300_000
+
+
+def test_what_is_sent_is_counted_over_a_short_time() -> None:
+    one = control()
+    for n in range(60):
+        target = one.picture(1280, 720, n / 30, 30.0)
+        if target is not None:
+            one.encoded(target, 100, 0.0)
+    one.remb(200_000)  # 24 kbit/s are sent
+    assert one.bandwidth.available == START_BITRATE
+    for n in range(60, 120):
+        target = one.picture(1280, 720, n / 30, 30.0)
+        if target is not None:
+            one.encoded(target, 2000, 0.0)
+    one.remb(200_000)  # 480 kbit/s are
+    assert one.bandwidth.available == 200_000
