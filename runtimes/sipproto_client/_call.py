@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", CallAudio, CallVideo)
 
-_ALL_CODECS = CodecPreferences()
+ALL_CODECS = CodecPreferences()
 
 
 class Call:
@@ -109,7 +109,7 @@ class Call:
         media: Media = (),
         *,
         reason: str | None = None,
-        codecs: CodecPreferences = _ALL_CODECS,
+        codecs: CodecPreferences = ALL_CODECS,
         setup: object = None,
         body: bytes = b"",
     ) -> None:
@@ -125,7 +125,7 @@ class Call:
         )
 
     async def answer(
-        self, media: Media = (), *, codecs: CodecPreferences = _ALL_CODECS, setup: object = None, body: bytes = b""
+        self, media: Media = (), *, codecs: CodecPreferences = ALL_CODECS, setup: object = None, body: bytes = b""
     ) -> None:
         """Answers an incoming call and waits until it is established. `media`: a pair for each line of a kind that we take."""
         self._endpoint.prepare(self.ident, setup)

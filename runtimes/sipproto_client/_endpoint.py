@@ -17,7 +17,7 @@ from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.negotiation import CodecPreferences
 from sipproto.trace import Recorder
 from sipproto.transaction import FlowId
-from sipproto_client._call import Call
+from sipproto_client._call import ALL_CODECS, Call
 from sipproto_client._events import IncomingCalls, Subscription
 from sipproto_client._flow import Flow
 from sipproto_client._listen import Listener, parse_listen_address
@@ -287,7 +287,7 @@ class Endpoint:
         media: Media = (),
         *,
         call: Call | None = None,
-        codecs: CodecPreferences = CodecPreferences(),  # noqa: B008 - a frozen value
+        codecs: CodecPreferences = ALL_CODECS,
         setup: object = None,
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (),

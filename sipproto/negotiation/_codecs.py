@@ -95,9 +95,10 @@ def answered_codecs(
 
 
 def remembered(known: tuple[Codec, ...], codecs: Iterable[Codec]) -> tuple[Codec, ...]:
-    """The payload types of the session with those of `codecs`, one for each codec: the latest."""
+    """The payload types of the session with those of `codecs`, one for each codec: the latest. Some are always free."""
     out = list(known)
     for codec in codecs:
         out = [one for one in out if one.payload_type != codec.payload_type and not is_same_codec(one, codec)]
         out.append(codec)
-    return tuple(out)
+    numbers = {one.payload_type for one in out if not one.is_rtx}
+    return tuple(one for one in out if not one.is_rtx or one.apt in numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -287,3 +288,17 @@ def test_a_version_is_never_used_for_two_descriptions() -> None:
         else:
             a.receive_answer(take(b, text))
     assert len(seen) > 2
+
+
+def test_payload_types_that_move_use_none_up() -> None:
+    """A peer that gives its codecs other numbers with each offer does not bring us to the end of ours."""
+    b = end(1, RICH)
+    numbers = [*range(96, 128), *range(35, 64)]
+    for rtx, vp8 in itertools.pairwise(numbers):  # what VP8 had before
+        video = AUDIO.replace("m=audio", "m=video").replace("SAVPF 0", f"SAVPF {vp8} {rtx}")
+        text = HEAD + video + f"a=rtpmap:{vp8} VP8/90000\na=rtpmap:{rtx} rtx/90000\na=fmtp:{rtx} apt={vp8}\n"
+        b.receive_offer(text.replace("\n", "\r\n"), BOTH)
+        answer(b)
+    b.add_line("audio")
+    again = offer(b)
+    assert {"VP8", "VP9"} <= set(codecs(again).values()) and "opus" in codecs(again, 1).values()
