@@ -49,7 +49,7 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
     if hint in _OF_TYPES:
         return _OF_TYPES[hint]
     kind = next(part for part in (hint, *get_args(hint)) if isinstance(part, enum.EnumType))
-    members = st.sampled_from(list(kind))
+    members: st.SearchStrategy[Any] = st.sampled_from(list(kind))
     return members if kind is hint else st.none() | members
 
 
