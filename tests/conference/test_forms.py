@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -49,6 +50,8 @@ FREE_TEXT = {
     *("x-webrtc-enter-room", "x-webrtc-participant-name", "x-webrtc-input-channels", "x-webrtc-output-channels"),
     *("x-bearer-token", "x-webrtc-maincam-resolution", "x-webrtc-audioid", "x-webrtc-share-codec", "x-vinteo-notify"),
 }
+
+BOOLEAN = {"x-webrtc-is-direct-p2p"}
 
 
 def read(kind: str, *pairs: tuple[str, str]) -> ConferenceMessage | Unusable:
@@ -151,6 +154,26 @@ def test_the_frames_hold_what_a_client_sends() -> None:
         *("MediaState", "Channels", "RefusalToTurnOn", "AskToEnableCam", "AvailableIncomingBitrate", "ShareState"),
         "EnterRoom",  # to a peer
     }
+
+
+def test_the_page_of_the_documentation_has_each_header_and_command() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "conference-protocol.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    notified_of = {
+        value.strip("`"): json_text.strip("`") for value, json_text in (row for row in rows if len(row) == 2)
+    }
+    for message, _ in NOTIFICATIONS:
+        assert type(notified(notified_of[type(message).__name__])) is type(message)
+    forms = [row for row in rows if len(row) == 5]
+    for message, golden in HEADERS:
+        start = next(index for index, row in enumerate(forms) if row[0] == f"`{type(message).__name__}`")
+        assert forms[start][1] == f"`{golden.splitlines()[0]}`"
+        end = next((index for index, row in enumerate(forms) if index > start and row[0]), len(forms))
+        shown = "".join(row[3] + row[4] for row in forms[start:end])
+        for name, value in headers(golden):
+            assert f"`{name}`" in shown
+            assert (f"**`{name}`**" in shown) == (name.lower() in REQUIRED or isinstance(message, Channels))
+            assert f"`{value}`" in shown or name.lower() in FREE_TEXT | BOOLEAN or value.isdecimal()
 
 
 # -- what is special -------------------------------------------------------------------------------------------------
