@@ -7,6 +7,7 @@ import enum
 from attrs import field, frozen, validators
 
 from sipproto.agent.inputs import Media
+from sipproto.media.resolution import Resolution
 from sipproto.errors import LocalProtocolError, MessageSyntaxError, excerpt
 from sipproto.message import Headers, escape_user, parse_sip_uri
 from sipproto.negotiation import CodecPreferences
@@ -30,7 +31,8 @@ class ConnectorConfig:
     take. leave_limit: how long BYE and un-REGISTER may take when we disconnect. codecs: for calls and presentations that
     name none. presentation_bitrate: the most that a presentation sends, unless it says so itself. balancing_start_delay:
     from the start of a call until its main video is balanced; None: it is not. ignore_for_codec: a piece of the name of a
-    codec that is left alone. busy: see BusyPolicy. max_incoming: callers that may ring at once; others hear 486.
+    codec that is left alone. max_resolution: of our own accord no larger pictures of the main video are sent.
+    track_poll_interval, track_max_poll_interval: see sipproto.media.track_monitor. busy: see BusyPolicy. max_incoming: callers that may ring at once; others hear 486.
     statistics_interval: 0: no statistics. restart_ice: restart ICE when the server says so.
     """
 
@@ -43,7 +45,9 @@ class ConnectorConfig:
     presentation_pause: float = field(default=0.3, validator=validators.ge(0))
     balancing_start_delay: float | None = 10.0
     ignore_for_codec: str | None = None
+    max_resolution: Resolution | None = None
     track_poll_interval: float = field(default=1.0, validator=validators.gt(0))
+    track_max_poll_interval: float | None = None
     statistics_interval: float = field(default=1.0, validator=validators.ge(0))
     restart_ice: bool = True
     busy: BusyPolicy = BusyPolicy.RING
