@@ -1,0 +1,87 @@
+"""Pages with the SIP stacks that the conference SDK is built on, saying what that SDK says.
+
+The SDK itself is on no package registry that a test could take it from; its two stacks are. What it said on the wire
+was recorded, see tests/conference/recorded.py: the pages send those very headers and bodies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from tests.conference.recorded import Recording, own_lines, recording
+
+from .embedded import Embedded
+from .kamailio import password_of
+from .peers import COLORS, HERTZ, BrowserPeer, Party
+
+
+@frozen
+class Sdk:
+    """A version of the SDK. restarts: whether it restarts ICE when the server says so."""
+
+    name: str
+    stack: str
+    recorded: str
+    restarts: bool
+
+    @property
+    def recording(self) -> Recording:
+        return recording(self.recorded)
+
+
+# Version 16.2 differs from 16.0, the recorded one, in the restart alone.
+SDKS = (Sdk("v16.2", "krivega-5", "v16", True), Sdk("v31", "krivega-8", "v31", False))
+
+
+class SdkPage(Party):
+    """A page that is one participant. Commands are those of browser/page.js and browser/conference.js."""
+
+    def __init__(self, browser: BrowserPeer, user: str, sdk: Sdk) -> None:
+        super().__init__(browser, user, page=user)
+        self.sdk = sdk
+
+    def enter(self, server: Embedded, *, register: bool = True) -> None:
+        """Connects, and registers, as the SDK does."""
+        self(
+            "open",
+            stack=self.sdk.stack,
+            url=server.ws_url,
+            user=self.user,
+            password=password_of(self.user),
+            domain=server.domain,
+            register=register,
+            restarts=self.sdk.restarts,
+            headers=["X-Vinteo-Remote: 192.0.2.2"],
+            options={"display_name": self.user, "session_timers": False, "register_expires": 300, "user_agent": "sdk"},
+        )
+        self("tone", frequency=HERTZ[self.user])
+        self("color", color=f"rgb{COLORS[self.user]}")
+
+    def say(self, name: str, **instead: str) -> int:
+        """Sends a recorded INFO; `instead`: other values, by the last word of the header's name. Raises PeerError."""
+        request = self.sdk.recording.request(name)
+        lines = [f"{key}: {instead.get(key.rpartition('-')[2].lower(), value)}" for key, value in own_lines(request)]
+        content_type = str(request.headers.first("Content-Type"))
+        body = request.body.decode() or None
+        status: int = self("info", content_type=content_type, headers=lines, body=body)["status"]
+        return status
+
+    def present(self, color: tuple[int, int, int]) -> None:
+        """Asks for permission, then offers the second stream."""
+        self.say("let me start presentation")
+        self("present", color=f"rgb{color}")
+
+    def stop_presenting(self) -> None:
+        self.say("presentation stopped")
+        self("stop_presenting")
+
+    def expect_info(self, kind: str, **values: str) -> dict[str, str]:
+        """The header lines that are the conference's of the next INFO of this Content-Type, by name in small letters."""
+        info = self.expect("info", content_type=f"application/vinteo.webrtc.{kind}")
+        return conference_lines(info)
+
+
+def conference_lines(event: dict[str, Any]) -> dict[str, str]:
+    return {name: values[0] for name, values in event["headers"].items() if name.startswith("x-")}
