@@ -1,4 +1,4 @@
-"""What the conference SDK said and heard on its WebSocket, as it was recorded: frames/v16.txt and frames/v31.txt."""
+"""What the conference SDK said and heard on its WebSocket, as it was recorded: recordings/v16.txt and recordings/v31.txt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 
 from sipproto.message import Message, Request, Response, parse_message
 
-FOLDER = Path(__file__).resolve().parent / "frames"
+FOLDER = Path(__file__).resolve().parent / "recordings"
 VERSIONS = ("v16", "v31")
 _OWN_LINES = ("x-webrtc-", "x-vinteo-", "x-bearer-token")
 
