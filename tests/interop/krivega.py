@@ -10,6 +10,8 @@ from typing import Any
 
 from attrs import frozen
 
+from sipproto.conference import Info
+from sipproto.message import Request
 from tests.conference.recorded import Recording, own_lines, recording
 
 from .embedded import Embedded
@@ -29,6 +31,12 @@ class Sdk:
     @property
     def recording(self) -> Recording:
         return recording(self.recorded)
+
+    def said(self, name: str) -> Request:
+        """What this version says. Not all of it was recorded of the newer one, whose header names are in small letters."""
+        if name in self.recording.names(sent=True):
+            return self.recording.request(name)
+        return recording("v16").request(name)
 
 
 # Version 16.2 differs from 16.0, the recorded one, in the restart alone.
@@ -60,13 +68,16 @@ class SdkPage(Party):
         self("color", color=f"rgb{COLORS[self.user]}")
 
     def say(self, name: str, **instead: str) -> int:
-        """Sends a recorded INFO; `instead`: other values, by the last word of the header's name. Raises PeerError."""
-        request = self.sdk.recording.request(name)
+        """Says it, see `start`, and gives the status of the answer. Raises PeerError when the SDK takes that for a refusal."""
+        status: int = self.peer.wait_reply(self.start(name, **instead))["status"]
+        return status
+
+    def start(self, name: str, **instead: str) -> int:
+        """Sends a recorded INFO; `instead`: other values, by the last part of the header's name. For `peer.wait_reply`."""
+        request = self.sdk.said(name)
         lines = [f"{key}: {instead.get(key.rpartition('-')[2].lower(), value)}" for key, value in own_lines(request)]
         content_type = str(request.headers.first("Content-Type"))
-        body = request.body.decode() or None
-        status: int = self("info", content_type=content_type, headers=lines, body=body)["status"]
-        return status
+        return self.send("info", content_type=content_type, headers=lines, body=request.body.decode() or None)
 
     def present(self, color: tuple[int, int, int]) -> None:
         """Asks for permission, then offers the second stream."""
@@ -77,11 +88,12 @@ class SdkPage(Party):
         self.say("presentation stopped")
         self("stop_presenting")
 
-    def expect_info(self, kind: str, **values: str) -> dict[str, str]:
-        """The header lines that are the conference's of the next INFO of this Content-Type, by name in small letters."""
-        info = self.expect("info", content_type=f"application/vinteo.webrtc.{kind}")
-        return conference_lines(info)
+    def hears(self, info: Info) -> None:
+        """Waits for an INFO, whose lines have to be these, and no other of the conference."""
+        event = self.expect("info", content_type=info.content_type)
+        assert conference_lines(event) == {name.lower(): value for name, value in info.headers}
 
 
 def conference_lines(event: dict[str, Any]) -> dict[str, str]:
+    """The header lines of an INFO or NOTIFY that are not SIP's, by name in small letters."""
     return {name: values[0] for name, values in event["headers"].items() if name.startswith("x-")}
