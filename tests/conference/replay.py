@@ -94,7 +94,7 @@ class Replay:
     # -- the connection ----------------------------------------------------------------------------------------------
 
     async def connection(self, stream: Stream) -> None:
-        guard, limits = HandshakeGuard(), WebSocketLimits()
+        guard, limits = HandshakeGuard(origins=None), WebSocketLimits()  # pages may come, too
         connection = WebSocketConnection(client=False, guard=guard, limits=limits)
         self._flow = WebSocketFlow(self.runtime, stream, connection, self._received, 1, "WS")
         await self._flow.run()

@@ -14,7 +14,6 @@ from sipproto.conference import Info
 from sipproto.message import Request
 from tests.conference.recorded import Recording, own_lines, recording
 
-from .embedded import Embedded
 from .kamailio import password_of
 from .peers import COLORS, HERTZ, BrowserPeer, Party
 
@@ -50,22 +49,22 @@ class SdkPage(Party):
         super().__init__(browser, user, page=user)
         self.sdk = sdk
 
-    def enter(self, server: Embedded, *, register: bool = True) -> None:
+    def enter(self, url: str, domain: str, *, register: bool = True, **options: Any) -> None:
         """Connects, and registers, as the SDK does."""
         self(
             "open",
             stack=self.sdk.stack,
-            url=server.ws_url,
+            url=url,
             user=self.user,
             password=password_of(self.user),
-            domain=server.domain,
+            domain=domain,
             register=register,
             restarts=self.sdk.restarts,
             headers=["X-Vinteo-Remote: 192.0.2.2"],
-            options={"display_name": self.user, "session_timers": False, "register_expires": 300, "user_agent": "sdk"},
+            options={"display_name": self.user, "session_timers": False, "register_expires": 300, **options},
         )
-        self("tone", frequency=HERTZ[self.user])
-        self("color", color=f"rgb{COLORS[self.user]}")
+        self("tone", frequency=HERTZ.get(self.user, 440))
+        self("color", color=f"rgb{COLORS.get(self.user, (30, 160, 30))}")
 
     def say(self, name: str, **instead: str) -> int:
         """Says it, see `start`, and gives the status of the answer. Raises PeerError when the SDK takes that for a refusal."""

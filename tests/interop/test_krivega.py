@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from sipproto import conference as c
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.sdp import Direction, parse_sdp
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
+from sipproto_anyio import AnyioRuntime
 from sipproto_client import Call
+from tests.conference.compare import Justified, Verdict, compare
+from tests.conference.compare import table as table_of
+from tests.conference.replay import replay
 
 from .embedded import Embedded
 from .krivega import SDKS, Sdk, SdkPage
@@ -23,6 +28,7 @@ from .peers import HERTZ, BrowserPeer, PeerError
 pytestmark = pytest.mark.interop
 each_sdk = pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.name)
 Record = Callable[[str, object], None]
+NOTHING_JUSTIFIED: Justified = {}
 
 # What the recorded INFOs mean.
 SAID: dict[str, c.ConferenceMessage] = {
@@ -108,18 +114,27 @@ def server() -> Iterator[Embedded]:
         yield server
 
 
+FURTHER = tuple(TestPattern(color=YELLOW) for _ in range(2))
+SETUP = MediaSetup(audio=Tone(HERTZ["alice"]), video=TestPattern(color=RED), further_video=FURTHER)
+
+
 @pytest.fixture
-def table(sdk: Sdk, server: Embedded, browser: BrowserPeer) -> Iterator[Table]:
+def table(sdk: Sdk, server: Embedded, browser: BrowserPeer, request: pytest.FixtureRequest) -> Iterator[Table]:
     page = SdkPage(browser, "bob", sdk)
-    further = tuple(TestPattern(color=YELLOW) for _ in range(2))
-    setup = MediaSetup(audio=Tone(HERTZ["alice"]), video=TestPattern(color=RED), further_video=further)
+    we_call = getattr(request, "param", "") == "we call"
     try:
-        page.enter(server)
+        page.enter(server.ws_url, server.domain)
         with Ours("anyio-asyncio", "alice", answer_infos=True) as alice:
             alice.connect(server.ws_url)
-            reply = page.send("call", target="alice", video=True)
-            call = alice.answer(media=(AUDIO, VIDEO), setup=setup)
-            page.peer.wait_reply(reply)
+            if we_call:
+                calling = alice.call("bob", media=(AUDIO, VIDEO), setup=SETUP)
+                page.expect("call", state="incoming")
+                page("answer")
+                call = calling.result(15)
+            else:
+                reply = page.send("call", target="alice", video=True)
+                call = alice.answer(media=(AUDIO, VIDEO), setup=SETUP)
+                page.peer.wait_reply(reply)
             table = Table(alice, call, page)
             table.talk()
             table.watch()
@@ -129,6 +144,34 @@ def table(sdk: Sdk, server: Embedded, browser: BrowserPeer) -> Iterator[Table]:
     finally:
         page("close")
         browser.forget_events()
+
+
+@each_sdk
+def test_pages_say_what_the_sdk_said(sdk: Sdk, browser: BrowserPeer) -> None:
+    """Every message of a page beside the recorded one of the SDK, before a server that says what that one's said."""
+    page = SdkPage(browser, "erin", sdk)
+    with start_blocking_portal("asyncio") as portal:
+        opened = portal.wrap_async_context_manager(replay(AnyioRuntime(), sdk.recording))
+        with opened as server:
+            try:
+                page.enter(f"ws://127.0.0.1:{server.port}/", "rig.test", user_agent="rig-sc")
+                page("options", target="sip:erin@rig.test")
+                page("call", target="bob", video=True)
+                for name in sdk.recording.names(sent=True):
+                    if name == "presentation offer":
+                        page("present", color="green")
+                    elif sdk.recording.request(name).method == "INFO" and not name.endswith("of call"):
+                        assert page.say(name) == 200
+                page("hangup")
+                page.expect("call", state="ended")
+            finally:
+                page("close")
+            portal.call(server.expect, "unregister with password")
+            said = server.requests()
+    browser.forget_events()
+    assert said.keys() == {name for name in sdk.recording.names(sent=True) if not name.endswith("of call")}
+    found = {name: compare(request, sdk.recording.request(name), NOTHING_JUSTIFIED) for name, request in said.items()}
+    assert not any(one.verdict is Verdict.DIFFERENT for row in found.values() for one in row), table_of(found)
 
 
 @each_sdk
@@ -148,6 +191,7 @@ def test_what_the_sdk_says_is_understood(table: Table) -> None:
 
 
 @each_sdk
+@pytest.mark.parametrize("table", ["it calls", "we call"], indirect=True)
 def test_what_we_say_arrives(table: Table) -> None:
     for message in TOLD:
         table.page.hears(table.tell(message))
