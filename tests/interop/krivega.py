@@ -6,6 +6,7 @@ was recorded, see tests/conference/recorded.py: the pages send those very header
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -14,7 +15,7 @@ from sipproto.conference import Info
 from sipproto.message import Request
 from tests.conference.recorded import Recording, own_lines, recording
 
-from .kamailio import password_of
+from .kamailio import USERS, password_of
 from .peers import COLORS, HERTZ, BrowserPeer, Party
 
 
@@ -56,7 +57,7 @@ class SdkPage(Party):
             stack=self.sdk.stack,
             url=url,
             user=self.user,
-            password=password_of(self.user),
+            password=password_of(self.user) if self.user in USERS else None,
             domain=domain,
             register=register,
             restarts=self.sdk.restarts,
@@ -66,15 +67,15 @@ class SdkPage(Party):
         self("tone", frequency=HERTZ.get(self.user, 440))
         self("color", color=f"rgb{COLORS.get(self.user, (30, 160, 30))}")
 
-    def say(self, name: str, **instead: str) -> int:
+    def say(self, name: str, instead: Mapping[str, str] | None = None) -> int:
         """Says it, see `start`, and gives the status of the answer. Raises PeerError when the SDK takes that for a refusal."""
-        status: int = self.peer.wait_reply(self.start(name, **instead))["status"]
+        status: int = self.peer.wait_reply(self.start(name, instead))["status"]
         return status
 
-    def start(self, name: str, **instead: str) -> int:
-        """Sends a recorded INFO; `instead`: other values, by the last part of the header's name. For `peer.wait_reply`."""
+    def start(self, name: str, instead: Mapping[str, str] | None = None) -> int:
+        """Sends a recorded INFO; `instead`: other values, by header name in small letters. For `peer.wait_reply`."""
         request = self.sdk.said(name)
-        lines = [f"{key}: {instead.get(key.rpartition('-')[2].lower(), value)}" for key, value in own_lines(request)]
+        lines = [f"{key}: {(instead or {}).get(key.lower(), value)}" for key, value in own_lines(request)]
         content_type = str(request.headers.first("Content-Type"))
         return self.send("info", content_type=content_type, headers=lines, body=request.body.decode() or None)
 
