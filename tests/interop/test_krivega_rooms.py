@@ -48,6 +48,14 @@ class Guest:
         assert lines["x-webrtc-participant-name"] == self.page.user
         return lines
 
+    def enters(self) -> c.Channels:
+        """Is told all that somebody is told who comes into the room; the channels among it."""
+        lines = self.hears_of_room(ROOM)
+        jwt = lines["x-bearer-token"]
+        self.is_told(c.UseLicense(license=c.License.VIDEO))
+        self.is_told(c.ParticipantTokenIssued(conference=ROOM, participant=f"SIP/{self.page.user}", jwt=jwt))
+        return c.Channels(input=lines["x-webrtc-input-channels"], output=lines["x-webrtc-output-channels"])
+
     def operate(self, name: str, *values: str) -> None:
         self.server.operate(name, self.info.participant, *values)
 
@@ -102,7 +110,7 @@ def guest(sdk: Sdk, server: Embedded, browser: BrowserPeer) -> Iterator[Guest]:
     """A page in the room."""
     with a_guest(server, browser, "bob", sdk) as guest:
         guest.call()
-        guest.hears_of_room(ROOM)
+        guest.enters()
         server.expect(ParticipantEntered)
         yield guest
     server.expect(ParticipantLeft)
@@ -116,7 +124,7 @@ def other(sdk: Sdk, guest: Guest, server: Embedded, browser: BrowserPeer) -> Ite
     (version,) = [one for one in SDKS if one is not sdk]
     with a_guest(server, browser, "alice", version) as other:
         other.call()
-        other.hears_of_room(ROOM)
+        other.enters()
         server.expect(ParticipantEntered)
         yield other
     server.expect(ParticipantLeft)
@@ -132,12 +140,7 @@ def test_through_the_lobby(sdk: Sdk, registered: bool, server: Embedded, browser
         assert server.expect(ParticipantEntered).participant.room == c.PURGATORY
         assert guest.info.user == ("bob" if registered else None)
         guest.operate("admit")
-        lines = guest.hears_of_room(ROOM)
-        channels = c.Channels(input=lines["x-webrtc-input-channels"], output=lines["x-webrtc-output-channels"])
-        assert lines["x-bearer-token"]
-        guest.is_told(c.UseLicense(license=c.License.VIDEO))
-        token = c.ParticipantTokenIssued(conference=ROOM, participant=f"SIP/{user}", jwt=lines["x-bearer-token"])
-        guest.is_told(token)
+        channels = guest.enters()
         answer = {"x-webrtc-input-channels": channels.input, "x-webrtc-output-channels": channels.output}
         assert guest.page.say("channels", answer) == 200
         assert guest.info.channels == channels
@@ -174,8 +177,6 @@ def test_what_the_page_tells(guest: Guest) -> None:
 
 @each_sdk
 def test_what_the_operator_does(guest: Guest) -> None:
-    page = guest.page
-    page.peer.forget_events()
     for name, values, message in (
         ("spectator", ("4", "2"), c.ParticipantState(role=c.Role.SPECTATOR, audio_id="4", mode=c.SpectatorMode.FORCED)),
         ("participant", (), c.ParticipantState(role=c.Role.PARTICIPANT)),
@@ -248,7 +249,6 @@ def test_operator_is_asked(guest: Guest) -> None:
 def test_presentations(guest: Guest, other: Guest) -> None:
     """One after the other: each is seen by the other one, beside the camera; then the first again."""
     for presenter, viewer, color in ((guest, other, GREEN), (other, guest, YELLOW), (guest, other, GREEN)):
-        viewer.page.peer.forget_events()
         presenter.page.present(color)
         viewer.is_told(c.ShareState(state=c.Share.AVAILABLE, codec="VP8"))
         viewer.sees(color, 1)
