@@ -162,11 +162,15 @@ class World:
 
     def settle(self) -> None:
         while self._queue:
-            side, what = self._queue.popleft()
-            if side == "client":
-                self._carry_out(self.connector.handle(what, self.now))  # type: ignore[arg-type]
-            else:
-                self._serve(self.server.handle(what, self.now))  # type: ignore[arg-type]
+            self.step()
+
+    def step(self) -> None:
+        """The next thing that is under way arrives."""
+        side, what = self._queue.popleft()
+        if side == "client":
+            self._carry_out(self.connector.handle(what, self.now))  # type: ignore[arg-type]
+        else:
+            self._serve(self.server.handle(what, self.now))
 
     def wait(self, seconds: float) -> None:
         """Lets time pass, waking both sides when they want it."""
