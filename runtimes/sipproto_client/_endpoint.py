@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from sipproto.agent import AgentConfig, MediaEngine, UserAgent
 from sipproto.agent import inputs as i
@@ -31,6 +32,32 @@ from sipproto_client.port import Event, Runtime, TaskGroup
 from sipproto_client.transport import Channel, Opening
 
 Tap = Callable[[str, object], None]
+Handle = Callable[[Any, float], tuple[Any, ...]]
+
+
+class Engine(Protocol):
+    """What an endpoint drives: an agent, or one with more around it (sipproto.connector)."""
+
+    def handle(self, what: Any, now: float) -> tuple[Any, ...]: ...
+
+    def next_timeout(self) -> float | None: ...
+
+
+MakeEngine = Callable[[UserAgent, Handle], Engine]
+
+
+class _Plain:
+    """An agent, and nothing around it."""
+
+    def __init__(self, agent: UserAgent, handle: Handle) -> None:
+        self._handle = handle
+        self._agent = agent
+
+    def handle(self, what: Any, now: float) -> tuple[Any, ...]:
+        return self._handle(what, now)
+
+    def next_timeout(self) -> float | None:
+        return self._agent.next_timeout()
 
 
 class _Pending:
@@ -54,10 +81,12 @@ class Endpoint:
         flow: FlowSettings,
         tap: Tap | None,
         recorder: Recorder | None = None,
+        around: MakeEngine | None = None,
     ) -> None:
         self.runtime = runtime
-        self.agent = UserAgent(config if recorder is None else recorder.config)
-        self._recorder = recorder
+        self.agent = agent = UserAgent(config if recorder is None else recorder.config)
+        handle: Handle = agent.handle if recorder is None else partial(recorder.handle, agent)
+        self.engine: Engine = _Plain(agent, handle) if around is None else around(agent, handle)
         self._tasks = tasks
         self._media = media
         self._settings = flow
@@ -72,29 +101,25 @@ class Endpoint:
         self._next_command = 0
         self._next_call = 0
         self._next_name = 0
-        self.timer = EngineTimer(runtime, self.agent.next_timeout, lambda: self.step(i.TimeoutElapsed()))
+        self.timer = EngineTimer(runtime, self.engine.next_timeout, lambda: self.step(i.TimeoutElapsed()))
         self._flow_gone = runtime.event()
         self._closed = False
 
     # -- the driver: inputs in, outputs carried out in order -----------------------------------------------------------
 
-    def step(self, what: i.Input) -> None:
+    def step(self, what: object) -> None:
         """Gives one input to the engine and carries out its outputs. Never waits."""
         if self._closed:
             return
         if self._tap is not None:
             self._tap("in", what)
-        for output in self._handle(what, self.runtime.now()):
+        for output in self.engine.handle(what, self.runtime.now()):
             if self._tap is not None:
                 self._tap("out", output)
             self._carry_out(output)
         self.timer.look()
 
-    def _handle(self, what: i.Input, now: float) -> tuple[o.Output, ...]:
-        recorder = self._recorder
-        return self.agent.handle(what, now) if recorder is None else recorder.handle(self.agent, what, now)
-
-    def _carry_out(self, output: o.Output) -> None:
+    def _carry_out(self, output: Any) -> None:
         if isinstance(output, MediaOperation):
             if self._media is not None:
                 self._media.perform(output, self._media_reported)
@@ -189,7 +214,7 @@ class Endpoint:
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
-    async def run(self, make: Callable[[i.CommandId], i.Command]) -> object:
+    async def run(self, make: Callable[[i.CommandId], object]) -> object:
         """Gives a command to the engine and waits for its outcome.
 
         Returns the result. Raises CommandError when it fails, LocalProtocolError when it is not possible now, and
@@ -212,7 +237,7 @@ class Endpoint:
             raise EndpointClosed("the endpoint was closed")
         return outcome.result
 
-    def tell(self, make: Callable[[i.CommandId], i.Command]) -> None:
+    def tell(self, make: Callable[[i.CommandId], object]) -> None:
         """Gives a command whose outcome nobody waits for. Fine when it is not possible any more."""
         self._next_command += 1
         try:
@@ -456,16 +481,25 @@ async def run_endpoint(
     flow: FlowSettings | None = None,
     tap: Tap | None = None,
     trace: Trace | None = None,
+    around: MakeEngine | None = None,
 ) -> AsyncIterator[Endpoint]:
     """An endpoint for the length of a block. On leaving it, also by cancellation, calls and registration are ended.
 
     An error of the block comes out as itself, not in an exception group. trace: where to record all that the engine is
-    given and answers (docs/trace.md); OSError when that file cannot be made.
+    given and answers (docs/trace.md); OSError when that file cannot be made. around: makes the engine to be driven, out of
+    the agent and the way to drive that one.
     """
     background = Background(runtime)
     with recording(trace, config) as recorder:
         endpoint = Endpoint(
-            runtime, config, background, media=media, flow=flow or FlowSettings(), tap=tap, recorder=recorder
+            runtime,
+            config,
+            background,
+            media=media,
+            flow=flow or FlowSettings(),
+            tap=tap,
+            recorder=recorder,
+            around=around,
         )
         async with plain_task_group(runtime) as tasks:
             tasks.start_soon(background.run)

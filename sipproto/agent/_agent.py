@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_args
 
+from attrs import asdict, evolve
+
 from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent._alone import Alone
@@ -63,6 +65,8 @@ class UserAgent:
             i.Connect: self._connection.connect,
             i.Disconnect: lambda command: self._connection.disconnect(command.command),
             i.SetSecrets: self._set_secrets,
+            i.UseAccount: self._use_account,
+            i.SetDisplayName: self._set_display_name,
             i.Shutdown: self._shut_down,
             **dict.fromkeys(get_args(m.MediaReply), self._media_reply),
         }
@@ -241,6 +245,21 @@ class UserAgent:
 
     def _set_secrets(self, command: i.SetSecrets) -> None:
         self._hub.authenticator.set_secrets(command.secrets)
+        self._hub.succeed(command.command)
+
+    def _use_account(self, command: i.UseAccount) -> None:
+        hub = self._hub
+        if not self._connection.is_closed or any(part.is_busy for part in self._parts) or self.calls:
+            raise LocalProtocolError("disconnect and end all calls first")
+        settings = asdict(command, recurse=False, filter=lambda attribute, _: attribute.name != "command")
+        hub.config = evolve(hub.config, **settings)
+        hub.authenticator.set_secrets(command.secrets)
+        hub.authenticator.forget()
+        self._registrar.begin_anew()
+        hub.succeed(command.command)
+
+    def _set_display_name(self, command: i.SetDisplayName) -> None:
+        self._hub.config = evolve(self._hub.config, display_name=command.display_name)
         self._hub.succeed(command.command)
 
     def _media_reply(self, reply: m.MediaReply) -> None:

@@ -46,6 +46,7 @@ class Calls(Part):
             i.AcceptTransfer: self._accept_transfer,
             i.RejectTransfer: self._reject_transfer,
             i.SendInfo: self._send_info,
+            i.AnswerInfo: lambda command: self.find(command.call).incall.answer_info(command),
             i.SendDtmf: lambda command: self.find(command.call).incall.send_dtmf(command),
             i.GetStats: lambda command: self.find(command.call).incall.get_stats(command),
             i.SetParameters: lambda command: self.find(command.call).incall.set_parameters(command),

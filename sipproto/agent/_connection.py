@@ -64,6 +64,10 @@ class Connection:
         self._servers, self._command = servers, command.command
         self.step(I.CONNECT)
 
+    @property
+    def is_closed(self) -> bool:
+        return self.state is S.CLOSED
+
     def disconnect(self, command: i.CommandId | None) -> None:
         self._error = None
         self.step(I.DISCONNECT)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from sipproto.agent._call_table import CallState
 from sipproto.agent._hub import Exchange, outcome_of_auth
-from sipproto.agent.inputs import CommandId, DigitWay, GetStats, RequestKeyFrame, SendDtmf, SendInfo, SetParameters
+from sipproto.agent.inputs import (
+    AnswerInfo,
+    CommandId,
+    DigitWay,
+    GetStats,
+    RequestKeyFrame,
+    SendDtmf,
+    SendInfo,
+    SetParameters,
+)
 from sipproto.agent.media import (
     DIGITS,
     AskKeyFrame,
@@ -28,7 +37,7 @@ from sipproto.agent.media import (
 from sipproto.agent.outputs import Cause, DtmfReceived, InfoReceived, cause_of
 from sipproto.dialog import Pairs
 from sipproto.errors import LocalProtocolError
-from sipproto.message import Request, Response, fields
+from sipproto.message import Headers, Request, Response, fields
 from sipproto.negotiation import MediaLine
 from sipproto.transaction import RequestReceived
 
@@ -40,6 +49,7 @@ _RELAY = re.compile(r"signal\s*=\s*([0-9A-D#*R])\s*(?:\r?\n|$)", re.IGNORECASE)
 _DURATION = re.compile(r"duration\s*=\s*([0-9]{1,5})\b", re.IGNORECASE)
 _PAUSE = 2.0  # seconds, for ","
 _MAX_PENDING = 256
+_MAX_ASKED = 64  # INFOs that wait for the answer of the application
 
 
 class InCall:
@@ -51,6 +61,8 @@ class InCall:
         self._pending: dict[CommandId, Exchange | None] = {}
         self._digits: deque[tuple[SendDtmf, str, bool]] = deque()  # command, digit, whether it is its last
         self._sending = False
+        self._asked: dict[str, RequestReceived] = {}
+        self._last_asked = 0
 
     # -- INFO --------------------------------------------------------------------------------------------------------
 
@@ -131,19 +143,59 @@ class InCall:
         if package is not None and package.value not in known:  # RFC 6086 4.2.2
             self._hub.respond(received, 469, extra=[("Recv-Info", ", ".join(known))])
             return
-        self._hub.respond(received, 200)
         media_type = request.headers.get(fields.CONTENT_TYPE)
         essence = "" if media_type is None else media_type.essence
-        if package is not None:
-            text = request.headers.first("Content-Type") or ""
-            self._hub.emit(
-                InfoReceived(call=self._call.ident, content_type=text, body=request.body, package=package.value)
-            )
-        elif essence in ("application/dtmf-relay", "application/dtmf"):
+        if package is None and essence in ("application/dtmf-relay", "application/dtmf"):
+            self._hub.respond(received, 200)
             self._digit_received(essence, request.body)
-        elif essence or request.body:
-            text = request.headers.first("Content-Type") or ""
-            self._hub.emit(InfoReceived(call=self._call.ident, content_type=text, body=request.body))
+        elif package is None and not essence and not request.body:
+            self._hub.respond(received, 200)
+        elif not self._hub.config.answer_infos:
+            self._hub.respond(received, 200)
+            self._tell(request, "")
+        elif len(self._asked) >= _MAX_ASKED:
+            self._hub.respond(received, 503)
+        else:
+            self._last_asked += 1
+            info = f"info-{self._last_asked}"
+            self._asked[info] = received
+            self._hub.start_timer(
+                self._timer_of(info), "answer", self._hub.config.waits.info_answer, lambda _: self._refuse_info(info)
+            )
+            self._tell(request, info)
+
+    def _tell(self, request: Request, info: str) -> None:
+        package = request.headers.get(fields.INFO_PACKAGE)
+        self._hub.emit(
+            InfoReceived(
+                call=self._call.ident,
+                content_type=request.headers.first("Content-Type") or "",
+                body=request.body,
+                package=None if package is None else package.value,
+                headers=tuple(request.headers),
+                info=info,
+            )
+        )
+
+    def answer_info(self, command: AnswerInfo) -> None:
+        if command.info not in self._asked:
+            raise LocalProtocolError(f"no INFO {command.info!r} waits for an answer")
+        if not 200 <= command.status <= 699:
+            raise LocalProtocolError("an INFO is answered with a status of 200 to 699")
+        if command.reason is not None:
+            Headers([("Reason", command.reason)])  # raises LocalProtocolError: it will stand in the status line
+        self._hub.respond(self._answered(command.info), command.status, reason=command.reason)
+        self._hub.succeed(command.command)
+
+    def _refuse_info(self, info: str, status: int = 480) -> None:
+        self._hub.respond(self._answered(info), status)
+
+    def _answered(self, info: str) -> RequestReceived:
+        self._hub.forget_owner(self._timer_of(info), "answer")
+        return self._asked.pop(info)
+
+    def _timer_of(self, info: str) -> tuple[str, str, str]:
+        return ("info", self._call.ident, info)
 
     def _digit_received(self, essence: str, body: bytes) -> None:
         text = body[:1024].decode("utf-8", "replace")
@@ -321,6 +373,8 @@ class InCall:
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def call_ended(self, cause: Cause, detail: str) -> None:
+        for info in list(self._asked):
+            self._refuse_info(info, 481)
         pending, self._pending = self._pending, {}
         for command, exchange in pending.items():
             self._hub.drop(exchange)

@@ -144,8 +144,6 @@ class Notifications(Part):
         hub, request = self._hub, received.request
         if not hub.config.accept_notifications:
             hub.respond(received, 481)
-        elif request.headers.get(fields.EVENT) is None:
-            hub.respond(received, 400, reason="Missing Event")
         else:
             sender = request.headers.require(fields.FROM)
             hub.respond(received, 200)
@@ -155,6 +153,7 @@ class Notifications(Part):
                     event=request.headers.first("Event") or "",
                     content_type=request.headers.first("Content-Type") or "",
                     body=request.body,
+                    headers=tuple(request.headers),
                 )
             )
 

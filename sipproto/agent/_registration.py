@@ -88,6 +88,13 @@ class Registrar(Part):
         self._command = command
         self._send(0, everything=everything)
 
+    def begin_anew(self) -> None:
+        """The account is another one: nothing of the last registration is left."""
+        self._call_id = self._hub.new_call_id()
+        self._cseq = 0
+        self._wanted = False
+        self._expires = self._hub.config.register_expires
+
     # -- connections -------------------------------------------------------------------------------------------------
 
     def renew(self) -> bool:
@@ -156,6 +163,7 @@ class Registrar(Part):
                     ("Allow", ALLOW),
                     ("Supported", "path, outbound, gruu"),
                     *hub.common_headers(),
+                    *hub.config.register_headers,
                 ],
             )
 

@@ -27,6 +27,7 @@ class Cause(enum.Enum):
     DIALOG_ERROR = "dialog_error"  # the peer does not know the call any more
     EXPIRED = "expired"  # the session was not refreshed in time
     SUPERSEDED = "superseded"  # a later command took the place of this one
+    NOT_POSSIBLE = "not_possible"  # what was asked for cannot be done, or not as things are now
     SIP_FAILURE_CODE = "sip_failure_code"
 
 

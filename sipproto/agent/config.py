@@ -43,6 +43,7 @@ class Waits:
     request: float = 32.0  # for the answer to a request outside calls; timer F ends it at 64*T1 at the latest
     transfer: float = 180.0  # for the outcome of a transfer that the peer has agreed to
     info: float = 10.0  # for the answer to INFO: some servers never give one
+    info_answer: float = 5.0  # for the application to answer an INFO (then 480), where it does that itself
     subscription: float = 10.0  # for the application to answer a SUBSCRIBE (then 480)
     shutdown: float = 3.0  # for BYE, un-SUBSCRIBE and un-REGISTER when the agent ends
 
@@ -106,6 +107,10 @@ def _no_control(_: object, attribute: Attribute[Any], value: str | None) -> None
     Headers([(attribute.name.replace("_", "-"), value or "")])  # raises LocalProtocolError: it will stand in headers
 
 
+def _header_lines(_: object, __: object, value: tuple[tuple[str, str], ...]) -> None:
+    Headers(value)
+
+
 def _under_an_hour(_: object, __: object, value: int) -> None:
     # RFC 6665 4.2.1.1: a lifetime of an hour or more must not be refused as too short.
     if not 1 <= value <= 3600:
@@ -126,6 +131,8 @@ class AgentConfig:
     events: the packages that peers may subscribe to, e.g. `presence`; others are answered 489. min_subscription and
     max_subscription: their lifetimes in seconds; less is answered 423, more is cut.
     keep_alive: seconds between two pings (CRLF, RFC 5626 3.5.1) on TCP, TLS and UDP; 0: none. A WebSocket has its own.
+    register_headers: lines that each REGISTER carries.
+    answer_infos: the application answers each INFO with AnswerInfo; else all are answered 200. Digits are answered anyway.
     info_packages: names of the INFO packages that the application understands (RFC 6086); others are answered 469.
     tokens: the source of randomness; give SeededTokens to make an agent repeat itself.
     """
@@ -138,12 +145,14 @@ class AgentConfig:
     # A URN, e.g. "urn:uuid:..." (RFC 5626 4.1); made from tokens when None
     instance_id: str | None = field(default=None, validator=_no_control)
     register_expires: int = 600
+    register_headers: tuple[tuple[str, str], ...] = field(default=(), validator=_header_lines)
     capabilities: MediaCapabilities | None = None
     new_lines: Direction = Direction.RECVONLY
     transform_remote_sdp: SdpTransform = unchanged
     any_user: bool = False
     accept_messages: bool = True
     accept_transfers: bool = True
+    answer_infos: bool = False
     info_packages: tuple[str, ...] = field(default=(), validator=_tokens)
     accept_notifications: bool = True
     events: tuple[str, ...] = field(default=(), validator=_tokens)

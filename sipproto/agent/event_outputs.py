@@ -55,12 +55,16 @@ class NotifyReceived:
 
 @frozen(kw_only=True)
 class NotificationReceived:
-    """A NOTIFY that nobody has subscribed to, such as the `message-summary` of a voice mail. Answered 200."""
+    """A NOTIFY that nobody has subscribed to, such as the `message-summary` of a voice mail. Answered 200.
+
+    `event` is "" when the sender leaves it out, as some servers do; `headers` are all lines of the request.
+    """
 
     from_uri: str
     event: str
     content_type: str
     body: bytes = field(repr=False)
+    headers: Lines = field(default=(), repr=False)
 
 
 @frozen(kw_only=True)

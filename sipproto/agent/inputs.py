@@ -10,6 +10,7 @@ import enum
 
 from attrs import field, frozen
 
+from sipproto.agent.config import Recovery, SessionTimers
 from sipproto.agent.event_inputs import *  # noqa: F403  what belongs here, too
 from sipproto.agent.event_inputs import EventCommand
 from sipproto.agent.media import CallId, MediaInput
@@ -99,6 +100,32 @@ class SetSecrets:
 
     command: CommandId
     secrets: tuple[Credential, ...] = field(repr=False)
+
+
+@frozen(kw_only=True)
+class UseAccount:
+    """Be somebody else from now on: without a connection, and without calls. The fields are those of AgentConfig.
+
+    Ends at once. Raises LocalProtocolError while there is a connection, a call or a subscription.
+    """
+
+    command: CommandId
+    aor: str
+    display_name: str = ""
+    secrets: tuple[Credential, ...] = field(default=(), repr=False)
+    user_agent: str = "sipproto"
+    register_expires: int = 600
+    register_headers: tuple[tuple[str, str], ...] = ()
+    recovery: Recovery = Recovery()
+    session_timers: SessionTimers = SessionTimers()
+
+
+@frozen(kw_only=True)
+class SetDisplayName:
+    """The name in requests from the next one on. Ends at once."""
+
+    command: CommandId
+    display_name: str
 
 
 @frozen(kw_only=True)
@@ -312,6 +339,17 @@ class SendInfo:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+@frozen(kw_only=True)
+class AnswerInfo:
+    """Answer an INFO that an InfoReceived has told of (`AgentConfig.answer_infos`), with 200 to 699. Ends at once."""
+
+    command: CommandId
+    call: CallId
+    info: str
+    status: int = 200
+    reason: str | None = None
+
+
 class DigitWay(enum.Enum):
     """How digits go: AUTO is RTP where the peer takes telephone-event and we send audio, else INFO."""
 
@@ -397,6 +435,8 @@ Command = (
     Connect
     | Disconnect
     | SetSecrets
+    | UseAccount
+    | SetDisplayName
     | Register
     | Unregister
     | Invite
@@ -412,6 +452,7 @@ Command = (
     | AcceptTransfer
     | RejectTransfer
     | SendInfo
+    | AnswerInfo
     | SendDtmf
     | SendMessage
     | SendOptions

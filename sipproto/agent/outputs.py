@@ -307,12 +307,17 @@ class MediaNegotiated:
 
 @frozen(kw_only=True)
 class InfoReceived:
-    """INFO from the peer; it has been answered 200. `package`: of RFC 6086, if it belongs to one of ours."""
+    """INFO from the peer. `package`: of RFC 6086, if it belongs to one of ours. `headers`: all lines of the request.
+
+    It has been answered 200, unless it has a name, `info`: then AnswerInfo; else it is refused after `waits.info_answer`.
+    """
 
     call: CallId
     content_type: str
     body: bytes
     package: str | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    info: str = ""
 
 
 @frozen(kw_only=True)

@@ -1,5 +1,14 @@
 """The protocol of conference servers: what is told in INFO and NOTIFY, as values. See docs/conference-protocol.md."""
 
+from sipproto.conference._read import parse_info, parse_notify
+from sipproto.conference._tools import (
+    display_name_of,
+    get_extra_headers,
+    get_user_agent,
+    has_peer_to_peer,
+    has_purgatory,
+    peer_to_peer_room,
+)
 from sipproto.conference._values import (
     PURGATORY,
     AccountChanged,
@@ -38,6 +47,7 @@ from sipproto.conference._values import (
     WebcastStarted,
     WebcastStopped,
 )
+from sipproto.conference._write import write_info, write_notify
 
 __all__ = [
     "PURGATORY",
@@ -76,4 +86,14 @@ __all__ = [
     "UseLicense",
     "WebcastStarted",
     "WebcastStopped",
+    "display_name_of",
+    "get_extra_headers",
+    "get_user_agent",
+    "has_peer_to_peer",
+    "has_purgatory",
+    "parse_info",
+    "parse_notify",
+    "peer_to_peer_room",
+    "write_info",
+    "write_notify",
 ]

@@ -337,7 +337,9 @@ def test_info_packages() -> None:
     assert invite.headers.first("Recv-Info") == "floor, x-status"
     peer.answer(invite, 200, CONTACT, SDP, body=peer.answer_sdp(invite.body))
     peer.in_dialog(invite, "INFO", "Info-Package: floor", "Content-Type: text/plain", body=b"yours")
-    assert peer.one(o.InfoReceived) == o.InfoReceived(
+    told = peer.one(o.InfoReceived)
+    assert ("Info-Package", "floor") in told.headers
+    assert evolve(told, headers=()) == o.InfoReceived(
         call="out", content_type="text/plain", body=b"yours", package="floor"
     )
     peer.in_dialog(invite, "INFO", "Info-Package: other", "Content-Type: text/plain", cseq=2, body=b"?")
@@ -350,3 +352,37 @@ def test_info_packages() -> None:
     peer.refused(evolve(send, package="a b"))
     with pytest.raises(LocalProtocolError):
         Peer(info_packages=("a b",))
+
+
+def test_infos_that_the_application_answers() -> None:
+    peer = Peer(answer_infos=True)
+    invite = peer.invite()
+    peer.answer(invite, 200, CONTACT, SDP, body=peer.answer_sdp(invite.body))
+    peer.in_dialog(invite, "INFO", "Content-Type: application/x-ask", "X-Wish: 1")
+    asked = peer.one(o.InfoReceived)
+    assert peer.statuses() == []
+    assert ("X-Wish", "1") in asked.headers
+    peer.refused(i.AnswerInfo(command=0, call="out", info=asked.info, status=100))
+    peer.refused(i.AnswerInfo(command=0, call="out", info=asked.info, reason="a\r\nb"))
+    peer.command(i.AnswerInfo(command=0, call="out", info=asked.info, status=603))
+    assert peer.statuses() == [603]
+    peer.one(o.CommandSucceeded)
+    peer.refused(i.AnswerInfo(command=0, call="out", info=asked.info))  # once
+    # an application that does not answer
+    peer.in_dialog(invite, "INFO", "Content-Type: application/x-ask", cseq=2)
+    peer.wait(peer.config.waits.info_answer + 0.1)
+    assert peer.statuses() == [480]
+    # digits and keep-alives are no questions
+    peer.in_dialog(invite, "INFO", "Content-Type: application/dtmf-relay", cseq=3, body=b"Signal=5")
+    assert peer.statuses() == [200]
+    peer.in_dialog(invite, "INFO", cseq=4)
+    assert peer.statuses() == [200]
+    # the end of the call answers what is open, and there is a limit to that
+    for number in range(64):
+        peer.in_dialog(invite, "INFO", "Content-Type: application/x-ask", cseq=5 + number)
+        assert peer.statuses() == []
+    peer.in_dialog(invite, "INFO", "Content-Type: application/x-ask", cseq=69)
+    assert peer.statuses() == [503]
+    peer.command(i.HangUp(command=0, call="out"))
+    assert peer.statuses() == [481] * 64
+    assert not [owner for owner, name, _ in peer.agent.timers() if name == "answer"]

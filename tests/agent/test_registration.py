@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from sipproto.agent import Cause, Recovery
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
+from sipproto.errors import LocalProtocolError
 from sipproto.message import Request
 from tests.agent.peer import FLOW, Peer, cseq_of
 
@@ -222,3 +224,47 @@ def test_shutdown_removes_the_binding() -> None:
     peer.wait(3.1)
     assert [f.command for f in peer.all(o.CommandFailed)] == [number]
     assert not any(peer.agent.retained.values())
+
+
+def test_lines_of_the_application() -> None:
+    peer = Peer(register_headers=(("X-Remote", "192.0.2.1"),))
+    assert register(peer).headers.first("X-Remote") == "192.0.2.1"
+    with pytest.raises(LocalProtocolError):
+        Peer(register_headers=(("X-Remote", "a\r\nb"),))
+
+
+def test_another_account() -> None:
+    peer = registered()
+    account = i.UseAccount(
+        command=0,
+        aor="sip:bob@example.org",
+        display_name="Bob",
+        secrets=(Secret(username="bob", password="secret"),),
+        user_agent="phone 2",
+        register_expires=300,
+        register_headers=(("X-Remote", "192.0.2.1"),),
+    )
+    peer.refused(account)  # there is a connection
+    before = peer.agent.instance_id
+    peer.command(i.Disconnect(command=0))
+    peer.refused(evolve(account, aor="no address"))
+    peer.command(account)
+    peer.one(o.CommandSucceeded)
+    peer.command(i.Connect(command=0, server="wss://example.org"))
+    flow = peer.one(o.OpenFlow).flow
+    peer.give(i.FlowOpened(flow=flow, transport="WS"))
+    request = register(peer)
+    assert request.target == "sip:example.org"
+    assert request.headers.first("To") == '"Bob" <sip:bob@example.org>'
+    assert (request.headers.first("User-Agent"), request.headers.first("Expires")) == ("phone 2", "300")
+    assert request.headers.first("X-Remote") == "192.0.2.1"
+    assert before in (request.headers.first("Contact") or "")
+    assert cseq_of(request) == 1
+    peer.command(i.SetDisplayName(command=0, display_name="Robert"))
+    peer.one(o.CommandSucceeded)
+    peer.refused(i.SetDisplayName(command=0, display_name="a\nb"))
+    peer.flow = flow
+    peer.answer(request, 401, CHALLENGE.format("n1").replace("example.com", "example.org"))
+    request = peer.request("REGISTER")
+    assert 'username="bob"' in (request.headers.first("Authorization") or "")
+    assert request.headers.first("To") == '"Robert" <sip:bob@example.org>'
