@@ -104,6 +104,7 @@ IDS = [
     ("the name of the peer", [("a1:s v1:s", ["s"]), ("a1:s v1:s v2:t", ["s", "t"]), ("v2:t", ["t"])]),
     ("another name is another stream", [("a1:s v1:s", ["s"]), ("a1:t v1:t", ["t"])]),
     ("several of one name", [("v1:s v2:s", ["s", "s/v2"]), ("v2:s", ["s/v2"]), ("v3:s v2:s", ["s", "s/v2"])]),
+    ("a stream that is parted", [("v1 a1", ["v1"]), ("v1 a1 v2", ["v1", "v2"])]),
     ("names like mids", [("v1 v2:v1", ["v1", "v1/v2"]), ("v3:v1 v1 v2:v1", ["v1/v3", "v1", "v1/v2"])]),
     ("names like names with mids", [("v1:s v2:s v3:s/v2", ["s", "s/v2", "s/v2/v3"])]),
 ]

@@ -77,6 +77,8 @@ STEPS: list[tuple[str, Steps]] = [
         (TrackReplaced(), 0.5, (MeasureSize(number=1),), 1.5),
         (SizeMeasured(size=HD, number=1), 0.6, (TrackChanged(size=HD),), 1.6),
         (SizeMeasured(size=HD, number=1), 0.7, (), 1.6),
+        (TimeoutElapsed(), 1.6, (MeasureSize(number=2),), 3.6),
+        (MeasureFailed(number=2), 1.7, (), 3.6),
     ]),
     ("or cannot be had", [
         (TrackReplaced(), 0.5, (MeasureSize(number=1),), 1.5),
