@@ -21,6 +21,7 @@ from sipproto.auth import (
     parse_bearer_challenge,
     parse_challenge,
 )
+from sipproto.conference import Unusable, parse_info, parse_notify, write_info
 from sipproto.errors import FramingError, LocalProtocolError, MessageSyntaxError
 from sipproto.message import (
     AuthValue,
@@ -340,6 +341,23 @@ def trace(data: bytes) -> None:
     assert result.equal, result.first
 
 
+def conference(data: bytes) -> None:
+    """A message of a conference server or of its client: what can be read of it can be written, and means the same."""
+    try:
+        headers = parse_message(data).headers
+    except MessageSyntaxError:
+        return
+    kinds = {headers.first("Content-Type") or "", "application/vinteo.webrtc.roomname"}
+    found = [each for kind in kinds for each in parse_info(kind, headers)]
+    for said in (*found, parse_notify(headers)):
+        if isinstance(said, Unusable):
+            assert said.detail.isprintable()
+        elif said is not None:
+            info = write_info(said)
+            assert parse_info(info.content_type, Headers(info.headers)) == (said,)
+
+
 TARGETS: dict[str, Target] = {
-    target.__name__: target for target in (message, header, uri, sdp, digest, stream, negotiation, engine, trace)
+    target.__name__: target
+    for target in (message, header, uri, sdp, digest, stream, negotiation, engine, trace, conference)
 }

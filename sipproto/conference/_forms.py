@@ -95,7 +95,6 @@ def _kind(suffix: str) -> str:
 
 NOTIFY = _kind("notify")
 NOTIFY_HEADER = "X-VINTEO-NOTIFY"
-_ROOM = _kind("roomname")
 _MAINCAM = _kind("maincam")
 _SYNC = Header("X-WEBRTC-SYNC", "forced", FORCED)
 _CHANNELS = (
@@ -103,11 +102,11 @@ _CHANNELS = (
     Header("X-WEBRTC-OUTPUT-CHANNELS", "output", TEXT, required=True),
 )
 
-# Of several forms of one content type the first that can be read counts, of several of one message the first is
-# written. The letter case of names and the order are those of the original SDK on the wire.
+# Of two forms of one content type the first that can be read counts. The letter case of names and the order are those
+# of the original SDK on the wire.
 FORMS: tuple[Form, ...] = (
     Form(
-        _ROOM,
+        _kind("roomname"),
         v.EnterRoom,
         (
             Header("x-webrtc-enter-room", "room", TEXT, required=True),
@@ -118,7 +117,6 @@ FORMS: tuple[Form, ...] = (
         ),
     ),
     Form(_kind("channels"), v.Channels, _CHANNELS),
-    Form(_ROOM, v.Channels, _CHANNELS),  # channels without a room: the original takes them alone
     Form(
         _kind("uselic"),
         v.UseLicense,

@@ -109,7 +109,7 @@ def _read_notification(text: str) -> Notification:
         raise _Defect("has no cmd")
     command = _COMMANDS.get(data["cmd"])
     if command is None:
-        raise _Defect(f"has an unknown cmd {excerpt(data['cmd'], 40)!r}")
+        raise _Defect(f"has the unknown cmd {excerpt(data['cmd'], 40)!r}")
     where = data.get("body") if command.in_body else data
     if not isinstance(where, dict):
         raise _Defect(f"{command.cmd} has no body")

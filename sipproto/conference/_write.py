@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from sipproto.conference._forms import COMMANDS, FORMS, NOTIFY, NOTIFY_HEADER, Form, Header, Part, is_writable
+from sipproto.conference._forms import COMMANDS, FORMS, NOTIFY, NOTIFY_HEADER, Header, Part, is_writable
 from sipproto.conference._values import ConferenceMessage, Info, Notification
 from sipproto.errors import LocalProtocolError
 
-_FORMS: dict[type, Form] = {}
-for _form in FORMS:
-    _FORMS.setdefault(_form.message, _form)
+_FORMS = {form.message: form for form in FORMS}
 _COMMANDS = {command.message: command for command in COMMANDS}
 
 

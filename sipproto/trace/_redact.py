@@ -22,8 +22,11 @@ _PLACEHOLDER = re.compile(rb"(?:r(?:edacted)?[0-9]+)?x*")
 
 # Header lines, folded ones included (RFC 3261 7.3.1). The colon is optional: a broken line can hold a password, too.
 _CREDENTIALS = re.compile(
-    rb"(?im)^((?:Proxy-)?(?:Authorization|Authentication-Info))(?=[ \t:])([ \t]*:?)((?:[^\r\n]++|\r?\n[ \t])*+)"
+    rb"(?im)^((?:Proxy-)?(?:Authorization|Authentication-Info)|X-Bearer-Token)(?=[ \t:])"
+    rb"([ \t]*:?)((?:[^\r\n]++|\r?\n[ \t])*+)"
 )
+# The token of a room, in JSON that a conference server puts into a header (docs/conference-protocol.md).
+_JSON_TOKEN = re.compile(rb'("jwt"\s*:\s*")((?:[^"\\\r\n]|\\[^\r\n]|\r?\n[ \t])*+)')
 _CONTENT_TYPE = re.compile(rb"(?im)^(?:Content-Type|c)[ \t]*:[ \t]*([^\s;]+)")
 _LOOSE_END = re.compile(rb"\n\r?\n")
 _DIGEST = re.compile(rb"(?i)(\b(?:response|rspauth)\s*=\s*)(\"[^\"]*\"?|[^\s,]+)")
@@ -149,7 +152,7 @@ class Redactor:
         head, body = data[:end], data[end:]
         content_type = _CONTENT_TYPE.search(head)
         head = _CREDENTIALS.sub(self._credentials_line, head)
-        head = _URI_PASSWORD.sub(self._second, head)
+        head = _URI_PASSWORD.sub(self._second, _JSON_TOKEN.sub(self._second, head))
         return head + self._body(body, content_type[1] if content_type else b"")
 
     def _credentials_line(self, match: re.Match[bytes]) -> bytes:
@@ -157,7 +160,7 @@ class Redactor:
 
     def _credentials(self, name: bytes, value: bytes) -> bytes:
         """The value of a header that proves who somebody is: of digests the proof, of all else everything."""
-        scheme = re.match(rb"\s*+([^\s=]+)\s", value)
+        scheme = None if name.lower() == b"x-bearer-token" else re.match(rb"\s*+([^\s=]+)\s", value)
         if name.lower().endswith(b"info") or (scheme is not None and scheme[1].lower() == b"digest"):
             return _DIGEST.sub(lambda m: m[1] + _cover(m[2]), value)
         start = 0 if scheme is None else scheme.end()
@@ -170,13 +173,14 @@ class Redactor:
         name, value = pair
         if _CREDENTIALS.fullmatch(_raw(name) + b":") is not None:
             return (name, _back(self._credentials(_raw(name), _raw(value))))
-        return (name, self._uri_passwords(value))
+        return (name, self._uri_passwords(_changed(value, _JSON_TOKEN, self._second)))
 
     def _body(self, data: bytes, content_type: bytes) -> bytes:
         if not data:
             return data
         essence = content_type.partition(b";")[0].strip().lower()
         data = _CREDENTIALS.sub(self._credentials_line, data)  # of a message in a message
+        data = _JSON_TOKEN.sub(self._second, data)
         for line, parts in _SDP_KEYS:
             if line is _SDP_KEY_LINE and not _SDP_START.search(data):
                 continue  # elsewhere it may be anything

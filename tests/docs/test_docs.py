@@ -49,6 +49,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("record_and_reply_bot.py", "the end: terminated"),
         ("statistics.py", '"framesDecoded"'),
         ("recovery.py", "the call goes on after"),
+        ("conference_messages.py", "X-VINTEO-NOTIFY WebcastStarted has no type"),
         ("testing_a_bot.py", "the bot does what it should"),
     ],
 )

@@ -15,6 +15,9 @@ from sipproto.agent import UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from tests.benchmarks.corpus import MESSAGES, SDP
+from tests.conference.frames import frames
+from tests.conference.golden import NOTIFICATIONS
+from tests.conference.golden import headers as golden_headers
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 CRASHERS = sorted((Path(__file__).parent / "crashers").glob("*/*"))
@@ -84,6 +87,11 @@ EVENTS = [
         (_event_response(200, "PUBLISH", "SIP-ETag: x", "Expires: 9"), _event_response(412, "PUBLISH")),
     )
 ]
+CONFERENCE = [frame.data for frame in frames()] + [
+    _event_request("NOTIFY", "", "outside", f"X-VINTEO-NOTIFY: {value}").encode()
+    for _, text in NOTIFICATIONS
+    for _, value in golden_headers(text)
+]
 ROUNDS = {
     "engine": 12,
     "negotiation": 60,
@@ -94,6 +102,7 @@ ROUNDS = {
     "sdp": 400,
     "digest": 4000,
     "trace": 150,
+    "conference": 120,
 }
 
 
@@ -110,6 +119,7 @@ def seeds(name: str) -> list[bytes]:
         "header": [bytes([n]) + b'"A" <sip:a@b;c=d>;tag=e, 12 INVITE' for n in range(80)],
         "stream": [b"\x05" + message for message in messages],
         "engine": [*messages, *EVENTS],
+        "conference": CONFERENCE,
     }.get(name, messages)
 
 

@@ -10,6 +10,7 @@ from sipproto.agent import inputs as i
 from sipproto.agent import media as m
 from sipproto.agent import outputs as o
 from sipproto.auth import Secret
+from sipproto.conference import EnterRoom, ParticipantTokenIssued, write_info, write_notify
 from sipproto.errors import Fault
 from sipproto.negotiation import LocalTransport
 from sipproto.sdp import Direction
@@ -211,6 +212,54 @@ def test_messages_in_messages_and_texts() -> None:
     header = ("Call-Info", "<https://example.com/icon?size=64>;purpose=icon")
     invite = i.Invite(command=1, call="c", target="sip:a@b", headers=(header,))
     assert redactor.value(invite) == invite
+
+
+def test_tokens_of_conference_servers() -> None:
+    token = "eyJhbGci.Z2VoZWlt.c2ln"
+    notify = write_notify(ParticipantTokenIssued(conference="1", participant="SIP/a", jwt=token))
+    entered = write_info(EnterRoom(room="1", bearer_token=token))
+    pair = RecordedPair(4, Link())
+    pair.call("a", "call", media=(("audio", Direction.SENDRECV),))
+    pair.run(1)
+    (call,) = pair.b.agent.calls
+    pair.command("b", i.Answer(command=0, call=call, media=(("audio", Direction.SENDRECV),)))
+    pair.run(5)
+    for info in (notify, entered):
+        what = i.SendInfo(command=0, call=call, content_type=info.content_type, body=b"", headers=info.headers)
+        assert pair.command("b", what) is not None
+        pair.run(5)
+    pair.reconnect = False
+    pair.run(200)
+    for recorded in pair.recorded.values():
+        assert "x-bearer-token" in recorded.text and "ConferenceParticipantTokenIssued" in recorded.text
+        assert token not in recorded.text and "redacted" in recorded.text
+        result = replay(recorded.transcript)
+        assert result.equal, describe(result.first) if result.first else ""
+    outside = Recorded(AgentConfig(aor="sip:a@example.com"))
+    outside.handle(i.FlowOpened(flow=-1, transport="WS", local=("192.0.2.1", 5060)), 0.0)
+    lines = [f"{name}: {value}" for name, value in notify.headers]
+    outside.handle(i.DataReceived(flow=-1, data=request("NOTIFY", "Event: x", *lines)), 0.5)
+    assert "ConferenceParticipantTokenIssued" in outside.text and token not in outside.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x-bearer-token: Bearer geheim",
+        "X-BEARER-TOKEN :\r\n geheim",
+        'X-VINTEO-NOTIFY: {"jwt":"geheim',
+        'X-VINTEO-NOTIFY: {"jwt" : "a\\"geheim"}',
+        'X-VINTEO-NOTIFY: {"jwt":"a\r\n geheim"}',
+    ],
+)
+def test_tokens_in_any_form(line: str) -> None:
+    for data in (
+        request("INFO", line, "X: kept"),
+        request("INFO", "Content-Type: text/plain", body=line + "\r\nX: kept"),
+    ):
+        covered = Redactor().message(data)
+        assert b"geheim" not in covered and b"X: kept" in covered and len(covered) == len(data)
+        assert Redactor(replaying=True).message(covered) == covered
 
 
 def test_fields_that_are_not_shown_are_secrets() -> None:
