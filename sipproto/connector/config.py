@@ -115,6 +115,8 @@ def address_at(server: str, user: str) -> str:
     Raises LocalProtocolError when that is no address.
     """
     user, scheme, domain = user.strip(), "sip", server.strip().rstrip("/")
+    if not user:
+        raise LocalProtocolError("a name or a number to call is required")
     if user.lower().startswith(("sip:", "sips:")):
         text = user
     else:
@@ -123,9 +125,6 @@ def address_at(server: str, user: str) -> str:
                 scheme, domain = prefix, domain[len(prefix) + 1 :]
         text = f"{scheme}:{escape_user(user)}@{domain}"
     try:
-        address = parse_sip_uri(text)
+        return str(parse_sip_uri(text))
     except MessageSyntaxError as error:
         raise LocalProtocolError(f"{excerpt(text)!r} is no address: {error}") from None
-    if not address.user:
-        raise LocalProtocolError("a name or a number to call is required")
-    return str(address)
