@@ -81,12 +81,8 @@ def collected(report: MediaReport, elapsed: float = 0.0) -> CollectedStats:
     lines = {"video": ("video", 0), "second_video": ("video", 1), "audio": ("audio", 0)}
     additional = _additional(report)
     return CollectedStats(
-        outbound=OutboundStats(
-            additional=additional, **{name: _sent(report, *line) for name, line in lines.items()}
-        ),
-        inbound=InboundStats(
-            additional=additional, **{name: _received(report, *line) for name, line in lines.items()}
-        ),
+        outbound=OutboundStats(additional=additional, **{name: _sent(report, *line) for name, line in lines.items()}),
+        inbound=InboundStats(additional=additional, **{name: _received(report, *line) for name, line in lines.items()}),
         report=report,
         elapsed=elapsed,
     )

@@ -72,7 +72,9 @@ _OWN_AFFAIR = "the library negotiates by itself; call:remote-streams-changed tel
 _ENDS_AS_FAILED = "call:failed tells of it, with the cause media_error"
 _NO_MUTE = "a stream that is muted is another stream: what replace_media_stream was asked for is known to who asked"
 _NO_RECEIVING_SESSION = "spectators receive by the call itself: there is no second connection over HTTP"
-_NO_RECONNECTOR = "connections that are lost are made again by the agent: see connection:disconnected and connection:connected"
+_NO_RECONNECTOR = (
+    "connections that are lost are made again by the agent: see connection:disconnected and connection:connected"
+)
 _NO_REDIAL = "calls outlive the connection, and a call that has ended is not made again"
 _NO_HEALTH = "the statistics are told, not judged"
 

@@ -22,9 +22,7 @@ OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0
 class World:
     """Flow numbers of the server are the numbers of its clients; agents run on some of them."""
 
-    def __init__(
-        self, capabilities: MediaCapabilities | None = None, max_bindings: int = 100, **more: Any
-    ) -> None:
+    def __init__(self, capabilities: MediaCapabilities | None = None, max_bindings: int = 100, **more: Any) -> None:
         config = ServerConfig(
             realm=REALM,
             users=USERS,

@@ -14,7 +14,7 @@ from sipproto.message import Request
 from sipproto.sdp import Direction
 from sipproto.testing import FAKE_CAPABILITIES, FakeMediaEngine
 from sipproto.tokens import SeededTokens
-from sipproto_server import ArrangeMedia, Arrangement, ParticipantEntered, ServerOutput, commands, command_of
+from sipproto_server import ArrangeMedia, Arrangement, ParticipantEntered, ServerOutput, command_of, commands
 from tests.server.rig import REALM, USERS, World
 
 AUDIO_VIDEO = (("audio", Direction.SENDRECV), ("video", Direction.SENDRECV))
