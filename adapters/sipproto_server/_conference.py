@@ -143,6 +143,7 @@ class Conference:
                 participant.negotiated(lines)
                 self.pictures.refresh(self.room_of(participant))
             case o.CallRecovered():
+                participant.tried = not participant.tried  # what was asked for meanwhile did not reach them
                 self.pictures.refresh(self.room_of(participant))
             case o.InfoReceived() if output.info:
                 self.wishes.received(participant, output, now)
@@ -156,6 +157,7 @@ class Conference:
         room = self._rooms[name]
         if room is self.room_of(participant):
             return
+        self.pictures.leave(participant)
         self._take_out(participant)
         changed(participant, room=name, wanted_room=name)
         self._enter(participant, room)
@@ -191,7 +193,6 @@ class Conference:
         self.stop_presentation(participant)
         if participant in room.members:
             room.members.remove(participant)
-        participant.told = False
         self.pictures.refresh(room)
 
     # -- what is told ------------------------------------------------------------------------------------------------

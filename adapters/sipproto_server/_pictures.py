@@ -47,19 +47,25 @@ class Pictures:
             self._conference.note(presenter, presenting=False)
         self.refresh(room)
 
+    def leave(self, member: Participant) -> None:
+        """Somebody goes into another room, where there is another presentation, or none."""
+        if member.told:
+            member.told = False
+            self._conference.tell(member, ShareState(state=Share.ENDED))
+
     # -- one participant ---------------------------------------------------------------------------------------------
 
     def _offer(self, room: Room, member: Participant) -> None:
         """Tells of the presentation or of its end, and gives or takes the second line. One change after the other."""
         wanted = room.showing and room.presenter is not member
         if wanted and not member.told and room.presenter is not None:
-            member.told, member.declined = True, False
+            member.told = True
             self._conference.tell(member, ShareState(state=Share.AVAILABLE, codec=_codec_of(room.presenter)))
-        elif member.told and not wanted:
-            member.told = False
-            self._conference.tell(member, ShareState(state=Share.ENDED))
-        if member.changing or member.declined or 0 not in member.lines:
+        elif not wanted:
+            self.leave(member)
+        if member.changing or member.tried is wanted or 0 not in member.lines:
             return
+        member.tried = wanted  # once: who does not take the line would be asked for ever
         shown = member.content_out
         if wanted and shown is None:
             spare = member.spare_line
@@ -82,7 +88,6 @@ class Pictures:
         def done(error: str | None) -> None:
             member.changing = False
             if error is not None:
-                member.declined = True
                 self._focus.emit(Undelivered(participant=member.ident, what="media", detail=error))
             if member in room.members:
                 self.refresh(room)

@@ -108,15 +108,15 @@ class Undelivered:
 class Participant:
     """A call in a conference. Video lines are numbered from 0 by kind, each for its life, as media engines do.
 
-    changing: a re-INVITE of ours is under way. declined: it was refused, so that it is not tried again for this
-    presentation. told: that there is a presentation. granting: the INFO that is answered as soon as the media are ready.
+    changing: a re-INVITE of ours is under way. tried: what was last tried for, to give them the presentation or to end
+    that. told: that there is a presentation. granting: the INFO that is answered as soon as the media are ready.
     """
 
     info: ParticipantInfo
     call: CallId
     lines: dict[int, LineInfo] = field(factory=dict)
     changing: bool = False
-    declined: bool = False
+    tried: bool = False
     told: bool = False
     granting: str | None = None
 

@@ -50,8 +50,14 @@ class _Plain:
     """An agent, and nothing around it."""
 
     def __init__(self, agent: UserAgent, handle: Handle) -> None:
-        self.handle = handle
-        self.next_timeout = agent.next_timeout
+        self._handle = handle
+        self._agent = agent
+
+    def handle(self, what: Any, now: float) -> tuple[Any, ...]:
+        return self._handle(what, now)
+
+    def next_timeout(self) -> float | None:
+        return self._agent.next_timeout()
 
 
 class _Pending:

@@ -110,19 +110,20 @@ class Presentation:
             for left in reversed(range(command.attempts)):
                 try:
                     effective = yield from self._attempt(call, command)
-                    break
                 except Failed as error:
                     self._check_not_stopped()
                     if not left or self._call.ident != call:
                         self._tell(P.FAILED, error)
                         raise
+                else:
+                    self.state = S.STARTED
+                    self._tell(P.STARTED)
+                    return effective
                 yield Pause(self._ground.config.presentation_pause)
         except Failed:
             self.state = S.IDLE
             raise
-        self.state = S.STARTED
-        self._tell(P.STARTED)
-        return effective
+        return None
 
     def _attempt(self, call: CallId, command: c.StartPresentation) -> Procedure:
         yield from self._permission(call, command.peer_to_peer)

@@ -314,7 +314,7 @@ class VideoBalancer:
         for output in self._monitor.handle(what, now):
             if not isinstance(output, TrackChanged):
                 self._out.append(output)
-            elif self._line is not None:
+            else:
                 self._changed()
 
     def _changed(self) -> None:

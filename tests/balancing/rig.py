@@ -95,7 +95,7 @@ class Rig:
 
     def heard(self, kind: type[T]) -> list[T]:
         """What was said of this kind, and not yet heard of."""
-        found = [output for _, output in self.said if isinstance(output, kind)]
+        found: list[T] = [output for _, output in self.said if isinstance(output, kind)]
         self.said = [entry for entry in self.said if not isinstance(entry[1], kind)]
         return found
 

@@ -381,6 +381,34 @@ def test_something_new_does_not_wait_for_the_retry() -> None:
     assert rig.balancer.state is S.RUNNING
 
 
+def test_the_start_is_told_when_the_newest_wish_is_fulfilled() -> None:
+    rig = confirmed()
+    rig.engine = "wait"
+    rig.wait(10.0)
+    rig.tell(command(MainCam.PAUSE))
+    rig.engine = "refuse"
+    rig.answer()  # the first one, which nobody wants any more
+    assert rig.names() == ["BalancingScheduled", "ParametersNotUpdated", "ParametersNotUpdated"]
+    rig.engine = "wait"
+    rig.wait(11.0)
+    rig.tell(command(MainCam.RESUME))
+    rig.answer()
+    assert rig.names() == ["ParametersUpdated"]
+    rig.answer()
+    assert rig.names() == ["ParametersUpdated", "BalancingStarted"]
+    assert [asked.parameters for asked in rig.asked] == [sent(1_000_000), PAUSED, PAUSED, sent(1_000_000)]
+
+
+def test_a_single_balance_is_not_tried_again() -> None:
+    rig = confirmed()
+    rig.engine = "refuse"
+    rig.tell(Balance(command=1))
+    assert rig.heard(BalanceFailed) == [BalanceFailed(command=1, error="the line is closed")]
+    assert rig.heard(ParametersNotUpdated) == [ParametersNotUpdated(error="the line is closed")]
+    rig.wait(9.0)
+    assert len(rig.asked) == 1
+
+
 def test_what_is_refused_later_is_left_until_something_happens() -> None:
     rig = running()
     rig.engine = "refuse"

@@ -10,11 +10,10 @@ from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaOperation
 from sipproto.auth import Secret
 from sipproto.conference import ConferenceMessage, Unusable, parse_info, parse_notify, write_info
-from sipproto.message import Request
 from sipproto.sdp import Direction
 from sipproto.testing import FAKE_CAPABILITIES, FakeMediaEngine
 from sipproto.tokens import SeededTokens
-from sipproto_server import ArrangeMedia, Arrangement, ParticipantEntered, ServerOutput, command_of, commands
+from sipproto_server import ArrangeMedia, Arrangement, ServerOutput, command_of
 from tests.server.rig import REALM, USERS, World
 
 AUDIO_VIDEO = (("audio", Direction.SENDRECV), ("video", Direction.SENDRECV))
@@ -147,6 +146,3 @@ class Stage(World):
     @property
     def rooms(self) -> dict[str, tuple[str, ...]]:
         return {room.room: room.participants for room in self.core.rooms}
-
-
-__all__ = ["AUDIO_VIDEO", "ParticipantEntered", "Request", "Stage", "commands"]
