@@ -50,6 +50,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("statistics.py", '"framesDecoded"'),
         ("recovery.py", "the call goes on after"),
         ("conference_messages.py", "X-VINTEO-NOTIFY WebcastStarted has no type"),
+        ("conference_server.py", "the call is over: terminated"),
         ("testing_a_bot.py", "the bot does what it should"),
     ],
 )
