@@ -254,7 +254,7 @@ class Line:
             samples = samples_of(part)
             if self._echoes:
                 self._echo_audio.push(samples)
-            if self._member is not None:
+            if self._member is not None and self._setup.speaks:
                 self._member.push(samples)
             self._outlets.audio(samples, self.number)
 

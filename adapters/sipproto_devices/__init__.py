@@ -41,6 +41,7 @@ from sipproto_devices._sources import (
     Tone,
     plain_picture,
 )
+from sipproto_devices._switch import VideoSwitch
 
 __all__ = [
     "BUSY",
@@ -89,6 +90,7 @@ __all__ = [
     "VideoFrames",
     "VideoProducer",
     "VideoSource",
+    "VideoSwitch",
     "VoiceActivity",
     "Volume",
     "analyse_audio",

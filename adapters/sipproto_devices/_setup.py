@@ -20,8 +20,8 @@ class MediaSetup:
     further_audio, further_video: the same for its second, third line; None and lines beyond send silence or black.
     sinks: where to put what it receives, any number; each learns which line it comes from. record: a file, the short
     form of `Record(path)` among the sinks. mixer: the call also hears the other calls of that mixer, on top of its own
-    sources, and is heard by them, with each audio line. meter: keep the last half second of audio and the last picture,
-    out of which statistics get level, frequency and colour.
+    sources, and is heard by them, with each audio line; without `speaks` it only listens. meter: keep the last half
+    second of audio and the last picture, out of which statistics get level, frequency and colour.
     on_trouble: told when a source or sink fails during the call, on the media thread, which it must not keep waiting.
     """
 
@@ -32,6 +32,7 @@ class MediaSetup:
     record: str | None = None
     sinks: tuple[Sink, ...] = ()
     mixer: AudioMixer | None = None
+    speaks: bool = True
     meter: bool = True
     on_trouble: Callable[[Trouble], object] | None = None
 

@@ -7,89 +7,35 @@ finds its way by the Via. The focus is a user agent engine of the core that owns
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
-from attrs import define, field, frozen
+from attrs import define
 
-from sipproto._entropy import SystemTokens
-from sipproto.agent import AgentConfig, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
-from sipproto.agent.media import CallId, MediaInput
+from sipproto.agent.media import MediaInput
 from sipproto.auth import DigestServer, Secret, Verdict
+from sipproto.conference import Info
 from sipproto.dialog import build_response
 from sipproto.errors import MessageSyntaxError
 from sipproto.message import (
+    Headers,
     Message,
     NameAddr,
     Request,
     Response,
     SipUri,
     Via,
-    Wildcard,
+    escape_user,
     fields,
     parse_message,
     validate,
 )
-from sipproto.negotiation import MediaCapabilities
-from sipproto.sdp import Direction
-from sipproto.tokens import TokenSource, token
+from sipproto.tokens import token
 from sipproto.transaction import MAGIC_COOKIE, FlowId
-
-MIN_EXPIRES, MAX_EXPIRES = 10, 3600
-_MAX_BINDINGS = 10  # per user
-_DialogKey = tuple[str, str]  # of a call with the focus: the Call-ID and the caller's tag
-
-
-@frozen(kw_only=True)
-class Service:
-    """A number that the server answers itself. `kind`: "echo" gives back what it gets, "room" mixes all its callers."""
-
-    kind: str
-    room: str = ""
-
-
-DEFAULT_SERVICES = {"600": Service(kind="echo"), "700": Service(kind="room", room="700")}
-
-
-@frozen(kw_only=True)
-class ServerConfig:
-    """users: name to password. services: user part to what answers there. realm: also the domain of the users."""
-
-    realm: str = "sipproto.invalid"
-    users: Mapping[str, str] = field(factory=dict, repr=False)
-    services: Mapping[str, Service] = field(factory=lambda: dict(DEFAULT_SERVICES))
-    capabilities: MediaCapabilities | None = None
-    algorithms: tuple[str, ...] = ("SHA-256", "MD5")
-    max_bindings: int = 10_000
-    tokens: TokenSource = field(factory=SystemTokens, repr=False)
-
-
-@frozen(kw_only=True)
-class PrepareMedia:
-    """Tell the media engine what the next operations on `call` are for."""
-
-    call: CallId
-    service: Service
-
-
-@frozen(kw_only=True)
-class UserChanged:
-    """For the log: a user has registered (`contact`) or is gone (None)."""
-
-    user: str
-    contact: str | None
-
-
-@frozen(kw_only=True)
-class Relayed:
-    """For the log: a request went from one registered user to another."""
-
-    method: str
-    target: str
-
-
-ServerOutput = o.Output | PrepareMedia | UserChanged | Relayed
+from sipproto_server._config import ConferencePolicy, Relayed, ServerConfig, ServerOutput
+from sipproto_server._focus import DialogKey, Focus
+from sipproto_server._registrar import Registrar
+from sipproto_server._room import ParticipantInfo, RoomInfo
 
 
 @define(kw_only=True)
@@ -98,15 +44,6 @@ class _Flow:
 
     transport: str
     proven: bool = False
-
-
-@define(kw_only=True)
-class _Binding:
-    contact: NameAddr
-    flow: FlowId
-    expires_at: float
-    call_id: str
-    cseq: int
 
 
 class ServerCore:
@@ -118,25 +55,16 @@ class ServerCore:
         self._via_host = f"{token(config.tokens, 12)}.invalid"
         self._mark = token(config.tokens, 26)  # a secret: who does not know it cannot make answers that find their way
         self._flows: dict[FlowId, _Flow] = {}
-        self._bindings: dict[str, list[_Binding]] = {}
         self._names = {config.realm.lower(), self._via_host}
         self._out: list[ServerOutput] = []
-        self._focus = UserAgent(
-            AgentConfig(
-                aor=f"sip:focus@{config.realm}",
-                any_user=True,
-                capabilities=config.capabilities,
-                tokens=config.tokens,
-                user_agent="sipproto-server",
-                accept_messages=False,
-                recovery=Recovery(reconnect=False, grace=30.0),
-            )
+        self._registrar = Registrar(
+            self._digest,
+            self._names,
+            config.max_bindings,
+            reply=self._reply,
+            tell=lambda change: self._out.append(change),
         )
-        self._focus_dialogs: set[_DialogKey] = set()
-        self._focus_calls: dict[CallId, _DialogKey] = {}
-        self._calling: _DialogKey = ("", "")  # the request that the focus is being told of, and the service it asks for
-        self._wanted = ""
-        self._command = 0
+        self._focus = Focus(config, lambda output: self._out.append(output), self._notify)
 
     def _secret(self, user: str) -> Secret | None:
         password = self._config.users.get(user)
@@ -146,62 +74,60 @@ class ServerCore:
 
     def handle(self, what: i.Notice | MediaInput, now: float) -> tuple[ServerOutput, ...]:
         """Takes one input; returns every output, in order. Never raises for what a peer did."""
-        self._out = []
         match what:
             case i.FlowOpened(flow=flow, transport=transport):
                 self._flows[flow] = _Flow(transport=transport.upper())
-                self._tell_focus(what, now)
+                self._focus.handle(what, now)
             case i.FlowClosed(flow=flow):
-                self._lose_flow(flow)
-                self._tell_focus(what, now)
+                self._flows.pop(flow, None)
+                self._registrar.lose_flow(flow)
+                self._focus.handle(what, now)
             case i.DataReceived(flow=flow, data=data):
                 if flow in self._flows:
                     self._data(flow, data, now)
             case i.TimeoutElapsed():
-                self._expire(now)
-                self._tell_focus(what, now)
+                self._registrar.expire(now)
+                self._focus.handle(what, now)
             case _:
-                self._tell_focus(what, now)
-        out, self._out = self._out, []
-        return tuple(out)
+                self._focus.handle(what, now)
+        return self._taken()
+
+    def operate(self, command: object, now: float) -> tuple[ServerOutput, ...]:
+        """Does what an operator wants, a value of `sipproto_server.commands`; returns every output, in order.
+
+        Raises OperatorError for what is not possible, UnknownTarget among them; nothing has changed then.
+        """
+        self._focus.operate(command, now)
+        return self._taken()
 
     def next_timeout(self) -> float | None:
-        ends = [binding.expires_at for user in self._bindings.values() for binding in user]
-        if (focus := self._focus.next_timeout()) is not None:
-            ends.append(focus)
-        return min(ends, default=None)
+        ends = (self._registrar.next_timeout(), self._focus.next_timeout())
+        return min((end for end in ends if end is not None), default=None)
 
     @property
     def registered(self) -> dict[str, int]:
         """Users with the number of their bindings."""
-        return {user: len(bindings) for user, bindings in self._bindings.items()}
+        return self._registrar.registered
 
-    # -- the focus ---------------------------------------------------------------------------------------------------
+    @property
+    def rooms(self) -> tuple[RoomInfo, ...]:
+        """All rooms of conferences, also those that are empty; in `purgatory` people wait to be admitted."""
+        return self._focus.conference.rooms
 
-    def _tell_focus(self, what: i.Input, now: float) -> None:
-        for output in self._focus.handle(what, now):
-            if isinstance(output, o.IncomingCall):
-                self._out.append(output)
-                self._serve(output, now)
-            elif not isinstance(output, o.CommandSucceeded | o.CommandFailed):
-                if isinstance(output, o.CallEnded):
-                    self._focus_dialogs.discard(self._focus_calls.pop(output.call, ("", "")))
-                self._out.append(output)
+    @property
+    def participants(self) -> tuple[ParticipantInfo, ...]:
+        """Everybody in a conference, in the order in which they have called."""
+        return self._focus.conference.participants
 
-    def _serve(self, call: o.IncomingCall, now: float) -> None:
-        service = self._config.services.get(self._wanted)
-        self._command += 1
-        self._focus_calls[call.call] = self._calling
-        self._focus_dialogs.add(self._calling)
-        able = self._config.capabilities
-        media = tuple(
-            (kind, Direction.SENDRECV) for kind in ("audio", "video") if able is not None and able.codecs(kind)
-        )
-        if service is None or not media:
-            self._tell_focus(i.HangUp(command=self._command, call=call.call, status=480), now)
-            return
-        self._out.append(PrepareMedia(call=call.call, service=service))
-        self._tell_focus(i.Answer(command=self._command, call=call.call, media=media), now)
+    @property
+    def policy(self) -> ConferencePolicy:
+        """Who may do what, as the operator has it now."""
+        return self._focus.conference.policy
+
+    def _taken(self) -> tuple[ServerOutput, ...]:
+        out = tuple(self._out)
+        self._out.clear()
+        return out
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -209,14 +135,15 @@ class ServerCore:
         try:
             message = parse_message(data)
         except MessageSyntaxError:
-            self._tell_focus(i.DataReceived(flow=flow, data=data), now)  # keep-alives, and reports of the rest
+            self._focus.handle(i.DataReceived(flow=flow, data=data), now)  # keep-alives, and reports of the rest
             return
         if validate(message) is not None or self._is_for_focus(message):
-            self._tell_focus(i.DataReceived(flow=flow, data=data), now)
+            self._focus.handle(i.DataReceived(flow=flow, data=data), now)
         elif not isinstance(message, Request):
             self._forward_response(message, flow)
         elif message.method == "REGISTER":
-            self._register(message, flow, now)
+            if self._registrar.register(message, flow, now):
+                self._flows[flow].proven = True
         else:
             self._request(message, flow, now)
 
@@ -230,7 +157,7 @@ class ServerCore:
             return False
         if _is_in_dialog(message) or message.method in ("ACK", "CANCEL"):
             # The ACK and CANCEL of an INVITE have its Request-URI, those of a refused one belong to no call.
-            return _dialog_key(message) in self._focus_dialogs or self._is_service(uri)
+            return _dialog_key(message) in self._focus.dialogs or self._is_service(uri)
         return uri.user is None and message.method == "OPTIONS"
 
     def _is_service(self, uri: SipUri) -> bool:
@@ -242,32 +169,58 @@ class ServerCore:
             self._reply(request, flow, 416)
             return
         within = _is_in_dialog(request) or request.method in ("ACK", "CANCEL")
-        if not (within and self._flows[flow].proven) and not self._is_authorized(request, flow, now):
+        if not within and self._is_of_guest(request, uri):
+            self._serve_guest(request, uri, flow, now)
             return
+        user = None
+        if not (within and self._flows[flow].proven):
+            user = self._authorized(request, flow, now)
+            if user is None:
+                return
         if not within and self._is_service(uri):
-            self._calling, self._wanted = _dialog_key(request), uri.username or ""
-            self._tell_focus(i.DataReceived(flow=flow, data=request.to_bytes()), now)
+            self._call_service(request, uri, flow, user, now)
             return
         self._forward(request, uri, flow)
 
-    def _is_authorized(self, request: Request, flow: FlowId, now: float) -> bool:
+    def _call_service(self, request: Request, uri: SipUri, flow: FlowId, user: str | None, now: float) -> None:
+        service = self._config.services.get(uri.username or "")
+        what = i.DataReceived(flow=flow, data=request.to_bytes())
+        self._focus.called(what, _dialog_key(request), service, user, now)
+
+    def _is_of_guest(self, request: Request, uri: SipUri) -> bool:
+        """Whether it is what guests may do: call a conference, or ask about themselves, which is a sign of life."""
+        sender = request.headers.require(fields.FROM).sip_uri
+        if not self._config.guests or sender is None or sender.username in self._config.users:
+            return False
+        service = self._config.services.get(uri.username or "") if self._is_service(uri) else None
+        calls = request.method == "INVITE" and service is not None and service.kind == "conference"
+        return calls or (request.method == "OPTIONS" and uri.username == sender.username)
+
+    def _serve_guest(self, request: Request, uri: SipUri, flow: FlowId, now: float) -> None:
+        if request.method == "OPTIONS":
+            self._reply(request, flow, 200)
+        else:
+            self._call_service(request, uri, flow, None, now)
+
+    def _authorized(self, request: Request, flow: FlowId, now: float) -> str | None:
+        """The user who has sent it; None when that is not proven, and has been answered."""
         check = self._digest.check(request, now, proxy=True)
         sender = request.headers.require(fields.FROM).sip_uri
         if check.verdict is Verdict.OK:
             self._flows[flow].proven = True
             if sender is not None and sender.username == check.username and sender.host in self._names:
-                return True
+                return check.username
             self._reply(request, flow, 403)
-            return False
+            return None
         if request.method in ("ACK", "CANCEL"):  # these cannot be sent again with credentials (22.1)
             self._reply(request, flow, 403)
-            return False
+            return None
         if check.verdict is Verdict.OTHER_TARGET:
             self._reply(request, flow, 400)
-            return False
+            return None
         challenges = self._digest.challenges(now, stale=check.verdict is Verdict.STALE)
         self._reply(request, flow, 407, extra=[("Proxy-Authenticate", str(c)) for c in challenges])
-        return False
+        return None
 
     # -- proxy -------------------------------------------------------------------------------------------------------
 
@@ -277,7 +230,7 @@ class ServerCore:
             if request.method != "ACK":
                 self._reply(request, flow, 483)
             return
-        binding = self._binding_of(uri)
+        binding = self._registrar.find(uri)
         other = self._other_end(request, flow)
         if other is None and binding is not None:
             other, target = binding.flow, str(binding.contact.uri)
@@ -340,113 +293,36 @@ class ServerCore:
     def _is_us(self, route: NameAddr) -> bool:
         return route.sip_uri is not None and route.sip_uri.host in self._names
 
-    def _binding_of(self, uri: SipUri) -> _Binding | None:
-        """By address of record the newest binding, else the one whose contact this is."""
-        if uri.host in self._names:
-            bindings = self._bindings.get(uri.username or "", [])
-            return bindings[-1] if bindings else None
-        return next((b for bindings in self._bindings.values() for b in bindings if _is_at(b, uri)), None)
+    # -- what we say ourselves ---------------------------------------------------------------------------------------
 
-    # -- registrar (10.3) --------------------------------------------------------------------------------------------
-
-    def _register(self, request: Request, flow: FlowId, now: float) -> None:
-        check = self._digest.check(request, now)
-        user = check.username
-        if check.verdict is Verdict.OTHER_TARGET:
-            self._reply(request, flow, 400)
-            return
-        if user is None:
-            challenges = self._digest.challenges(now, stale=check.verdict is Verdict.STALE)
-            self._reply(request, flow, 401, extra=[("WWW-Authenticate", str(c)) for c in challenges])
-            return
-        to = request.headers.require(fields.TO).sip_uri
-        if to is None:
-            self._reply(request, flow, 400)
-            return
-        if to.username != user or to.host not in self._names:
-            self._reply(request, flow, 403 if to.host in self._names else 404)
-            return
-        unknown = [tag for tag in request.headers.all(fields.REQUIRE) if tag not in ("outbound", "path")]
-        if unknown:
-            self._reply(request, flow, 420, extra=[("Unsupported", ", ".join(unknown))])
-            return
-        self._flows[flow].proven = True
-        self._bind(request, user, flow, now, self._digest.info(check, now))
-
-    def _bind(self, request: Request, user: str, flow: FlowId, now: float, proof: tuple[str, object]) -> None:
-        headers = request.headers
-        stated = headers.get(fields.EXPIRES)
-        default = MAX_EXPIRES if stated is None else stated
-        contacts = headers.all(fields.CONTACT)
-        call_id, cseq = headers.require(fields.CALL_ID), headers.require(fields.CSEQ).number
-        bindings = list(self._bindings.get(user, []))
-        if any(isinstance(contact, Wildcard) for contact in contacts):
-            if len(contacts) != 1 or default != 0:
-                self._reply(request, flow, 400)
-                return
-            bindings = []
-        for contact in contacts:
-            if isinstance(contact, Wildcard):
-                continue
-            seconds = _contact_expires(contact, default)
-            if 0 < seconds < MIN_EXPIRES:
-                self._reply(request, flow, 423, extra=[("Min-Expires", MIN_EXPIRES)])
-                return
-            if not self._may_bind(user, contact):
-                self._reply(request, flow, 403)
-                return
-            end = now + min(seconds, MAX_EXPIRES)
-            fresh = (
-                [_Binding(contact=contact, flow=flow, expires_at=end, call_id=call_id, cseq=cseq)] if seconds else []
+    def _notify(self, user: str, info: Info) -> bool:
+        """Without a transaction: nothing follows from the answer."""
+        bindings = [b for b in self._registrar.bindings_of(user) if b.flow in self._flows]
+        for binding in bindings:
+            random = token(self._config.tokens, 32)
+            address = SipUri(scheme="sip", user=escape_user(user), host=self._config.realm)
+            headers = Headers(
+                [
+                    (
+                        "Via",
+                        f"SIP/2.0/{self._flows[binding.flow].transport} {self._via_host};branch={MAGIC_COOKIE}{random}",
+                    ),
+                    ("Max-Forwards", "70"),
+                    ("From", f"<sip:{self._config.realm}>;tag={random[:10]}"),
+                    ("To", f"<{address}>"),
+                    ("Call-ID", random),
+                    ("CSeq", "1 NOTIFY"),
+                    ("Contact", f"<sip:{self._via_host};transport=ws>"),
+                    ("Event", "vinteo"),
+                    ("Subscription-State", "active"),
+                    ("Content-Type", info.content_type),
+                    *info.headers,
+                    ("Content-Length", "0"),
+                ]
             )
-            old = next((n for n, b in enumerate(bindings) if _same_binding(b.contact, contact)), None)
-            if old is None:
-                bindings += fresh
-            elif bindings[old].call_id == call_id and bindings[old].cseq >= cseq:
-                self._reply(request, flow, 500)
-                return
-            else:
-                # In its place: a refresh must not change where the ACK or CANCEL of a call under way goes (16.11).
-                bindings[old : old + 1] = fresh
-        total = sum(len(b) for name, b in self._bindings.items() if name != user) + len(bindings)
-        if len(bindings) > _MAX_BINDINGS or total > self._config.max_bindings:
-            self._reply(request, flow, 503, extra=[("Retry-After", 60)])
-            return
-        self._store(user, bindings)
-        listed: list[tuple[str, object]] = [
-            ("Contact", str(b.contact.with_param("expires", str(max(1, round(b.expires_at - now)))))) for b in bindings
-        ]
-        self._reply(request, flow, 200, extra=[*listed, proof])
-
-    def _may_bind(self, user: str, contact: NameAddr) -> bool:
-        """The contact of another user would draw the requests in his calls away from him."""
-        uri = contact.sip_uri
-        others = (b for name, bindings in self._bindings.items() if name != user for b in bindings)
-        return uri is None or not any(_is_at(binding, uri) for binding in others)
-
-    def _store(self, user: str, bindings: list[_Binding]) -> None:
-        before = bool(self._bindings.get(user))
-        if bindings:
-            self._bindings[user] = bindings
-        else:
-            self._bindings.pop(user, None)
-        if before != bool(bindings):
-            contact = str(bindings[-1].contact.uri) if bindings else None
-            self._out.append(UserChanged(user=user, contact=contact))
-
-    def _expire(self, now: float) -> None:
-        for user, bindings in list(self._bindings.items()):
-            left = [binding for binding in bindings if binding.expires_at > now]
-            if len(left) != len(bindings):
-                self._store(user, left)
-
-    def _lose_flow(self, flow: FlowId) -> None:
-        """A binding lives no longer than its connection (RFC 5626 5.3)."""
-        self._flows.pop(flow, None)
-        for user, bindings in list(self._bindings.items()):
-            left = [binding for binding in bindings if binding.flow != flow]
-            if len(left) != len(bindings):
-                self._store(user, left)
+            sent = Request("NOTIFY", str(binding.contact.uri), headers, b"")
+            self._out.append(o.SendData(flow=binding.flow, data=sent.to_bytes()))
+        return bool(bindings)
 
     def _reply(
         self, request: Request, flow: FlowId, status: int, *, extra: list[tuple[str, object]] | None = None
@@ -460,27 +336,9 @@ class ServerCore:
         self._out.append(o.SendData(flow=flow, data=response.to_bytes()))
 
 
-def _dialog_key(request: Request) -> _DialogKey:
+def _dialog_key(request: Request) -> DialogKey:
     return (request.headers.require(fields.CALL_ID), request.headers.require(fields.FROM).tag or "")
 
 
 def _is_in_dialog(request: Request) -> bool:
     return request.headers.require(fields.TO).tag is not None
-
-
-def _is_at(binding: _Binding, uri: SipUri) -> bool:
-    contact = binding.contact.sip_uri
-    return contact is not None and (contact.user, contact.host) == (uri.user, uri.host)
-
-
-def _contact_expires(contact: NameAddr, default: int) -> int:
-    text = contact.params.get("expires") or ""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else default
-
-
-def _same_binding(one: NameAddr, two: NameAddr) -> bool:
-    """By instance and reg-id where both have them (RFC 5626 6), else by the URI (RFC 3261 10.3)."""
-    ours, theirs = one.params.get("+sip.instance"), two.params.get("+sip.instance")
-    if ours and theirs:
-        return ours == theirs and one.params.get("reg-id") == two.params.get("reg-id")
-    return one.uri.equivalent(two.uri)

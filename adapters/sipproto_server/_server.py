@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -14,7 +14,8 @@ from sipproto.agent.media import CallId, MediaInput, MediaOperation
 from sipproto.transaction import FlowId
 from sipproto_client import EngineTimer, WebSocketFlow, plain_task_group
 from sipproto_client.port import Runtime, Stream, TaskGroup
-from sipproto_server._core import PrepareMedia, ServerConfig, ServerCore, ServerOutput, Service
+from sipproto_server._config import ArrangeMedia, Arrangement, PrepareMedia, ServerConfig, ServerOutput, Service
+from sipproto_server._core import ServerCore
 from sipproto_wsproto import HandshakeGuard, WebSocketConnection, WebSocketLimits
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -24,7 +25,11 @@ _MAX_CONNECTIONS = 1000
 class ServiceEngine(MediaEngine, Protocol):
     """A media engine that can be told what a call is for."""
 
-    def serve(self, call: CallId, service: Service) -> None: ...
+    def serve(self, call: CallId, service: Service, /) -> None: ...
+
+    def arrange(self, call: CallId, arrangement: Arrangement, /) -> None:
+        """What a call of a conference hears and sees; also during the call."""
+        ...
 
 
 class Server:
@@ -37,13 +42,13 @@ class Server:
         *,
         media: ServiceEngine | None,
         guard: HandshakeGuard | None,
-        watch: Callable[[ServerOutput], None] | None,
+        watch: Callable[[ServerOutput], object] | None,
     ) -> None:
         self._runtime = runtime
         self.core = ServerCore(config)
         self._media = media
         self._guard = guard
-        self._watch = watch
+        self._watchers: list[Callable[[ServerOutput], object]] = [] if watch is None else [watch]
         self._from_thread = runtime.thread_caller()
         self._flows: dict[FlowId, WebSocketFlow] = {}
         self._next_flow = 0
@@ -55,10 +60,26 @@ class Server:
     def step(self, what: i.Notice | MediaInput) -> None:
         if self._closed:
             return
-        for output in self.core.handle(what, self._runtime.now()):
+        self._carry_out_all(self.core.handle(what, self._runtime.now()))
+
+    def operate(self, command: object) -> None:
+        """Does what an operator wants, a value of `sipproto_server.commands`. To be called on the event loop.
+
+        Raises OperatorError for what is not possible, UnknownTarget among them; nothing has changed then.
+        """
+        if not self._closed:
+            self._carry_out_all(self.core.operate(command, self._runtime.now()))
+
+    def subscribe(self, watcher: Callable[[ServerOutput], object]) -> Callable[[], None]:
+        """Has somebody told all that the server does, on the event loop, until the function is called that it returns."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+    def _carry_out_all(self, outputs: Iterable[ServerOutput]) -> None:
+        for output in outputs:
             self._carry_out(output)
-            if self._watch is not None:
-                self._watch(output)
+            for watcher in tuple(self._watchers):
+                watcher(output)
         self.timer.look()
 
     def _carry_out(self, output: ServerOutput) -> None:
@@ -76,6 +97,9 @@ class Server:
             case PrepareMedia(call=call, service=service):
                 if self._media is not None:
                     self._media.serve(call, service)
+            case ArrangeMedia(call=call, arrangement=arrangement):
+                if self._media is not None:
+                    self._media.arrange(call, arrangement)
             case _:
                 pass
 
@@ -130,7 +154,7 @@ async def run_server(
     tls: ssl.SSLContext | None = None,
     media: ServiceEngine | None = None,
     guard: HandshakeGuard | None = None,
-    watch: Callable[[ServerOutput], None] | None = None,
+    watch: Callable[[ServerOutput], object] | None = None,
 ) -> AsyncIterator[Server]:
     """A server for the length of a block. It listens on loopback unless told otherwise; `port` 0 takes a free one.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sipproto.agent.media import CallId
 from sipproto_aiortc import AiortcEngine, AudioMixer, EchoSource, MediaSetup
-from sipproto_server._core import Service
+from sipproto_devices import VideoSwitch
+from sipproto_server._config import Arrangement, Service
 
 _ECHOES = (EchoSource(),) * 4  # for further lines of a kind
 
@@ -15,6 +16,8 @@ class AiortcServices(AiortcEngine):
     def __init__(self, *, include_loopback: bool = True) -> None:
         super().__init__(include_loopback=include_loopback)
         self._rooms: dict[str, AudioMixer] = {}
+        self._conferences: dict[str, AudioMixer] = {}  # a room of its own each, even if one of the others has its name
+        self._switch = VideoSwitch()
 
     def serve(self, call: CallId, service: Service) -> None:
         if service.kind == "room":
@@ -23,3 +26,17 @@ class AiortcServices(AiortcEngine):
         else:
             echo = MediaSetup(audio=EchoSource(), video=EchoSource(), further_audio=_ECHOES, further_video=_ECHOES)
             self.prepare(call, echo)
+
+    def arrange(self, call: CallId, arrangement: Arrangement) -> None:
+        """All in a room hear one another; each picture is decoded once, and encoded for each who sees it."""
+        room = arrangement.room
+        shown = [None if one is None else self._switch.source(one.call, one.line) for one in arrangement.video]
+        setup = MediaSetup(
+            mixer=None if room is None else self._conferences.setdefault(room, AudioMixer()),
+            speaks=arrangement.speaks,
+            video=shown[0] if shown else None,
+            further_video=tuple(shown[1:]),
+            sinks=(self._switch.sink(call),),
+            meter=False,
+        )
+        self.prepare(call, setup)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.inputs import CommandId
@@ -197,12 +200,13 @@ class CallMedia:
             yield Ask(lambda n: _tell_bitrate(n, call, bitrate))  # whatever the server answers
         return None
 
-    def _report(self, call: CallId | None) -> Procedure:
+    def _report(self, call: CallId | None) -> Generator[Ask, Any, MediaReport | None]:
         """A measurement; None when there is none to be had."""
         if call is None:
             return None
         outcome = yield Ask(lambda n: i.GetStats(command=n, call=call))
-        return outcome.result if isinstance(outcome, o.CommandSucceeded) else None
+        result = outcome.result if isinstance(outcome, o.CommandSucceeded) else None
+        return result if isinstance(result, MediaReport) else None
 
 
 def _tell_bitrate(command: CommandId, call: CallId, bitrate: int) -> i.SendInfo:

@@ -93,7 +93,7 @@ class FakeMediaEngine:
         """Keeps whatever the application gave as the `setup` of a call, see `FakeCall.prepared`."""
         self._known(call_id).prepared.append(setup)
 
-    serve = prepare  # what an embedded server says of its calls (sipproto_server.ServiceEngine)
+    serve = arrange = prepare  # what an embedded server says of its calls (sipproto_server.ServiceEngine)
 
     def perform(self, operation: MediaOperation, report: Report) -> None:
         self._operations.append(operation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from sipproto.agent import AgentConfig, UserAgent
 from sipproto.agent import inputs as i
@@ -21,9 +22,14 @@ OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0
 class World:
     """Flow numbers of the server are the numbers of its clients; agents run on some of them."""
 
-    def __init__(self, capabilities: MediaCapabilities | None = None, max_bindings: int = 100) -> None:
+    def __init__(self, capabilities: MediaCapabilities | None = None, max_bindings: int = 100, **more: Any) -> None:
         config = ServerConfig(
-            realm=REALM, users=USERS, tokens=SeededTokens(1), capabilities=capabilities, max_bindings=max_bindings
+            realm=REALM,
+            users=USERS,
+            tokens=SeededTokens(1),
+            capabilities=capabilities,
+            max_bindings=max_bindings,
+            **more,
         )
         self.core = ServerCore(config)
         self.now = 0.0

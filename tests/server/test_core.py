@@ -260,8 +260,7 @@ def test_forged_responses_reach_nobody() -> None:
 
 
 def focus_state(world: World) -> tuple[int, ...]:
-    core = world.core
-    return (len(core._focus_dialogs), len(core._focus_calls), *core._focus.retained.values())
+    return tuple(world.core._focus.retained.values())
 
 
 def test_refused_calls_to_the_focus_leave_nothing() -> None:
@@ -290,7 +289,7 @@ def test_refused_calls_to_the_focus_leave_nothing() -> None:
                 head = first.replace(b"INVITE sip", b"ACK sip").replace(b"1 INVITE", b"1 ACK")
                 tag = answer.headers.require(fields.TO).tag or ""
                 world.send(1, head.replace(b"To: <sip:600@test.invalid>", f"To: <sip:600@{REALM}>;tag={tag}".encode()))
-        for _ in list(world.core._focus.calls):  # the ones without an offer wait for the media engine
+        for _ in list(world.core._focus.agent.calls):  # the ones without an offer wait for the media engine
             opened = next(x for x in reversed(world.told) if isinstance(x, OpenMedia))
             world.server(MediaFailed(request=opened.request, error="no media here"))
     world.pass_time(40.0)
@@ -305,7 +304,7 @@ def test_many_calls_with_the_focus_leave_nothing() -> None:
         world.command(1, i.Invite, call=f"c{number}", target=f"sip:600@{REALM}", body=OFFER)
         ended = world.last(1, o.CommandFailed)
         assert isinstance(ended, o.CommandFailed) and ended.status == 480
-    assert focus_state(world)[0] == focus_state(world)[1] == 0
+    assert {world.core._focus.retained[name] for name in ("focus_dialogs", "focus_calls", "outcomes")} == {0}
     world.pass_time(40.0)
     assert set(focus_state(world)) == {0}
     assert world.core._flows.keys() == {1}
@@ -331,7 +330,7 @@ def test_strangers_cannot_make_it_hold_anything() -> None:
 
 def test_a_known_call_id_is_no_way_around_the_password() -> None:
     world = World()
-    world.core._focus_dialogs.add(("c1", "talice"))
+    world.core._focus.dialogs.add(("c1", "talice"))
     world.open(1)
     assert world.ask(1, request("INVITE", f"sip:600@{REALM}", call_id="c1")).status == 407
     assert world.ask(1, register("alice", "<sip:a@x.invalid>").replace(b"reg-alice", b"c1")).status == 401
