@@ -18,7 +18,9 @@ from sipproto_server._config import Rival, Verdict
 
 _RESOLUTION = re.compile(r"[0-9]{1,5}x[0-9]{1,5}")
 _MAX_TEXT = 200  # characters
-_FLAGS = dict.fromkeys(("yes", "true", "1", "forced"), True) | dict.fromkeys(("no", "false", "0", "asked"), False)
+_FLAGS: dict[str, bool] = dict.fromkeys(("yes", "true", "1", "forced"), True) | dict.fromkeys(
+    ("no", "false", "0", "asked"), False
+)
 _E = TypeVar("_E", bound=enum.Enum)
 
 

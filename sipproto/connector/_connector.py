@@ -113,12 +113,18 @@ class Connector:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _give(self, what: i.Input, now: float) -> None:
-        """Gives one input to the agent; its outputs go to the parts, and out."""
+        """Gives one input to the agent; its outputs go to the parts, and out.
+
+        Procedures go on when everything is known that has happened with the outcome they wait for.
+        """
+        outcomes: list[o.Outcome] = []
         for output in self._tell_agent(what, now):
             if isinstance(output, o.CommandSucceeded | o.CommandFailed):
-                self._outcome(output)
+                outcomes.append(output)
             else:
                 self._event(output)
+        for outcome in outcomes:
+            self._outcome(outcome)
 
     def _outcome(self, outcome: o.Outcome) -> None:
         if not self._ground.procedures.outcome(outcome):
