@@ -19,7 +19,7 @@ from sipproto.negotiation import CodecPreferences
 from sipproto.trace import Recorder
 from sipproto.transaction import FlowId
 from sipproto_client._call import ALL_CODECS, Call
-from sipproto_client._events import IncomingCalls, Subscription
+from sipproto_client._events import EventStream, IncomingCalls, Subscription
 from sipproto_client._flow import Flow
 from sipproto_client._listen import Listener, parse_listen_address
 from sipproto_client._settings import FlowSettings
@@ -96,7 +96,8 @@ class Endpoint:
         self._accepted = 0  # flows of peers that came to us have negative numbers
         self._listeners: list[Listener] = []
         self._pending: dict[i.CommandId, _Pending] = {}
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[EventStream[o.Event]] = []
+        self._handlers: list[Callable[[object], None]] = []
         self._calls: dict[CallId, Call] = {}
         self._next_command = 0
         self._next_call = 0
@@ -184,13 +185,19 @@ class Endpoint:
 
         Use it as a context manager, iterate with `async for`.
         """
-        subscription = Subscription(self, wanted, last)
+        subscription = Subscription(self.runtime, wanted, last, self._unsubscribe)
         self._subscriptions.append(subscription)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def _unsubscribe(self, subscription: EventStream[o.Event]) -> None:
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
+
+    def on_event(self, handler: Callable[[object], None]) -> None:
+        """Has each event told to `handler` at once, before any outcome that it led to. It must not raise, nor wait, nor give
+        the endpoint anything to do.
+        """
+        self._handlers.append(handler)
 
     def _publish(self, event: o.Event) -> None:
         ident: CallId | None = getattr(event, "call", None)
@@ -201,6 +208,8 @@ class Endpoint:
             call.note(event)
         for subscription in list(self._subscriptions):
             subscription.offer(event)
+        for handler in self._handlers:
+            handler(event)
         if isinstance(event, o.CallEnded):
             self._calls.pop(event.call, None)
 
@@ -342,7 +351,7 @@ class Endpoint:
             established = True
         finally:
             if not established:
-                self._give_up(call)
+                self.give_up(call)
         return call
 
     async def accept_transfer(
@@ -360,7 +369,8 @@ class Endpoint:
         """Does not make the call that a peer asks for."""
         await self.run(lambda n: i.RejectTransfer(command=n, transfer=requested.transfer, status=status))
 
-    def _give_up(self, call: Call) -> None:
+    def give_up(self, call: Call) -> None:
+        """Ends a call in whatever state it is, waiting for nothing. Fine when it has ended."""
         if call.ended is None and call.ident in self.agent.calls:
             self._next_command += 1
             self.step(i.HangUp(command=self._next_command, call=call.ident))
@@ -371,6 +381,11 @@ class Endpoint:
         prepare = getattr(self._media, "prepare", None)
         if setup is not None and prepare is not None:
             prepare(call, setup)
+
+    @property
+    def has_media(self) -> bool:
+        """Whether there is a media engine."""
+        return self._media is not None
 
     def media_method(self, name: str) -> Callable[..., Any]:
         """A method that a media engine may have beyond its port. Raises FramesUnsupported when it has not."""

@@ -5,33 +5,40 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from sipproto.agent import outputs as o
 from sipproto_client.errors import EventsLost
+from sipproto_client.port import Runtime
 
 if TYPE_CHECKING:
     from sipproto_client._call import Call
     from sipproto_client._endpoint import Endpoint
 
+_E = TypeVar("_E")
 _MAX_EVENTS = 2000
 
 
-class Subscription:
+class EventStream(Generic[_E]):
     """Events as an async iterator. Bounded: a subscriber that does not keep up gets EventsLost."""
 
     def __init__(
-        self, endpoint: Endpoint, wanted: Callable[[o.Event], bool], last: Callable[[o.Event], bool] = lambda _: False
+        self,
+        runtime: Runtime,
+        wanted: Callable[[_E], bool] = lambda _: True,
+        last: Callable[[_E], bool] = lambda _: False,
+        closed: Callable[[EventStream[_E]], None] = lambda _: None,
     ) -> None:
-        self._endpoint = endpoint
+        self._runtime = runtime
         self._wanted = wanted
         self._last = last
-        self._queue: deque[o.Event] = deque()
-        self._bell = endpoint.runtime.event()
+        self._closed = closed
+        self._queue: deque[_E] = deque()
+        self._bell = runtime.event()
         self._over = False
         self._lost = False
 
-    def offer(self, event: o.Event) -> None:
+    def offer(self, event: _E) -> None:
         if not self._wanted(event) or self._over:
             return
         if len(self._queue) >= _MAX_EVENTS:
@@ -51,7 +58,7 @@ class Subscription:
         """Ends the subscription; what is queued is dropped."""
         self._queue.clear()
         self.finish()
-        self._endpoint.unsubscribe(self)
+        self._closed(self)
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +71,7 @@ class Subscription:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> o.Event:
+    async def __anext__(self) -> _E:
         while not self._queue:
             if self._lost:
                 raise EventsLost(f"more than {_MAX_EVENTS} events waited for this subscriber")
@@ -73,8 +80,12 @@ class Subscription:
             bell = self._bell
             await bell.wait()
             if self._bell is bell:  # else another task that iterates was first, and may wait for the new one already
-                self._bell = self._endpoint.runtime.event()
+                self._bell = self._runtime.event()
         return self._queue.popleft()
+
+
+class Subscription(EventStream[o.Event]):
+    """The events of an endpoint, or of one of its calls."""
 
 
 class IncomingCalls:

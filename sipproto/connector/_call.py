@@ -16,7 +16,14 @@ from sipproto.connector import inputs as c
 from sipproto.connector._ground import Ground
 from sipproto.connector._procedures import Ask, Failed, Procedure, ask
 from sipproto.connector.config import BusyPolicy, ConnectionParameters
-from sipproto.connector.events import CallerGone, CallStatus, CallStatusChanged, IceRestarted, Room
+from sipproto.connector.events import (
+    CallerGone,
+    CallStatus,
+    CallStatusChanged,
+    IceRestarted,
+    RemoteStreamsChanged,
+    Room,
+)
 from sipproto.errors import LocalProtocolError
 from sipproto.sdp import Direction
 from sipproto.sdp import direction as direction_of
@@ -36,6 +43,8 @@ class CurrentCall:
         self.room: Room | None = None
         self._issued: tuple[str, str] | None = None  # the last token and the conference it is for
         self.lines: tuple[o.LineInfo, ...] = ()
+        self.streams: RemoteStreamsChanged | None = None  # as told last
+        self.on_parameters: Callable[[str, SenderParameters], None] = lambda _, __: None
         self.ringing: dict[CallId, o.IncomingCall] = {}
         self._declined: set[CallId] = set()
         self._restarting = False
@@ -115,6 +124,7 @@ class CurrentCall:
         call, line = self.ident, self.first_line("video")
         if call is not None and line is not None:
             yield Ask(lambda n: i.SetParameters(command=n, call=call, line=line, parameters=parameters))
+            self.on_parameters(line, parameters)
         return None
 
     def _ringing(self, call: CallId | None) -> CallId:
@@ -254,7 +264,7 @@ class CurrentCall:
             self._ground.procedures.start(steps, lambda _: None)
 
     def _over(self) -> None:
-        self.lines, self.room, self._issued = (), None, None
+        self.lines, self.room, self._issued, self.streams = (), None, None, None
         self._change(S.IDLE)
         self.ident = None
 

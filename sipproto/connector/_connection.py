@@ -92,7 +92,7 @@ class Connection:
 
     def _add(self, command: CommandId, steps: Procedure) -> None:
         self._lane.check_room()
-        self._lane.add(command, steps)
+        self._lane.add(command, self._settling(steps))
 
     def set_name(self, command: c.SetName) -> None:
         if self.parameters is None:
@@ -195,12 +195,22 @@ class Connection:
         resolved: c.ParametersResolved = yield Hear(("parameters", command))
         self._wanting = None
         if resolved.parameters is None:
-            raise Failed(Cause.CANCELED, resolved.error or "the parameters could not be had")
+            raise Failed(Cause.NOT_POSSIBLE, resolved.error or "the parameters could not be had")
         try:
             resolved.parameters.check()
         except LocalProtocolError as error:
             raise Failed(Cause.NOT_POSSIBLE, str(error)) from None
         return resolved.parameters
+
+    def _settling(self, steps: Procedure) -> Procedure:
+        """Steps after which the status is what the agent has said meanwhile."""
+        try:
+            result = yield from steps
+        except Failed:
+            self._settle()
+            raise
+        self._settle()
+        return result
 
     def _guest(self) -> str:
         first, last = _GUESTS
@@ -212,9 +222,7 @@ class Connection:
             raise Failed(Cause.NOT_POSSIBLE, _NOT_CONNECTED)
         if again:
             yield Ask(lambda n: i.Unregister(command=n))  # whatever comes of it
-        registration = yield from ask(lambda n: i.Register(command=n, expires=parameters.register_expires))
-        self._change(S.ESTABLISHED)
-        return registration
+        return (yield from ask(lambda n: i.Register(command=n, expires=parameters.register_expires)))
 
     def _unregistering(self) -> Procedure:
         yield from ask(lambda n: i.Unregister(command=n))
@@ -263,7 +271,11 @@ class Connection:
 
     def _follow(self) -> None:
         """The agent loses connections, and gets them back: what nobody asked for shows in the status, too."""
-        if self._lane.is_busy or self._leaving or self.parameters is None:
+        if not self._lane.is_busy:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._leaving or self.parameters is None:
             return
         lost = {o.ConnectionState.RECONNECTING: S.RECONNECTING, o.ConnectionState.CONNECTING: S.CONNECTING}
         if self._link is o.ConnectionState.DISCONNECTED:

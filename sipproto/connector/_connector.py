@@ -14,6 +14,7 @@ from sipproto.connector._call import CurrentCall
 from sipproto.connector._conference import Conference
 from sipproto.connector._connection import Connection
 from sipproto.connector._ground import Ground
+from sipproto.connector._media import CallMedia
 from sipproto.connector._presentation import Presentation
 from sipproto.connector.config import ConnectorConfig
 from sipproto.errors import LocalProtocolError
@@ -39,6 +40,7 @@ class Connector:
         self.connection = Connection(ground, self.call.leave)
         self.presentation = Presentation(ground, self.call)
         self.conference = Conference(ground, self.call, self.presentation)
+        self.media = CallMedia(ground, self.call)
         self._commands: dict[type, Callable[[Any], None]] = {
             c.ConnectToServer: self.connection.connect,
             c.DisconnectFromServer: self.connection.disconnect,
@@ -51,12 +53,15 @@ class Connector:
             c.AnswerCall: self.call.answer,
             c.DeclineCall: self.call.decline,
             c.HangUpCall: self.call.hang_up,
-            c.ChangeCallMedia: self.call.change_media,
+            c.ChangeCallMedia: self._change_media,
             c.RestartCallIce: self.call.restart_ice,
             c.SendToServer: self.conference.send,
             c.StartPresentation: self.presentation.start,
             c.UpdatePresentation: self.presentation.update,
             c.StopPresentation: self.presentation.stop,
+            c.StartBalancing: self.media.command,
+            c.StopBalancing: self.media.command,
+            c.Balance: self.media.command,
             c.ParametersResolved: self._resolved,
             c.Cancel: self._cancel,
         }
@@ -90,8 +95,8 @@ class Connector:
 
     def next_timeout(self) -> float | None:
         """When `TimeoutElapsed` is wanted at the latest."""
-        times = [when for when in (self._agent.next_timeout(), self._ground.timers.next_timeout()) if when is not None]
-        return min(times, default=None)
+        times = (self._agent.next_timeout(), self._ground.timers.next_timeout(), self.media.next_timeout())
+        return min((when for when in times if when is not None), default=None)
 
     @property
     def calls(self) -> tuple[CallId, ...]:
@@ -108,12 +113,18 @@ class Connector:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _give(self, what: i.Input, now: float) -> None:
-        """Gives one input to the agent; its outputs go to the parts, and out."""
+        """Gives one input to the agent; its outputs go to the parts, and out.
+
+        Procedures go on when everything is known that has happened with the outcome they wait for.
+        """
+        outcomes: list[o.Outcome] = []
         for output in self._tell_agent(what, now):
             if isinstance(output, o.CommandSucceeded | o.CommandFailed):
-                self._outcome(output)
+                outcomes.append(output)
             else:
                 self._event(output)
+        for outcome in outcomes:
+            self._outcome(outcome)
 
     def _outcome(self, outcome: o.Outcome) -> None:
         if not self._ground.procedures.outcome(outcome):
@@ -122,9 +133,15 @@ class Connector:
     def _event(self, event: o.Output) -> None:
         self._ground.emit(event)
         self.connection.note(event)
-        self.conference.note(event)
-        self.presentation.note(event)
-        self.call.note(event)
+        for message in self.conference.note(event):
+            self.media.said(message)
+        if isinstance(event, o.CallEnded):  # those who look at the call hear of its end before it is forgotten
+            self.presentation.note(event)
+            self.media.note(event)
+            self.call.note(event)
+        else:
+            self.call.note(event)
+            self.media.note(event)
 
     def _fire_due(self, now: float) -> None:
         ground = self._ground
@@ -133,9 +150,14 @@ class Connector:
             ground.procedures.now = max(ground.now, min(deadline, now))
             ground.procedures.fire(owner)
         ground.procedures.now = max(now, ground.now)
+        self.media.time()
 
     def _resolved(self, resolved: c.ParametersResolved) -> None:
         self._ground.procedures.say(("parameters", resolved.command), resolved)
+
+    def _change_media(self, command: c.ChangeCallMedia) -> None:
+        self.call.change_media(command)
+        self.media.replaced()
 
     def _cancel(self, cancel: c.Cancel) -> None:
         self.connection.cancel(cancel.target)

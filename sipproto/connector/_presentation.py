@@ -60,6 +60,14 @@ class Presentation:
         self._by_server = False
         self._peer_to_peer = False
 
+    @property
+    def line_to_use(self) -> str | None:
+        """The mid of the line that the next presentation is sent on; None: a new one."""
+        if self.line in {line.mid for line in self._call.lines}:
+            return self.line
+        further = [line for line in self._call.lines if line.kind == "video"][1:]
+        return next((line.mid for line in further if not line.direction.sends), None)
+
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def start(self, command: c.StartPresentation) -> None:
@@ -139,9 +147,7 @@ class Presentation:
     def _open_line(self, call: CallId, codecs: CodecPreferences) -> Procedure:
         """The line of an earlier presentation, one on which the server sends, or a new one."""
         known = {line.mid: line for line in self._call.lines}
-        if self.line not in known:
-            further = [line for line in self._call.lines if line.kind == "video"][1:]
-            self.line = next((line.mid for line in further if not line.direction.sends), None)
+        self.line = self.line_to_use
         if self.line is not None:
             line = self.line
             if not known[line].direction.sends:

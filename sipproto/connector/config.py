@@ -8,6 +8,7 @@ from attrs import field, frozen, validators
 
 from sipproto.agent.inputs import Media
 from sipproto.errors import LocalProtocolError, MessageSyntaxError, excerpt
+from sipproto.media.resolution import Resolution
 from sipproto.message import Headers, escape_user, parse_sip_uri
 from sipproto.negotiation import CodecPreferences
 from sipproto.sdp import Direction
@@ -27,11 +28,13 @@ class ConnectorConfig:
     """Settings for the life of a connector. Times in seconds, bit rates in bits per second.
 
     attempts, attempt_pause: how often a connection is tried for, and the time in between. probe_limit: how long a ping may
-    take. leave_limit: how long BYE and un-REGISTER may take when we disconnect. codecs: for calls and presentations that
-    name none. presentation_bitrate: the most that a presentation sends, unless it says so itself. balancing_start_delay:
-    from the start of a call until its main video is balanced; None: it is not. ignore_for_codec: a piece of the name of a
-    codec that is left alone. busy: see BusyPolicy. max_incoming: callers that may ring at once; others hear 486.
-    statistics_interval: 0: no statistics. restart_ice: restart ICE when the server says so.
+    take. leave_limit: how long un-REGISTER may take when we disconnect. codecs: for calls and presentations that name none.
+    presentation_bitrate: the most that a presentation sends, unless it says so itself. presentation_pause: between two
+    attempts. balancing_start_delay: from the start of a call until its main video is balanced; None: when asked for only.
+    ignore_for_codec: a piece of the name of a codec that is left alone. max_resolution: of our own accord no larger pictures
+    of the main video are sent. track_poll_interval, track_max_poll_interval: see sipproto.media.track_monitor.
+    statistics_interval: 0: no statistics. restart_ice: restart ICE when the server says so. busy: see BusyPolicy.
+    max_incoming: callers that may ring at once; others hear 486. max_waiting: commands that may wait for others.
     """
 
     attempts: int = field(default=3, validator=validators.ge(1))
@@ -43,7 +46,9 @@ class ConnectorConfig:
     presentation_pause: float = field(default=0.3, validator=validators.ge(0))
     balancing_start_delay: float | None = 10.0
     ignore_for_codec: str | None = None
+    max_resolution: Resolution | None = None
     track_poll_interval: float = field(default=1.0, validator=validators.gt(0))
+    track_max_poll_interval: float | None = None
     statistics_interval: float = field(default=1.0, validator=validators.ge(0))
     restart_ice: bool = True
     busy: BusyPolicy = BusyPolicy.RING

@@ -10,6 +10,8 @@ from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaReport
 from sipproto.agent.outputs import Cause, Originator
 from sipproto.conference import ConferenceMessage, License, Role
+from sipproto.media.remote_streams import RemoteStream
+from sipproto.media.sample import StatsSample
 
 # -- effects -----------------------------------------------------------------------------------------------------------
 
@@ -213,4 +215,15 @@ class ReportCollected:
 
     call: CallId
     report: MediaReport
+    sample: StatsSample
     elapsed: float
+
+
+@frozen(kw_only=True)
+class RemoteStreamsChanged:
+    """What is received, grouped into streams. `contented`: the presentation of somebody else, while there is one."""
+
+    call: CallId
+    streams: tuple[RemoteStream, ...]
+    main: RemoteStream | None = None
+    contented: RemoteStream | None = None

@@ -21,6 +21,10 @@ from sipproto.conference import (
     ShareState,
 )
 from sipproto.connector.config import SENDRECV, ConnectionParameters
+from sipproto.media.video_balancer import Balance as Balance
+from sipproto.media.video_balancer import BalancingCommand
+from sipproto.media.video_balancer import StartBalancing as StartBalancing
+from sipproto.media.video_balancer import StopBalancing as StopBalancing
 from sipproto.negotiation import CodecPreferences
 
 # -- the connection ----------------------------------------------------------------------------------------------------
@@ -229,30 +233,6 @@ class StopPresentation:
     peer_to_peer: bool = False
 
 
-# -- balancing ---------------------------------------------------------------------------------------------------------
-
-
-@frozen(kw_only=True)
-class StartBalancing:
-    """Balance the main video now, not only after the delay."""
-
-    command: CommandId
-
-
-@frozen(kw_only=True)
-class StopBalancing:
-    """Balance no more in this call; the line is sent as before."""
-
-    command: CommandId
-
-
-@frozen(kw_only=True)
-class Balance:
-    """Balance once. The result is the SenderParameters that were set, None when there was nothing to change."""
-
-    command: CommandId
-
-
 ConnectorCommand = (
     ConnectToServer
     | DisconnectFromServer
@@ -271,8 +251,6 @@ ConnectorCommand = (
     | StartPresentation
     | UpdatePresentation
     | StopPresentation
-    | StartBalancing
-    | StopBalancing
-    | Balance
+    | BalancingCommand
 )
 ConnectorInput = ConnectorCommand | ParametersResolved | Cancel

@@ -1,6 +1,7 @@
 """Decisions over the media port that need no codec, no clock and no I/O: what to encode, and when to measure.
 
 `VideoControl` decides for each picture; an engine asks, and encodes as told. `StatisticsPolling` says when to measure.
+What clients of conference servers decide is in modules of its own: see docs/balancing.md.
 """
 
 from sipproto.media._bandwidth import MINIMUM_BITRATE, START_BITRATE, Bandwidth

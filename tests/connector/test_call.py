@@ -62,7 +62,7 @@ def test_calling() -> None:
         world.do(c.CallServer, call="out-2", number="12345")
     assert isinstance(world.do(c.HangUpCall), o.CommandSucceeded)
     assert world.one(o.CallEnded).call == "out-1"
-    assert world.connector.call.status is S.IDLE
+    assert world.call_status() is S.IDLE
     assert isinstance(world.do(c.HangUpCall), o.CommandSucceeded)  # fine without a call
     assert isinstance(world.do(c.CallServer, call="out-3", number="12345"), o.CommandSucceeded)
 
@@ -84,7 +84,7 @@ def test_what_the_agent_takes_for_impossible_ends_the_call() -> None:
     world = conference()
     outcome = world.do(c.CallServer, call="out-1", number="1", headers=(("a b", "c"),))
     assert outcome.cause is Cause.NOT_POSSIBLE
-    assert world.connector.call.status is S.IDLE
+    assert world.call_status() is S.IDLE
     assert isinstance(world.do(c.CallServer, call="out-1", number="1"), o.CommandSucceeded)
 
 
@@ -94,11 +94,11 @@ def test_refused_and_given_up() -> None:
     command = world.command(lambda n: c.CallServer(command=n, call="out-1", number="1"))
     world.tell_focus(i.HangUp(command=0, call=world.focus.call or "", status=486))
     assert world.outcome(command).cause is Cause.BUSY
-    assert world.connector.call.status is S.IDLE
+    assert world.call_status() is S.IDLE
     command = world.command(lambda n: c.CallServer(command=n, call="out-2", number="1"))
     world.do(c.HangUpCall)
     assert world.outcome(command).cause is Cause.CANCELED
-    assert world.connector.call.status is S.IDLE
+    assert world.call_status() is S.IDLE
 
 
 def test_parameters_of_the_main_video() -> None:
@@ -132,14 +132,14 @@ def test_callers() -> None:
     assert (gone.call, gone.declined, gone.originator) == (second, True, o.Originator.LOCAL)
     assert isinstance(world.do(c.AnswerCall), o.CommandSucceeded)
     assert world.connector.call.ident == first
-    assert world.connector.call.status is S.ACTIVE
+    assert world.call_status() is S.ACTIVE
     third = rings(world)  # tells the application as ever
     with pytest.raises(LocalProtocolError, match="a call already"):
         world.do(c.AnswerCall)
     world.focus_gives_up()
     gone = world.all(CallerGone)[-1]
     assert (gone.call, gone.declined, gone.originator) == (third, False, o.Originator.REMOTE)
-    assert world.connector.call.status is S.ACTIVE
+    assert world.call_status() is S.ACTIVE
 
 
 def test_callers_while_we_talk_may_be_refused() -> None:
@@ -201,7 +201,7 @@ def test_rooms_and_tokens() -> None:
     world.say(EnterRoom(room="Room-C"))  # the token was there before the room
     assert world.connector.call.room.token == "token-3"
     world.say(EnterRoom(room="p2p1To2"))
-    assert world.connector.call.status is S.PEER_TO_PEER
+    assert world.call_status() is S.PEER_TO_PEER
 
 
 def test_notify_outside_of_calls() -> None:

@@ -26,7 +26,7 @@ from sipproto.conference import (
     UseLicense,
 )
 from sipproto.conference import MediaState as Devices
-from sipproto.connector import ConnectorConfig
+from sipproto.connector import ConnectionParameters, ConnectorConfig
 from sipproto.connector import inputs as c
 from sipproto.connector.events import (
     CallStatusChanged,
@@ -87,20 +87,20 @@ class Life(RuleBasedStateMachine):
     @property
     def quiet(self) -> bool:
         """Most of the time a life that goes well is left alone, else little but beginnings would be tried."""
-        return self.world.connector.connection.status is ConnectionStatus.ESTABLISHED and self.number % 8 != 0
+        return self.world.connection_status() is ConnectionStatus.ESTABLISHED and self.number % 8 != 0
 
     # -- the user ------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: not self.quiet)
     @rule(parameters=PARAMETERS)
-    def connect(self, parameters: c.ConnectionParameters | None) -> None:
+    def connect(self, parameters: ConnectionParameters | None) -> None:
         number = self.order(c.ConnectToServer, parameters=parameters)
         if parameters is None and number is not None:
             self.unresolved.append(number)
 
     @precondition(lambda self: self.unresolved)
     @rule(parameters=PARAMETERS)
-    def resolve(self, parameters: c.ConnectionParameters | None) -> None:
+    def resolve(self, parameters: ConnectionParameters | None) -> None:
         self.world.give(c.ParametersResolved(command=self.unresolved.pop(), parameters=parameters, error="none"))
 
     @rule(
@@ -212,7 +212,7 @@ class Life(RuleBasedStateMachine):
         world.wait(400)
         for number in self.commands:
             assert len(world.outcomes(number)) == 1, number
-        assert world.connector.connection.status is ConnectionStatus.DISCONNECTED
+        assert world.connection_status() is ConnectionStatus.DISCONNECTED
         assert world.flows == {}
         assert {name: count for name, count in world.connector.retained.items() if count} == {}
         told = [event for event in world.out if isinstance(event, PresentationChanged)]

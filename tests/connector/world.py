@@ -16,6 +16,7 @@ from sipproto.agent.inputs import Media
 from sipproto.agent.media import MediaInput, MediaOperation
 from sipproto.conference import ConferenceMessage, Unusable, parse_info, write_info
 from sipproto.connector import ConnectionParameters, Connector, ConnectorConfig
+from sipproto.connector.events import CallStatus, ConnectionStatus
 from sipproto.connector.inputs import CallServer, ConnectToServer
 from sipproto.sdp import Direction
 from sipproto.testing import FAKE_CAPABILITIES, FakeMediaEngine
@@ -276,6 +277,12 @@ class World:
     def tell_focus(self, what: Any) -> None:
         self._queue.append(("server", what))
         self.settle()
+
+    def connection_status(self) -> ConnectionStatus:
+        return self.connector.connection.status
+
+    def call_status(self) -> CallStatus:
+        return self.connector.call.status
 
     def take(self) -> list[Any]:
         out, self.out = self.out, []

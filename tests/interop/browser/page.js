@@ -5,11 +5,11 @@ import JsSIP from "jssip";
 import { beforeDescriptions, connectionConfig, measureLines, shapeLines } from "./lines.js";
 import { measure, Sink, Source } from "./media.js";
 
-const source = new Source();
+export const source = new Source();
 const calls = new Map();
 let agent;
 
-class CommandError extends Error {
+export class CommandError extends Error {
   constructor(code, message, status) {
     super(message);
     this.code = code;
@@ -43,8 +43,15 @@ class TracedSocket extends JsSIP.WebSocketInterface {
   }
 }
 
+/** The header fields of a received request: their values by name, in small letters. */
+export function headersOf({ headers }) {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, fields]) => [name.toLowerCase(), fields.map(({ raw }) => raw)]),
+  );
+}
+
 /** The named call, or the newest one, if possible one that has not ended. */
-function findCall({ call }) {
+export function findCall({ call }) {
   const all = [...calls.values()];
   const newest = all.findLast(({ session }) => !session.isEnded()) ?? all.at(-1);
   const found = call === undefined ? newest : calls.get(String(call));
@@ -114,9 +121,10 @@ function newCall({ originator, session, request }) {
     for (const [pattern, text] of edits) description.sdp = description.sdp.replace(new RegExp(pattern, "gm"), text);
     delete call.edits[originator];
   });
-  session.on("newInfo", ({ originator, info }) => {
+  session.on("newInfo", ({ originator, info, request }) => {
     if (originator !== "remote") return;
-    window.report({ event: "info", call: id, content_type: info.contentType, body: info.body ?? "" });
+    const { contentType: content_type, body } = info;
+    window.report({ event: "info", call: id, content_type, body: body ?? "", headers: headersOf(request) });
   });
   session.on("newDTMF", ({ originator, dtmf }) => {
     if (originator !== "remote") return;
@@ -126,7 +134,7 @@ function newCall({ originator, session, request }) {
 }
 
 /** Waits until `start` has called its first argument; fails with its second, or with the end of the call. */
-async function duringCall({ session }, start) {
+export async function duringCall({ session }, start) {
   let end;
   try {
     return await new Promise((resolve, reject) => {
@@ -159,8 +167,8 @@ function registered() {
   });
 }
 
-const commands = {
-  async open({ url, user, password, domain, register = false, options = {} }) {
+export const commands = {
+  async open({ url, user, password, domain, register = false, headers = [], options = {} }) {
     if (agent) throw new CommandError("invalid_state", "this page is open already");
     agent = new JsSIP.UA({
       sockets: [new TracedSocket(url)],
@@ -169,6 +177,7 @@ const commands = {
       register: false,
       ...options,
     });
+    agent.registrator().setExtraHeaders(headers);
     agent.on("connected", () => window.report({ event: "connected" }));
     agent.on("disconnected", () => window.report({ event: "disconnected" }));
     agent.on("registered", () => window.report({ event: "registered" }));
@@ -185,6 +194,9 @@ const commands = {
         content_type: request.getHeader("Content-Type"),
         body: request.body,
       });
+    });
+    agent.on("sipEvent", ({ request }) => {
+      window.report({ event: "notify", body: request.body ?? "", headers: headersOf(request) });
     });
     agent.on("newRTCSession", newCall);
     const connected = await new Promise((resolve) => {
@@ -209,13 +221,14 @@ const commands = {
     });
   },
 
-  async call({ target, audio = true, video = false, connection, shape = {}, edits = {} }) {
+  async call({ target, audio = true, video = false, connection, headers = [], shape = {}, edits = {} }) {
     const pcConfig = await connectionConfig(connection);
     const stream = source.stream({ audio, video });
     const session = agent.call(target, {
       mediaStream: stream,
       mediaConstraints: { audio, video },
       pcConfig,
+      extraHeaders: headers,
     });
     // JsSIP has told about the new session while call() ran.
     const call = [...calls.values()].find((known) => known.session === session);
@@ -330,13 +343,14 @@ const commands = {
     return {};
   },
 
-  info({ call: id, content_type, body }) {
+  info({ call: id, content_type, body, headers = [] }) {
     const call = findCall({ call: id });
     return duringCall(call, (done, failed) => {
       call.session.once("newInfo", ({ info }) => {
         for (const [name, handler] of Object.entries(handlers(done, failed))) info.on(name, handler);
       });
-      call.session.sendInfo(content_type, body);
+      // The forks give a promise for the same that the handlers are told.
+      Promise.resolve(call.session.sendInfo(content_type, body, { extraHeaders: headers })).catch(() => {});
     });
   },
 

@@ -1,4 +1,4 @@
-// A SIP peer made of JsSIP in headless Chromium. It reads commands as JSON lines from standard input and writes
+// A SIP peer made of JsSIP, or of a fork of it, in headless Chromium. It reads commands as JSON lines from standard input and writes
 // replies and events as JSON lines to standard output; the SIP messages go to standard error.
 
 import { existsSync } from "node:fs";
@@ -30,7 +30,15 @@ const FLAGS = [
   "--ignore-certificate-errors",
 ];
 
+// What a page may run: its first file, and the package that this gets when it asks for JsSIP.
+const STACKS = {
+  "jssip": ["page.js", "jssip"],
+  "krivega-5": ["conference.js", "krivega-jssip-5"],
+  "krivega-8": ["conference.js", "krivega-jssip-8"],
+};
+
 const pages = new Map();
+const scripts = new Map();
 
 function write(message) {
   process.stdout.write(`${JSON.stringify(message)}\n`);
@@ -40,9 +48,10 @@ function refuse(id, code, message) {
   write({ reply: id, ok: false, error: { code, message } });
 }
 
-async function bundle() {
+async function bundle(entry, jssip) {
   const result = await build({
-    entryPoints: [fileURLToPath(new URL("page.js", import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(entry, import.meta.url))],
+    alias: { jssip },
     bundle: true,
     write: false,
     logLevel: "error",
@@ -50,7 +59,13 @@ async function bundle() {
   return result.outputFiles[0].text;
 }
 
-async function newPage(browser, name, script) {
+function scriptOf(stack) {
+  if (!scripts.has(stack)) scripts.set(stack, bundle(...STACKS[stack]));
+  return scripts.get(stack);
+}
+
+async function newPage(browser, name, stack) {
+  const script = await scriptOf(stack);
   const context = await browser.newContext();
   // The browser tells all of its addresses only to pages that may use the microphone.
   await context.grantPermissions(["microphone", "camera"], { origin: ORIGIN });
@@ -71,9 +86,10 @@ async function newPage(browser, name, script) {
   return { context, page };
 }
 
-async function perform(browser, script, command) {
-  const { id, command: verb, page: name = "0" } = command;
-  if (verb === "open" && !pages.has(name)) pages.set(name, newPage(browser, name, script));
+async function perform(browser, command) {
+  const { id, command: verb, page: name = "0", stack = "jssip" } = command;
+  if (!(stack in STACKS)) return refuse(id, "no_stack", `there is no stack ${stack}`);
+  if (verb === "open" && !pages.has(name)) pages.set(name, newPage(browser, name, stack));
   if (!pages.has(name)) return refuse(id, "no_page", `there is no page ${name}`);
   const { context, page } = await pages.get(name);
   if (verb === "evaluate") {
@@ -92,9 +108,9 @@ if (!existsSync(CHROMIUM)) {
   process.stderr.write(`there is no ${CHROMIUM}: run tests/interop/install-peers as root\n`);
   process.exit(1);
 }
-const [browser, script] = await Promise.all([
+const [browser] = await Promise.all([
   chromium.launch({ executablePath: CHROMIUM, args: FLAGS, handleSIGINT: false, handleSIGTERM: false }),
-  bundle(),
+  scriptOf("jssip"),
 ]);
 
 let leaving = false;
@@ -125,7 +141,7 @@ lines.on("line", async (line) => {
     return leave(0);
   }
   try {
-    await perform(browser, script, command);
+    await perform(browser, command);
   } catch (error) {
     refuse(command.id, "exception", error.message);
   }

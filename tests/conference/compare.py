@@ -1,0 +1,189 @@
+"""What one client says beside what another one said in its place: field by field."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Mapping
+
+from attrs import field, frozen
+
+from sipproto.message import Message, Request, Response, header_key
+
+
+class Verdict(enum.Enum):
+    EQUAL = "equal"
+    DYNAMIC = "dynamic"  # made for this one message, connection or call; what of it has a meaning is equal
+    JUSTIFIED = "justified"  # different, and a table says why that is well
+    DIFFERENT = "different"
+
+
+@frozen
+class Comparison:
+    """One field: "method", "uri", "status", "body", or a header's name in small letters. None: not there."""
+
+    what: str
+    theirs: str | None = field(repr=False)
+    ours: str | None = field(repr=False)
+    verdict: Verdict
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.verdict.value}\n  theirs: {self.theirs}\n  ours:   {self.ours}"
+
+
+# Why a difference is well, by method ("*": any) and field.
+Justified = Mapping[tuple[str, str], str]
+JUSTIFIED: Justified = {
+    (
+        "*",
+        "authorization",
+    ): "shown unasked where it was asked for before (RFC 7616 3.6); the SDK's stack waits to be refused",
+    ("INVITE", "proxy-authorization"): "the same: the password for that realm went with Authorization",
+    ("*", "max-forwards"): "RFC 3261 8.1.1.6 says 70; the SDK's stack counts the first hop itself",
+    ("*", "via"): "ours asks for its address (RFC 3581)",
+    ("*", "session-expires"): "ours agrees to the session timer that the peer wants (RFC 4028); the SDK has them off",
+    ("*", "require"): "the same: timer",
+    ("*", "server"): "a name",
+    ("REGISTER", "to"): "ours has the display name in To, too",
+    ("REGISTER", "contact"): "ours does not say +sip.ice (RFC 5768)",
+    ("*", "user-agent"): "the application's name",
+    ("*", "allow"): "what a stack can do differs: ours has PRACK and more",
+    ("*", "supported"): "what a stack can do differs; outside of INVITE and REGISTER it tells nobody anything",
+    ("OPTIONS", "content-type"): "the SDK's stack names a type of no body",
+    ("OPTIONS", "accept"): "RFC 3261 11.1 asks for it",
+}
+
+
+def compare(ours: Message, theirs: Message, justified: Justified = JUSTIFIED) -> list[Comparison]:
+    """Every field that either of them has. Names, order and spelling of headers as SIP ignores them are no difference."""
+    method = theirs.method if isinstance(theirs, Request) else str(theirs.headers.first("CSeq")).split()[-1]
+    names = {header_key(name) for message in (theirs, ours) for name, _ in message.headers}
+    headers = [
+        _judge(name, _values(theirs, name), _values(ours, name), _FORMS.get(name, str)) for name in sorted(names)
+    ]
+    found = [*_start(ours, theirs), *headers, _judge("body", _body(theirs), _body(ours), _body_form)]
+    return [_excuse(one, method, justified) for one in found]
+
+
+def differences(ours: Message, theirs: Message, justified: Justified = JUSTIFIED) -> list[Comparison]:
+    return [one for one in compare(ours, theirs, justified) if one.verdict is Verdict.DIFFERENT]
+
+
+def _start(ours: Message, theirs: Message) -> list[Comparison]:
+    if isinstance(ours, Request) and isinstance(theirs, Request):
+        return [
+            _judge("method", theirs.method, ours.method, str),
+            _judge("uri", theirs.target, ours.target, _uri_form),
+        ]
+    if isinstance(ours, Response) and isinstance(theirs, Response):
+        return [_judge("status", str(theirs.status), str(ours.status), str)]
+    return [Comparison("method", repr(theirs), repr(ours), Verdict.DIFFERENT)]
+
+
+def _judge(what: str, theirs: str | None, ours: str | None, form: Callable[[str], object]) -> Comparison:
+    if theirs == ours:
+        return Comparison(what, theirs, ours, Verdict.EQUAL)
+    same = theirs is not None and ours is not None and form(theirs) == form(ours)
+    return Comparison(what, theirs, ours, Verdict.DYNAMIC if same else Verdict.DIFFERENT)
+
+
+def _excuse(one: Comparison, method: str, justified: Justified) -> Comparison:
+    reason = justified.get((method, one.what)) or justified.get(("*", one.what))
+    if one.verdict is not Verdict.DIFFERENT or reason is None:
+        return one
+    return Comparison(one.what, one.theirs, one.ours, Verdict.JUSTIFIED, reason)
+
+
+def _values(message: Message, name: str) -> str | None:
+    return "\n".join(message.headers.raw(name)) if name in message.headers else None
+
+
+def _body(message: Message) -> str | None:
+    return message.body.decode("utf-8", "replace") or None
+
+
+# -- what has a meaning in a value: the rest is dynamic ------------------------------------------------------------------
+
+
+def _uri_form(text: str) -> tuple[str, ...]:
+    """The scheme, whether there is a user, and the names of parameters; within a dialog the rest is the peer's Contact."""
+    head, *params = text.split(";")
+    return (head.split(":")[0], str("@" in head), *sorted(param.split("=")[0] for param in params))
+
+
+def _via_form(text: str) -> list[tuple[str, ...]]:
+    """The names of the parameters of each; the transport is that of the connection."""
+    return [tuple(sorted(param.split("=")[0] for param in line.split(";")[1:])) for line in text.split("\n")]
+
+
+def _party_form(text: str) -> str:
+    """Display name and address as they are, without the tag."""
+    return re.sub(r";tag=[^;]+", ";tag=", text)
+
+
+def _contact_form(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The form of the address, and the parameters; which device it is does not matter."""
+    address, _, params = text.removeprefix("<").partition(">")
+    values = re.sub(r'(urn:uuid:)[^>"]+', r"\1", params)
+    return _uri_form(address), frozenset(values.strip(";").split(";"))
+
+
+def _list_form(text: str) -> frozenset[str]:
+    return frozenset(entry.strip() for line in text.split("\n") for entry in line.split(",") if entry.strip())
+
+
+def _digest_form(text: str) -> frozenset[str]:
+    """All that is not made from a random number."""
+    entries = re.sub(r'\b(nonce|cnonce|response|opaque|nc)="?[^",]*"?', r"\1=", text.removeprefix("Digest"))
+    return _list_form(entries.replace('"', ""))
+
+
+def _body_form(text: str) -> object:
+    if not text.startswith("v=0"):
+        return text.rstrip("\r\n")  # one line end more or less says nothing in the bodies of INFO
+    lines = re.split(r"^(?=m=)", text, flags=re.MULTILINE)
+    return [_media_form(section) for section in lines[1:]], "a=group:BUNDLE" in lines[0]
+
+
+_DIRECTION = re.compile(r"^a=(sendrecv|sendonly|recvonly|inactive)\b", re.MULTILINE)
+_LINE_FACTS = re.compile(r"^a=(mid:\S+|setup:\w+)", re.MULTILINE)
+
+
+def _media_form(section: str) -> tuple[str, str, str, frozenset[str]]:
+    """Kind, protocol, direction, and which line it is. Codecs, candidates and keys are the media engine's."""
+    kind, _, protocol, *_ = section.removeprefix("m=").split()
+    direction = _DIRECTION.search(section)
+    facts = frozenset(match.group(1) for match in _LINE_FACTS.finditer(section))
+    return kind, protocol, direction.group(1) if direction else "sendrecv", facts
+
+
+def _number_form(text: str) -> str:
+    return re.sub(r"\d+", "", text)
+
+
+_FORMS: Mapping[str, Callable[[str], object]] = {
+    "via": _via_form,
+    "from": _party_form,
+    "to": _party_form,
+    "call-id": bool,
+    "cseq": _number_form,
+    "content-length": bool,  # that of the body, which is compared itself
+    "contact": _contact_form,
+    "allow": _list_form,
+    "supported": _list_form,
+    "accept": _list_form,
+    "authorization": _digest_form,
+    "proxy-authorization": _digest_form,
+}
+
+
+def table(rows: Mapping[str, list[Comparison]]) -> str:
+    """All that is not equal, a line each, for people: which message, field, verdict, reason or both values."""
+    lines = []
+    for name, comparisons in rows.items():
+        for one in comparisons:
+            if one.verdict in (Verdict.JUSTIFIED, Verdict.DIFFERENT):
+                why = one.reason or f"theirs {one.theirs!r}, ours {one.ours!r}"
+                lines.append(f"{name:30} {one.what:20} {one.verdict.value:10} {why}")
+    return "\n".join(lines)
