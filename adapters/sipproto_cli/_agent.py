@@ -8,11 +8,7 @@ A command is `{"id": 7, "command": "call", ...}` on a line of standard input; on
 from __future__ import annotations
 
 import json
-import os
-import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from sipproto.agent import outputs as o
@@ -22,6 +18,7 @@ from sipproto.errors import SipProtoError
 from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_cli._common import Account
+from sipproto_cli._stdin import MAX_LINE, StdinLines
 from sipproto_client import (
     Call,
     CommandError,
@@ -33,7 +30,6 @@ from sipproto_client import (
 from sipproto_client.port import Runtime, TaskGroup
 
 Fields = dict[str, Any]
-_MAX_LINE = 1024 * 1024
 
 
 class Refused(Exception):
@@ -240,7 +236,7 @@ class JsonAgent:
     def _parse(self, line: str | None) -> Fields | None:
         try:
             if line is None:
-                raise ValueError(f"a line of more than {_MAX_LINE} octets")
+                raise ValueError(f"a line of more than {MAX_LINE} octets")
             fields = json.loads(line)
             if not isinstance(fields, dict) or not isinstance(fields.get("command"), str):
                 raise ValueError("not an object with a command")
@@ -445,74 +441,6 @@ class JsonAgent:
         red, green, blue = (int(part) for part in fields["color"])
         self._setup = MediaSetup(audio=self._setup.audio, video=TestPattern(color=(red, green, blue)))
         return {}
-
-
-class StdinLines:
-    """The lines of standard input, read in a thread of their own, as an async iterator. None: a line that is too long."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._from_thread = runtime.thread_caller()
-        self._lines: deque[str | None] = deque()
-        self._over = False
-        self._bell = runtime.event()
-        threading.Thread(target=self._read, name="stdin", daemon=True).start()
-
-    def _read(self) -> None:
-        try:
-            for line in _lines_of(0):
-                self._from_thread(partial(self._put, line))
-            self._from_thread(self._finish)
-        except RuntimeError:
-            pass  # the loop is gone
-
-    def _put(self, line: str | None) -> None:
-        self._lines.append(line)
-        self._bell.set()
-
-    def _finish(self) -> None:
-        self._over = True
-        self._bell.set()
-
-    async def __aiter__(self) -> AsyncIterator[str | None]:
-        while True:
-            while not self._lines:
-                if self._over:
-                    return
-                await self._bell.wait()
-                self._bell = self._runtime.event()
-            line = self._lines.popleft()
-            if line is None or line.strip():
-                yield line
-
-
-def _lines_of(file: int) -> Iterator[str | None]:
-    """Lines of a file descriptor; None in place of one that is too long, which is skipped whole.
-
-    Not by `sys.stdin`: a thread that waits in it holds its lock, on which the interpreter dies when it ends.
-    """
-    rest, skipping = b"", False
-    while chunk := _read_some(file):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            if not skipping:
-                yield line.decode("utf-8", "replace") if len(line) <= _MAX_LINE else None
-            skipping = False
-        if len(rest) > _MAX_LINE:
-            if not skipping:
-                yield None
-            rest, skipping = b"", True
-        elif skipping:
-            rest = b""
-    if rest:
-        yield rest.decode("utf-8", "replace")
-
-
-def _read_some(file: int) -> bytes:
-    try:
-        return os.read(file, 65536)
-    except OSError:
-        return b""  # closed from the beginning
 
 
 async def run_agent(runtime: Runtime, account: Account | None, *, register: bool, include_loopback: bool) -> int:

@@ -12,6 +12,7 @@ from attrs import evolve
 import sipproto
 from sipproto_cli._common import INTERRUPTED, Account, CommandProblem, RuntimeName, check_account, run, say
 from sipproto_cli._trace import app as trace_app
+from sipproto_server import Verdict
 
 app = typer.Typer(
     name="sipproto",
@@ -284,13 +285,29 @@ def serve(
     user: Annotated[
         list[str] | None, typer.Option("--user", help="name:password, as often as wanted; alice and bob when none")
     ] = None,
+    guests: Annotated[bool, typer.Option("--guests", help="Callers without an account may call conferences")] = False,
+    presentation: Annotated[Verdict, typer.Option(help="Who may present: ask the operator?")] = Verdict.ALLOW,
+    camera: Annotated[Verdict, typer.Option(help="Who may turn the camera on who asks for it")] = Verdict.ALLOW,
+    console: Annotated[bool, typer.Option(help="Take commands from standard input")] = True,
+    api: Annotated[bool, typer.Option(help="The HTTP API of the operator, for this machine only")] = True,
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one")] = 0,
     runtime: Runtime = RuntimeName.ASYNCIO,
 ) -> None:
-    """Run the embedded server: registrar, relay between users, echo at 600, a room at 700."""
-    from sipproto_cli._simple import parse_users, run_serve
+    """Run the embedded server: registrar, relay, echo at 600, a room at 700, a conference at 800 (docs/server.md)."""
+    from sipproto_cli._serve import ServeOptions, parse_users, run_serve
+    from sipproto_server import ConferencePolicy
 
-    users = parse_users(user or [])
-    raise typer.Exit(run(runtime, lambda rt: run_serve(rt, host, port, realm, users)))
+    options = ServeOptions(
+        host=host,
+        port=port,
+        realm=realm,
+        users=parse_users(user or []),
+        guests=guests,
+        policy=ConferencePolicy(presentation=presentation, camera=camera),
+        console=console,
+        api_port=api_port if api else None,
+    )
+    raise typer.Exit(run(runtime, lambda rt: run_serve(rt, options)))
 
 
 @app.command()

@@ -56,7 +56,7 @@ class Console:
             self._server.operate(command_of(name, values))
         except OperatorError as error:
             return (printable(str(error)),)
-        return ()
+        return ("done",)
 
     def _rooms(self) -> Iterable[str]:
         for room in self._server.core.rooms:

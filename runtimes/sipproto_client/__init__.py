@@ -1,10 +1,12 @@
 """The awaitable client, written once over a small runtime port."""
 
 from sipproto.agent.inputs import Media
+from sipproto_client import tools
 from sipproto_client._call import Call
 from sipproto_client._connector_values import VideoBalancerOptions
 from sipproto_client._endpoint import Endpoint, run_endpoint
 from sipproto_client._events import EventStream, IncomingCalls, Subscription
+from sipproto_client._facade import ConnectResult, DisconnectResult, SipConnectorFacade
 from sipproto_client._flow import Flow
 from sipproto_client._frames import AudioChunk, AudioPort, CallAudio, CallVideo, Picture, VideoPort
 from sipproto_client._listen import Listener
@@ -12,6 +14,7 @@ from sipproto_client._settings import FlowSettings, TlsSettings, default_transpo
 from sipproto_client._sip import Resolver, SipTransport
 from sipproto_client._sip_connector import SipConnector, run_connector
 from sipproto_client._statistics import StatsSamples
+from sipproto_client._stats_peer_connection import StatsPeerConnection
 from sipproto_client._subscriptions import EventSubscription, Publication, Watcher, Watchers
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
@@ -30,7 +33,9 @@ __all__ = [
     "CallVideo",
     "Channel",
     "CommandError",
+    "ConnectResult",
     "ConnectorError",
+    "DisconnectResult",
     "Endpoint",
     "EndpointClosed",
     "EngineTimer",
@@ -52,7 +57,9 @@ __all__ = [
     "Resolver",
     "ServerUrl",
     "SipConnector",
+    "SipConnectorFacade",
     "SipTransport",
+    "StatsPeerConnection",
     "StatsSamples",
     "Subscription",
     "TlsSettings",
@@ -71,4 +78,5 @@ __all__ = [
     "plain_task_group",
     "run_connector",
     "run_endpoint",
+    "tools",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from sipproto.agent import AgentConfig, Recovery
 from sipproto.agent import inputs as i
@@ -24,10 +24,14 @@ _GUEST = "100000"  # who asks whether a server is there
 class ConnectionCommands(ConnectorBase):
     """Not public: a part of SipConnector."""
 
+    @overload
+    async def connect(self, parameters: ConnectionParameters | ParametersProvider) -> e.Configuration: ...
+
+    @overload
+    async def connect(self, **settings: Unpack[ConnectionSettings]) -> e.Configuration: ...
+
     async def connect(
-        self,
-        parameters: ConnectionParameters | ParametersProvider | None = None,
-        **settings: Unpack[ConnectionSettings],
+        self, parameters: ConnectionParameters | ParametersProvider | None = None, **settings: Any
     ) -> e.Configuration:
         """Connects, and registers if that is asked for; whatever connection there is, is left first.
 
@@ -38,9 +42,8 @@ class ConnectionCommands(ConnectorBase):
         if callable(parameters):
             return await self._connect_by(parameters)
         if parameters is None:
-            fields: dict[str, Any] = {**settings}
-            lines = self.checked(header_lines, fields.pop("extra_headers", ()))
-            parameters = ConnectionParameters(extra_headers=lines, **fields)
+            lines = self.checked(header_lines, settings.pop("extra_headers", ()))
+            parameters = ConnectionParameters(extra_headers=lines, **settings)
         known, url = parameters, parameters.sip_web_socket_server_url
         result = await self.run(
             lambda n: c.ConnectToServer(command=n, parameters=known), signing_in=True, url=url, own=True

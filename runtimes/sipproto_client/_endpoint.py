@@ -382,6 +382,11 @@ class Endpoint:
         if setup is not None and prepare is not None:
             prepare(call, setup)
 
+    @property
+    def has_media(self) -> bool:
+        """Whether there is a media engine."""
+        return self._media is not None
+
     def media_method(self, name: str) -> Callable[..., Any]:
         """A method that a media engine may have beyond its port. Raises FramesUnsupported when it has not."""
         method: Callable[..., Any] | None = getattr(self._media, name, None)

@@ -6,11 +6,13 @@ import io
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -182,6 +184,39 @@ def test_arguments_that_cannot_work(tmp_path: Path) -> None:
     assert "connection refused" in fails("agent", *account)
 
 
+def test_the_console_of_a_server() -> None:
+    server = Process("serve", "--port", "0", "--realm", DOMAIN, "--guests", "--presentation", "ask")
+    server.until("user alice, password ")
+    token = server.until("API at http://127.0.0.1:")
+    server.until("help lists the commands")
+    port, secret = re.findall(r"127.0.0.1:(\d+)/, Authorization: Bearer (\w{32})", token)[0]
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/rooms", headers={"Authorization": f"Bearer {secret}"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert [room["room"] for room in json.load(answer)] == ["purgatory", "800"]
+    server.write(b"\nkick p1\n\xff\n")
+    server.until("there is no participant 'p1'")
+    server.until("there is no command")
+    server.write(b"policy\nquit\n")
+    server.until("presentation ask, camera allow")
+    assert server.end() == (0, "")
+
+
+@pytest.mark.parametrize(("given", "ends"), [(b"", False), (b"rooms\n", True)])
+def test_a_server_whose_input_ends(given: bytes, ends: bool) -> None:
+    """With the last command, too; without any, as in the background, it goes on."""
+    server = Process("serve", "--port", "0", "--no-api")
+    server.until("help lists the commands")
+    assert server.process.stdin is not None
+    server.write(given)
+    server.process.stdin.close()
+    if ends:
+        assert server.end() == (0, "")
+    else:
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.process.wait(0.5)
+        assert server.interrupt() == (130, "sipproto: interrupted\n")
+
+
 def test_what_a_server_refuses(port: str) -> None:
     assert fails("register", *at(port), password="wrong") == "wrong user name or password"
     assert "cannot record" in fails("call", "600", *at(port), "--record", "/nonexistent/x.wav")
@@ -189,6 +224,7 @@ def test_what_a_server_refuses(port: str) -> None:
     assert "404" in fails("call", "nobody", *at(port))
     assert fails("call", "600\r\nX: y", *at(port))
     assert "already in use" in fails("serve", "--port", port)
+    assert fails("serve", "--port", "0", "--api-port", port).startswith(f"the API cannot listen at port {port}: ")
     assert fails("register", "--ws", f"wss://127.0.0.1:{port}/", "--user", "alice").startswith(
         ("TLS with", "127.0.0.1")
     )

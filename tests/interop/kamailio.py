@@ -35,7 +35,7 @@ class Kamailio:
     is in memory only, so that `restart()` forgets all registrations.
 
     Some users are special: calls and requests of frank go by a Service-Route, and a MESSAGE to ivan needs a password of
-    a second realm, too. `nonce_expire`: seconds until a nonce is stale. `bridge`: the control port of an rtpengine, which
+    a second realm, too. INFOs of conference clients are refused in calls to grace, and never answered in those to heidi. `nonce_expire`: seconds until a nonce is stale. `bridge`: the control port of an rtpengine, which
     then carries the media between WebSocket clients (WebRTC) and all others (plain RTP), for jane with other codecs.
     """
 

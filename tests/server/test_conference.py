@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +265,12 @@ def test_every_command_is_covered_here_and_documented_in_a_line() -> None:
     assert set(OPERATIONS) == others | {words[0] for words in MESSAGES}
     for operation in OPERATIONS.values():
         assert re.fullmatch(r"[A-Z][^\n]+\.", operation.help), operation.command
+
+
+def test_the_documentation_has_the_table_of_commands() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "server.md").read_text()
+    listed = re.findall(r"^\| `([a-z-]+) ([^`]+)` \| (.+) \|$", text, re.MULTILINE)
+    assert listed == [(name, operation.usage, operation.help) for name, operation in OPERATIONS.items()]
 
 
 def test_what_is_known_of_a_participant() -> None:
