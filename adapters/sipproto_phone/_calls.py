@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import anyio
+from attrs import evolve
 
 from sipproto.agent import outputs as o
 from sipproto.errors import SipProtoError
@@ -103,6 +104,7 @@ class Calls:
         made.entry = self._desk.journal.call_began(
             started=self._desk.now(), incoming=incoming, number=number, name=name, account=self._desk.account.id
         )
+        made.view = evolve(view, entry=made.entry)
         self._calls[view.id] = made
         return made
 

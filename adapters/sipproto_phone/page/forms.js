@@ -74,9 +74,19 @@ export function openDialog(name) {
   const dialog = $(`${name}-dialog`);
   $(`${name}-form`).querySelector(".problem").hidden = true;
   if (dialog.open) return;
+  closeDialogs();
   before.set(name, document.activeElement);
   dialog.show();
   dialog.querySelector("input, select, textarea, button")?.focus();
+}
+
+/** Whether the user is at one. */
+export function isDialogOpen() {
+  return document.querySelector("dialog[open]") !== null;
+}
+
+export function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) closeDialog(dialog.id.replace("-dialog", ""));
 }
 
 export function closeDialog(name) {

@@ -47,7 +47,8 @@ export function showJournal() {
 
 function row(entry) {
   const name = entry.name || entry.number || t("unknown_caller");
-  const facts = [moment(entry.started), t(`outcome_${entry.outcome}`), entry.duration ? duration(entry.duration) : ""];
+  const goesOn = phone.state.calls.some((call) => call.entry === entry.id && call.phase !== "ended");
+  const facts = [moment(entry.started), t(goesOn ? "in_progress" : `outcome_${entry.outcome}`), entry.duration ? duration(entry.duration) : ""];
   const back = button("call", t("call"), () => dial(entry.number));
   back.setAttribute("aria-label", t("call_back", { name }));
   back.hidden = !entry.number;
@@ -55,7 +56,7 @@ function row(entry) {
   ticket.setAttribute("aria-label", t("ticket_of_call", { name }));
   return h(
     "li",
-    { class: `entry ${entry.outcome}` },
+    { class: `entry ${goesOn ? "" : entry.outcome}` },
     h("span", { class: "direction" }, icon(entry.incoming ? "in" : "out"), h("span", { class: "unseen" }, t(entry.incoming ? "direction_in" : "direction_out"))),
     h("div", { class: "grow" }, h("strong", {}, name), entry.name ? h("span", { class: "hint" }, entry.number) : null,
       h("span", { class: "facts" }, facts.filter(Boolean).join(" · "))),

@@ -2,6 +2,7 @@
 
 import { redrawCalls, setUpCalls, showCalls } from "./calls.js";
 import { setUpDialer, showDialer } from "./dialer.js";
+import { closeDialogs } from "./forms.js";
 import { loadJournal, setUpJournal, showJournal } from "./journal.js";
 import { setUpKeys } from "./keys.js";
 import { enter, phone } from "./live.js";
@@ -12,9 +13,10 @@ import { applyTexts, loadTexts, setLanguage } from "./texts.js";
 import { loadTickets, setUpTickets, showTickets } from "./tickets.js";
 
 const LOADERS = { phone: () => {}, journal: loadJournal, tickets: loadTickets, settings: loadSettings };
-let ended = 0; // calls that are over, so that the journal is read anew
+let calls = ""; // which there are and which are over: with it the journal changes
 
 function show(view) {
+  closeDialogs();
   document.body.dataset.view = view;
   for (const button of document.querySelectorAll("#views button")) {
     if (button.dataset.view === view) button.setAttribute("aria-current", "page");
@@ -36,9 +38,9 @@ function showState(state) {
   showDialer(state);
   showSettings(state);
   showNotice(state.notice);
-  const over = state.calls.filter((call) => call.phase === "ended").length;
-  if (over > ended) loadJournal();
-  ended = over;
+  const now = state.calls.map((call) => `${call.id}${call.phase === "ended"}`).join();
+  if (now !== calls) loadJournal();
+  calls = now;
 }
 
 async function start() {

@@ -7,16 +7,12 @@ const MOST = 120; // samples, one a second
 const WIDTH = 120;
 const HEIGHT = 32;
 
-const percent = (value) => t("unit_percent", { value: number(value * 100, 1) });
-const ms = (value) => t("unit_ms", { value: number(value * 1000) });
-const kbit = (value) => t("unit_kbit", { value: number(value / 1000) });
-
-// What is drawn: the figures of one plot, how they are told, and the least that fills the height.
+// What is drawn: the figures of one plot, the unit they are told in, and the least that fills the height.
 const PLOTS = [
-  { name: "loss", figures: ["loss"], tell: percent, least: 0.05 },
-  { name: "jitter", figures: ["jitter"], tell: ms, least: 0.03 },
-  { name: "round_trip", figures: ["round_trip"], tell: ms, least: 0.2 },
-  { name: "bitrate", figures: ["bitrate_in", "bitrate_out"], tell: kbit, least: 64000 },
+  { name: "loss", figures: ["loss"], unit: "unit_percent", scale: 100, digits: 1, least: 0.05 },
+  { name: "jitter", figures: ["jitter"], unit: "unit_ms", scale: 1000, digits: 0, least: 0.03 },
+  { name: "round_trip", figures: ["round_trip"], unit: "unit_ms", scale: 1000, digits: 0, least: 0.2 },
+  { name: "bitrate", figures: ["bitrate_in", "bitrate_out"], unit: "unit_kbit", scale: 0.001, digits: 0, least: 64000 },
 ];
 
 function points(values, top) {
@@ -28,10 +24,9 @@ function points(values, top) {
 }
 
 class Plot {
-  constructor({ name, figures, tell, least }) {
-    this._figures = figures;
-    this._tell = tell;
-    this._least = least;
+  constructor(kind) {
+    const { name, figures } = kind;
+    this._kind = kind;
     this._histories = figures.map(() => []);
     this._lines = figures.map((_, place) => svg("polyline", { class: `line-${place}`, "vector-effect": "non-scaling-stroke" }));
     this._value = h("b");
@@ -40,15 +35,17 @@ class Plot {
   }
 
   add(figures) {
-    const now = this._figures.map((name) => figures[name]);
+    const { unit, scale, digits, least } = this._kind;
+    const now = this._kind.figures.map((name) => figures[name]);
     now.forEach((value, place) => {
       const history = this._histories[place];
       history.push(value);
       if (history.length > MOST) history.shift();
     });
-    const top = Math.max(this._least, ...this._histories.flat().filter((value) => value !== null));
+    const top = Math.max(least, ...this._histories.flat().filter((value) => value !== null));
     this._histories.forEach((history, place) => this._lines[place].setAttribute("points", points(history, top)));
-    say(this._value, now.map((value) => (value === null ? t("not_known") : this._tell(value))).join(" / "));
+    const told = now.map((value) => (value === null ? t("not_known") : number(value * scale, digits)));
+    say(this._value, t(unit, { value: told.join(" / ") }));
   }
 }
 

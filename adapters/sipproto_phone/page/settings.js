@@ -107,12 +107,15 @@ function row(account) {
     { class: `entry ${account.active ? "active" : ""}` },
     h("div", { class: "grow" }, h("strong", {}, name), h("span", { class: "hint" }, address),
       h("span", { class: "facts" }, marks.filter(Boolean).join(" · "))),
-    h("div", { class: "row" },
+    isOfDemo(account) ? null : h("div", { class: "row" },
       account.active ? null : act_("account_use", "account_use_named", () => act("use_account", { id: account.id })),
       act_("edit", "edit_named", () => editAccount(account)),
       remove),
   );
 }
+
+/** It is made anew at each start, and cannot be changed. */
+const isOfDemo = (account) => phone.state.demo && account.id === "demo";
 
 async function editAccount(view) {
   const values = view === null ? NEW : await act("get_account", { id: view.id });

@@ -1,7 +1,7 @@
 // The status light, the connection panel, the certificate that nobody vouches for, waiting messages, and whether the phone is there.
 
 import { $, h, options, say } from "./dom.js";
-import { closeDialog, openDialog, setUpDialog } from "./forms.js";
+import { closeDialog, isDialogOpen, openDialog, setUpDialog } from "./forms.js";
 import { phone } from "./live.js";
 import { act } from "./notices.js";
 import { t } from "./texts.js";
@@ -79,7 +79,7 @@ function showCertificateOf(certificate) {
   if (!certificate) {
     asked = "";
     closeDialog("certificate");
-  } else if (asked !== certificate.fingerprint) {
+  } else if (asked !== certificate.fingerprint && !isDialogOpen()) {
     asked = certificate.fingerprint;
     showCertificate();
   }
