@@ -60,10 +60,19 @@ class AdditionalSample:
 
 @frozen(kw_only=True)
 class Outbound:
+    """What goes out, line by line."""
+
     video: OutboundSample = OutboundSample()
     second_video: OutboundSample = OutboundSample()
     audio: OutboundSample = OutboundSample()
     additional: AdditionalSample = AdditionalSample()
+
+    @property
+    def packets_lost(self) -> float | None:
+        """The fraction (0 to 1) that the peer says it has lost lately, of the line that lost most; None: it says nothing."""
+        remotes = [line.remote_inbound_rtp for line in (self.audio, self.video, self.second_video)]
+        losses = [one.fraction_lost for one in remotes if one is not None and one.fraction_lost is not None]
+        return max(losses, default=None)
 
 
 @frozen(kw_only=True)

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from sipproto import conference as k
 from sipproto.agent import outputs as o
 from sipproto.agent import stats as s
-from sipproto.agent.media import LineStats, MediaReport, MediaState
-from sipproto.agent.outputs import Cause, LineInfo, Originator
+from sipproto.agent.media import MediaReport, MediaState
+from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
-from sipproto.connector.collected import collected
 from sipproto.connector.names import ALIASES, CATALOGUE, NAMES, NEVER, UnknownEventName, canonical_name
 from sipproto.connector.naming import (
     ChannelIds,
@@ -22,8 +21,11 @@ from sipproto.connector.naming import (
     SyncForced,
     incoming_caller,
 )
-from sipproto.connector.streams import RemoteStream, remote_streams, wanted_media
+from sipproto.connector.streams import wanted_media
 from sipproto.errors import LocalProtocolError
+from sipproto.media import video_balancer as b
+from sipproto.media.remote_streams import RemoteStream
+from sipproto.media.sample import Outbound, OutboundSample, StatsSample
 from sipproto.sdp import Direction
 
 # Every name of the original: version 16, then what later versions call the same or have beside it.
@@ -178,9 +180,7 @@ def test_every_message_of_a_server_has_a_name() -> None:
     assert set(k.ConferenceMessage.__args__) == _MESSAGES.keys() | from_clients
 
 
-LINE = LineInfo(
-    mid="0", kind="audio", direction=Direction.SENDRECV, remote_direction=Direction.SENDRECV, codec="audio/opus"
-)
+MAIN = RemoteStream(id="m", audio="0", video="1")
 
 
 def ended(call: str, originator: Originator = Originator.LOCAL) -> o.CallEnded:
@@ -196,15 +196,16 @@ def test_a_call_by_its_names() -> None:
     assert names(naming, status("c", e.CallStatus.CONNECTING), o.CallStarted(call="c", target="sip:x@y")) == [
         *("connection:newRTCSession", "call:start-call", "call:peerconnection", "call:connecting", "call:sending")
     ]
-    assert names(naming, o.MediaNegotiated(call="c", lines=(LINE,))) == [
-        *("call:peerconnection:ontrack", "call:remote-tracks-changed", "call:remote-streams-changed")
+    assert names(naming, e.RemoteStreamsChanged(call="c", streams=(MAIN,))) == [
+        *(("call:peerconnection:ontrack", "call:remote-tracks-changed") * 2),
+        "call:remote-streams-changed",
     ]
-    assert names(naming, o.MediaNegotiated(call="c", lines=(LINE,))) == []
+    assert names(naming, e.RemoteStreamsChanged(call="other", streams=(MAIN,))) == []
     assert names(naming, o.CallEstablished(call="c", originator=Originator.REMOTE)) == [
         *("call:accepted", "call:confirmed", "call:peerconnection:confirmed", "call:call-status-changed")
     ]
-    assert names(naming, o.MediaNegotiated(call="c", lines=())) == [
-        *("call:remote-tracks-changed", "call:remote-streams-changed")
+    assert names(naming, e.RemoteStreamsChanged(call="c", streams=())) == [
+        *("call:remote-tracks-changed", "call:remote-tracks-changed", "call:remote-streams-changed")
     ]
     assert names(naming, ended("other"), o.CallHeld(call="other", originator=Originator.REMOTE)) == []
     assert names(naming, ended("c", Originator.REMOTE), status("c", e.CallStatus.IDLE)) == [
@@ -267,46 +268,6 @@ def test_connections_and_presentations_by_their_names() -> None:
         assert names(naming, e.PresentationChanged(call="c", step=step))[0] in NAMES
 
 
-def line(mid: str, kind: str, *streams: str, sends: bool = True) -> LineInfo:
-    remote = Direction.SENDRECV if sends else Direction.RECVONLY
-    return LineInfo(
-        mid=mid,
-        kind=kind,
-        direction=Direction.SENDRECV,
-        remote_direction=remote,
-        codec="x",
-        remote_streams=streams,
-    )
-
-
-@pytest.mark.parametrize(
-    ("lines", "groups"),
-    [
-        (["a1", "v1"], ["a1 v1"]),
-        (["a1", "v1", "v2"], ["a1 v1", "v2"]),
-        (["a1", "v1", "a2", "v2"], ["a1 v1", "a2 v2"]),
-        (["v1"], ["v1"]),
-        (["v1", "a1"], ["v1", "a1"]),  # nothing is lost
-        (["a1", "a2", "v1"], ["a1", "a2 v1"]),
-        (["a1", "a2"], ["a1", "a2"]),
-        ([], []),
-    ],
-)
-def test_streams_of_lines_that_say_nothing_of_them(lines: list[str], groups: list[str]) -> None:
-    kinds = {"a": "audio", "v": "video"}
-    streams = remote_streams(line(mid, kinds[mid[0]]) for mid in lines)
-    assert [" ".join((*stream.audio, *stream.video)) for stream in streams] == groups
-    assert len({stream.id for stream in streams}) == len(streams)
-
-
-def test_streams_that_the_peer_names() -> None:
-    lines = [line("0", "audio", "m"), line("1", "video", "m"), line("2", "video", "p"), line("3", "video", sends=False)]
-    assert remote_streams(lines) == (
-        RemoteStream(id="m", audio=("0",), video=("1",)),
-        RemoteStream(id="p", video=("2",)),
-    )
-
-
 @given(
     audio=st.booleans(),
     video=st.booleans(),
@@ -343,23 +304,15 @@ def test_a_direction_that_is_none() -> None:
         wanted_media(audio=True, video=True, direction_audio="up")
 
 
-def test_statistics_in_the_shape_of_the_original() -> None:
-    codec = s.CodecStats(id="C", timestamp=1.0, payload_type=96, mime_type="video/VP8", clock_rate=90000)
+def test_media_by_their_names() -> None:
+    report = MediaReport(state=MediaState.CONNECTED)
+    sample = e.ReportCollected(call="c", report=report, sample=StatsSample(), elapsed=0.01)
+    assert told(EventNaming(), sample) == [("stats:collected", StatsSample())]
+    events = [b.BalancingScheduled(delay=10.0), b.BalancingStarted(delay=10.0), b.BalancingStopped()]
+    assert [payload for event in events for _, payload in told(EventNaming(), event)] == events
+
+
+def test_the_worst_loss_of_a_sample() -> None:
     remote = s.RemoteInboundRtpStats(id="R", timestamp=1.0, ssrc=1, kind="video", fraction_lost=0.25)
-    out = s.OutboundRtpStats(id="O", timestamp=1.0, ssrc=1, kind="video", mid="1", codec_id="C", remote_id="R")
-    into = s.InboundRtpStats(id="I", timestamp=1.0, ssrc=2, kind="video", mid="2", codec_id="C")
-    report = MediaReport(
-        state=MediaState.CONNECTED,
-        lines=(
-            LineStats(mid="0", kind="audio", direction="sendrecv"),
-            LineStats(mid="1", kind="video", direction="sendonly"),
-            LineStats(mid="2", kind="video", direction="recvonly"),
-        ),
-        stats=(codec, remote, out, into),
-    )
-    sample = collected(report, 0.01)
-    assert sample.outbound.video.outbound_rtp is out and sample.outbound.video.codec is codec
-    assert sample.outbound.packets_lost == 0.25 and sample.elapsed == 0.01
-    assert sample.inbound.second_video.inbound_rtp is into and sample.inbound.video.inbound_rtp is None
-    assert sample.inbound.additional.candidate_pair is None
-    assert collected(MediaReport(state=MediaState.CONNECTED)).outbound.packets_lost is None
+    lost = Outbound(audio=OutboundSample(), second_video=OutboundSample(remote_inbound_rtp=remote))
+    assert lost.packets_lost == 0.25 and Outbound().packets_lost is None
