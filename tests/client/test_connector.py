@@ -285,7 +285,7 @@ def test_a_presentation(name: str) -> None:
 @runtimes
 def test_a_presentation_that_is_refused(name: str) -> None:
     async def scenario(runtime: Runtime) -> None:
-        async with joined(runtime, presentation=Verdict.DENY) as (_room, alice):
+        async with joined(runtime, presentation=Verdict.DENY) as (_, alice):
             failed: list[object] = []
             alice.on("presentation:failed", failed.append)
             call = alice.require_call()
