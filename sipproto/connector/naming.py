@@ -19,6 +19,7 @@ from sipproto.connector import events as e
 from sipproto.connector.collected import collected
 from sipproto.connector.streams import RemoteStream, is_received, remote_streams
 from sipproto.errors import MessageSyntaxError
+from sipproto.media.video_balancer import BalancingScheduled, BalancingStarted, BalancingStopped, ParametersUpdated
 from sipproto.message import parse_sip_uri
 
 
@@ -136,6 +137,12 @@ _REGISTRATION = {
     o.RegistrationState.UNREGISTERED: "connection:unregistered",
     o.RegistrationState.FAILED: "connection:registrationFailed",
 }
+_BALANCING = {
+    BalancingScheduled: "balancing-scheduled",
+    BalancingStarted: "balancing-started",
+    BalancingStopped: "balancing-stopped",
+    ParametersUpdated: "parameters-updated",
+}
 _SHARE: dict[k.Share, Callable[[k.ShareState], _Told]] = {
     k.Share.AVAILABLE: lambda said: ("api:availableSecondRemoteStream", ContentAvailable(codec=said.codec)),
     k.Share.ENDED: lambda _: ("api:notAvailableSecondRemoteStream", None),
@@ -242,6 +249,7 @@ class EventNaming:
             e.MessageFromServer: self._message,
             e.PresentationChanged: self._presentation,
             e.ReportCollected: lambda event: iter([Named("stats:collected", collected(event.report, event.elapsed))]),
+            **dict.fromkeys(_BALANCING, self._balancing),
         }
 
     def name(self, event: object) -> tuple[Named, ...]:
@@ -357,6 +365,9 @@ class EventNaming:
     def _message(self, event: e.MessageFromServer) -> Names:
         told = _MESSAGES.get(type(event.message))
         return iter(()) if told is None else (Named(name, payload) for name, payload in told(event.message))
+
+    def _balancing(self, event: object) -> Names:
+        yield Named(f"video-balancer:{_BALANCING[type(event)]}", event)
 
     def _presentation(self, event: e.PresentationChanged) -> Names:
         yield Named(f"presentation:{event.step.value}", event)
