@@ -128,7 +128,8 @@ class CallCommands(ConnectorBase):
 
     def get_remote_streams(self) -> tuple[RemoteStream, ...] | None:
         """What the peer sends, grouped: by convention first the main stream, then a presentation. None without a call."""
-        return self.engine.media.streams if self.engine.call.is_established else None
+        streams = self.engine.call.streams
+        return streams.streams if streams is not None and self.engine.call.is_established else None
 
     async def send_dtmf(
         self, tones: str, *, duration: int = 120, gap: float = 0.6, way: DigitWay = DigitWay.INFO

@@ -87,21 +87,23 @@ class MemoryTransport:
 
     schemes = ("ws", "wss")
 
-    def __init__(self, host: Scripted) -> None:
-        self._host = host
+    def __init__(self, admit: Callable[[], int | None], accept: Callable[[_MemoryEnd], object]) -> None:
+        """admit: as that of ScriptedServer; may raise ConnectionError. accept: gets the server's end of a connection."""
+        self._admit = admit
+        self._accept = accept
 
     def host_of(self, address: str) -> str:
         return parse_server_url(address).host
 
     async def open(self, address: str, opening: Opening) -> Channel:
         url = parse_server_url(address)
-        answer = self._host.server.admit()
+        answer = self._admit()
         if answer is None:
             await opening.runtime.wait(opening.runtime.event(), None)  # until it is cancelled
         if answer != 200:
             raise ConnectionError(f"the server refused the WebSocket: HTTP status {answer}")
         near = _MemoryEnd(opening.runtime, url.transport)
-        self._host.accept(near.peer)
+        self._accept(near.peer)
         return near
 
 
@@ -115,11 +117,12 @@ class Scripted:
     def __init__(self, runtime: Runtime, server: ScriptedServer, tasks: TaskGroup) -> None:
         self.server = server
         self.url = f"wss://{server.realm}/ws"
-        self.flow = FlowSettings(transports=(*default_transports(), MemoryTransport(self)))
+        self.flow = FlowSettings(transports=(*default_transports(), MemoryTransport(self._admit, self._accept)))
         self._runtime = runtime
         self._tasks = tasks
         self._flows: dict[FlowId, tuple[Flow, _MemoryEnd | _WebSocketEnd]] = {}
         self._last = 0
+        self._closed = False
         self._timer = EngineTimer(runtime, server.next_timeout, lambda: self._step(i.TimeoutElapsed()))
         server.attach(runtime.now, self._carry_out)
         tasks.start_soon(self._timer.run)
@@ -149,7 +152,17 @@ class Scripted:
                     pass
         self._timer.look()
 
-    def accept(self, end: _MemoryEnd) -> None:
+    def close(self) -> None:
+        """Nobody is let in any more."""
+        self._closed = True
+        self.server.detach()
+
+    def _admit(self) -> int | None:
+        if self._closed:
+            raise ConnectionError("the scripted server is not running any more")
+        return self.server.admit()
+
+    def _accept(self, end: _MemoryEnd) -> None:
         self._tasks.start_soon(self._serve, end)
 
     async def _serve(self, end: _MemoryEnd | _WebSocketEnd) -> None:
@@ -182,7 +195,7 @@ class Scripted:
         await started.wait()
 
     async def _connected(self, stream: Stream) -> None:
-        answer = self.server.admit()
+        answer = self._admit()
         try:
             if answer == 200:
                 await self._shake_hands(stream)
@@ -240,5 +253,5 @@ async def run_scripted(
                 await scripted.listen()
             yield scripted
         finally:
-            server.detach()
+            scripted.close()
             tasks.cancel()

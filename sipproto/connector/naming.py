@@ -17,8 +17,8 @@ from sipproto.agent.media import CallId
 from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
 from sipproto.errors import MessageSyntaxError
-from sipproto.media import video_balancer as b
 from sipproto.media.remote_streams import RemoteStream
+from sipproto.media.video_balancer import BalancingScheduled, BalancingStarted, BalancingStopped, ParametersUpdated
 from sipproto.message import parse_sip_uri
 
 
@@ -47,7 +47,7 @@ class CallActivity:
 
 @frozen(kw_only=True)
 class RemoteTrack:
-    """A media line that is received now. `stream`: the one that it belongs to."""
+    """A media line on which the peer sends now. `stream`: the one that it belongs to."""
 
     call: CallId
     mid: str
@@ -131,6 +131,12 @@ _REGISTRATION = {
     o.RegistrationState.UNREGISTERED: "connection:unregistered",
     o.RegistrationState.FAILED: "connection:registrationFailed",
 }
+_BALANCING = {
+    BalancingScheduled: "balancing-scheduled",
+    BalancingStarted: "balancing-started",
+    BalancingStopped: "balancing-stopped",
+    ParametersUpdated: "parameters-updated",
+}
 _SHARE: dict[k.Share, Callable[[k.ShareState], _Told]] = {
     k.Share.AVAILABLE: lambda said: ("api:availableSecondRemoteStream", ContentAvailable(codec=said.codec)),
     k.Share.ENDED: lambda _: ("api:notAvailableSecondRemoteStream", None),
@@ -138,12 +144,6 @@ _SHARE: dict[k.Share, Callable[[k.ShareState], _Told]] = {
 }
 _MIC = {k.Mic.ADMIN_START: "api:admin-start-mic", k.Mic.ADMIN_STOP: "api:admin-stop-mic"}
 _CAM = {k.MainCam.ADMIN_START: "api:admin-start-main-cam", k.MainCam.ADMIN_STOP: "api:admin-stop-main-cam"}
-_BALANCING: dict[type, str] = {
-    b.BalancingScheduled: "video-balancer:balancing-scheduled",
-    b.BalancingStarted: "video-balancer:balancing-started",
-    b.BalancingStopped: "video-balancer:balancing-stopped",
-    b.ParametersUpdated: "video-balancer:parameters-updated",
-}
 _MOVE = "api:participant:move-request-to-"
 
 # Messages of which each stands for one event, whose payload is the message itself.
@@ -217,6 +217,7 @@ class EventNaming:
         self._established = False
         self._callers: dict[CallId, IncomingCaller] = {}
         self._tracks: dict[str, RemoteTrack] = {}
+        self._streams: tuple[RemoteStream, ...] = ()
         self._table: dict[type, Callable[[Any], Names]] = {
             o.ConnectionChanged: self._connection,
             o.RegistrationChanged: lambda event: iter([Named(_REGISTRATION[event.state], event)]),
@@ -242,7 +243,7 @@ class EventNaming:
             e.MessageFromServer: self._message,
             e.PresentationChanged: self._presentation,
             e.ReportCollected: lambda event: iter([Named("stats:collected", event.sample)]),
-            **dict.fromkeys(_BALANCING, lambda event: iter([Named(_BALANCING[type(event)], event)])),
+            **dict.fromkeys(_BALANCING, self._balancing),
         }
 
     def name(self, event: object) -> tuple[Named, ...]:
@@ -338,16 +339,21 @@ class EventNaming:
         before, self._tracks = self._tracks, tracks
         for mid in [mid for mid in before if mid not in tracks]:
             yield _track_changed(event.streams, before[mid], "removed")
-        for mid in [mid for mid in tracks if mid not in before]:
-            yield Named("call:peerconnection:ontrack", tracks[mid])
-            yield _track_changed(event.streams, tracks[mid], "added")
-        yield Named("call:remote-streams-changed", event)
+        for mid, track in tracks.items():
+            if mid not in before:
+                yield Named("call:peerconnection:ontrack", track)
+                yield _track_changed(event.streams, track, "added")
+        if tracks or before:
+            yield Named("call:remote-streams-changed", event)
 
     # -- the conference ------------------------------------------------------------------------------------------------
 
     def _message(self, event: e.MessageFromServer) -> Names:
         told = _MESSAGES.get(type(event.message))
         return iter(()) if told is None else (Named(name, payload) for name, payload in told(event.message))
+
+    def _balancing(self, event: object) -> Names:
+        yield Named(f"video-balancer:{_BALANCING[type(event)]}", event)
 
     def _presentation(self, event: e.PresentationChanged) -> Names:
         yield Named(f"presentation:{event.step.value}", event)

@@ -1,4 +1,4 @@
-"""What is sent and received of a stream: the lines of a call."""
+"""The media lines of a call, out of what an application says of its stream."""
 
 from __future__ import annotations
 

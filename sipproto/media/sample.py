@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
-from sipproto.agent.media import MediaReport
+from sipproto.agent.media import MediaReport, MediaState
 from sipproto.agent.stats import (
     CandidatePairStats,
     CertificateStats,
@@ -85,8 +85,11 @@ class Inbound:
 
 @frozen(kw_only=True)
 class StatsSample:
+    """`report`: all that was measured, of which this is a part."""
+
     outbound: Outbound = Outbound()
     inbound: Inbound = Inbound()
+    report: MediaReport = field(default=MediaReport(state=MediaState.CONNECTING), eq=False, repr=False)
 
 
 def stats_sample(report: MediaReport) -> StatsSample:
@@ -108,6 +111,7 @@ def stats_sample(report: MediaReport) -> StatsSample:
             audio=audio_in,
             additional=_additional(report, next((rtp for rtp in rtp_in if rtp is not None), None)),
         ),
+        report=report,
     )
 
 

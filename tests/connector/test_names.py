@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sipproto import conference as k
 from sipproto.agent import outputs as o
 from sipproto.agent import stats as s
-from sipproto.agent.media import MediaReport, MediaState
+from sipproto.agent.media import LineStats, MediaReport, MediaState
 from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
 from sipproto.connector.names import ALIASES, CATALOGUE, NAMES, NEVER, UnknownEventName, canonical_name
@@ -23,9 +24,8 @@ from sipproto.connector.naming import (
 )
 from sipproto.connector.streams import wanted_media
 from sipproto.errors import LocalProtocolError
-from sipproto.media import video_balancer as b
 from sipproto.media.remote_streams import RemoteStream
-from sipproto.media.sample import Outbound, OutboundSample, StatsSample
+from sipproto.media.sample import stats_sample
 from sipproto.sdp import Direction
 
 # Every name of the original: version 16, then what later versions call the same or have beside it.
@@ -180,7 +180,8 @@ def test_every_message_of_a_server_has_a_name() -> None:
     assert set(k.ConferenceMessage.__args__) == _MESSAGES.keys() | from_clients
 
 
-MAIN = RemoteStream(id="m", audio="0", video="1")
+def streams(*those: RemoteStream) -> e.RemoteStreamsChanged:
+    return e.RemoteStreamsChanged(call="c", streams=those)
 
 
 def ended(call: str, originator: Originator = Originator.LOCAL) -> o.CallEnded:
@@ -196,17 +197,16 @@ def test_a_call_by_its_names() -> None:
     assert names(naming, status("c", e.CallStatus.CONNECTING), o.CallStarted(call="c", target="sip:x@y")) == [
         *("connection:newRTCSession", "call:start-call", "call:peerconnection", "call:connecting", "call:sending")
     ]
-    assert names(naming, e.RemoteStreamsChanged(call="c", streams=(MAIN,))) == [
-        *(("call:peerconnection:ontrack", "call:remote-tracks-changed") * 2),
-        "call:remote-streams-changed",
-    ]
-    assert names(naming, e.RemoteStreamsChanged(call="other", streams=(MAIN,))) == []
+    assert names(naming, streams()) == []
+    tracks = ("call:peerconnection:ontrack", "call:remote-tracks-changed")
+    assert names(naming, streams(RemoteStream(id="m", audio="0"))) == [*tracks, "call:remote-streams-changed"]
+    both = streams(RemoteStream(id="m", audio="0", video="1"), RemoteStream(id="p", video="2"))
+    assert names(naming, both) == [*tracks, *tracks, "call:remote-streams-changed"]
+    assert names(naming, evolve(both, contented=both.streams[1])) == ["call:remote-streams-changed"]
     assert names(naming, o.CallEstablished(call="c", originator=Originator.REMOTE)) == [
         *("call:accepted", "call:confirmed", "call:peerconnection:confirmed", "call:call-status-changed")
     ]
-    assert names(naming, e.RemoteStreamsChanged(call="c", streams=())) == [
-        *("call:remote-tracks-changed", "call:remote-tracks-changed", "call:remote-streams-changed")
-    ]
+    assert names(naming, streams()) == [*["call:remote-tracks-changed"] * 3, "call:remote-streams-changed"]
     assert names(naming, ended("other"), o.CallHeld(call="other", originator=Originator.REMOTE)) == []
     assert names(naming, ended("c", Originator.REMOTE), status("c", e.CallStatus.IDLE)) == [
         *("call:ended", "call:ended:fromserver", "call:call-status-changed")
@@ -304,15 +304,23 @@ def test_a_direction_that_is_none() -> None:
         wanted_media(audio=True, video=True, direction_audio="up")
 
 
-def test_media_by_their_names() -> None:
-    report = MediaReport(state=MediaState.CONNECTED)
-    sample = e.ReportCollected(call="c", report=report, sample=StatsSample(), elapsed=0.01)
-    assert told(EventNaming(), sample) == [("stats:collected", StatsSample())]
-    events = [b.BalancingScheduled(delay=10.0), b.BalancingStarted(delay=10.0), b.BalancingStopped()]
-    assert [payload for event in events for _, payload in told(EventNaming(), event)] == events
-
-
-def test_the_worst_loss_of_a_sample() -> None:
+def test_statistics_in_the_shape_of_the_original() -> None:
+    codec = s.CodecStats(id="C", timestamp=1.0, payload_type=96, mime_type="video/VP8", clock_rate=90000)
     remote = s.RemoteInboundRtpStats(id="R", timestamp=1.0, ssrc=1, kind="video", fraction_lost=0.25)
-    lost = Outbound(audio=OutboundSample(), second_video=OutboundSample(remote_inbound_rtp=remote))
-    assert lost.packets_lost == 0.25 and Outbound().packets_lost is None
+    out = s.OutboundRtpStats(id="O", timestamp=1.0, ssrc=1, kind="video", mid="1", codec_id="C", remote_id="R")
+    into = s.InboundRtpStats(id="I", timestamp=1.0, ssrc=2, kind="video", mid="2", codec_id="C")
+    report = MediaReport(
+        state=MediaState.CONNECTED,
+        lines=(
+            LineStats(mid="0", kind="audio", direction="sendrecv"),
+            LineStats(mid="1", kind="video", direction="sendonly"),
+            LineStats(mid="2", kind="video", direction="recvonly"),
+        ),
+        stats=(codec, remote, out, into),
+    )
+    sample = stats_sample(report)
+    assert sample.outbound.video.outbound_rtp is out and sample.outbound.video.codec is codec
+    assert sample.outbound.packets_lost == 0.25
+    assert sample.inbound.second_video.inbound_rtp is into and sample.inbound.video.inbound_rtp is None
+    assert sample.inbound.additional.candidate_pair is None
+    assert stats_sample(MediaReport(state=MediaState.CONNECTED)).outbound.packets_lost is None
