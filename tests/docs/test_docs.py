@@ -56,9 +56,10 @@ def run_example(name: str, *arguments: str) -> str:
         ("conference_presentation.py", "refused: REFUSED 603"),
         ("conference_participants.py", "ICE restarted: True"),
         ("conference_events.py", "with the password in it: False"),
-        ("conference_testing.py", "the application does what it should"),
+        ("conference_testing_with_a_server.py", "the application does what it should"),
         ("conference_server.py", "the call is over: terminated"),
         ("testing_a_bot.py", "the bot does what it should"),
+        ("conference_testing.py", "the meeting does what it should"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:
