@@ -188,6 +188,13 @@ class ExportCalls:
 
 
 @frozen(kw_only=True)
+class ImportCalls:
+    """Take calls into the journal from what ExportCalls gave. Returns how many."""
+
+    csv: str
+
+
+@frozen(kw_only=True)
 class ClearCalls:
     pass
 
@@ -255,6 +262,7 @@ COMMANDS: dict[str, type] = {
     "dismiss_notice": DismissNotice,
     "list_calls": ListCalls,
     "export_calls": ExportCalls,
+    "import_calls": ImportCalls,
     "clear_calls": ClearCalls,
     "list_tickets": ListTickets,
     "save_ticket": SaveTicket,

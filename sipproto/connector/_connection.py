@@ -149,6 +149,7 @@ class Connection:
             configuration = yield from self._connect(command)
         except Failed as error:
             yield from self._close()
+            self.parameters = self.configuration = None
             self._change(S.DISCONNECTED)
             self._ground.emit(ConnectFailed(epoch=epoch, cause=error.cause, detail=error.detail, status=error.status))
             raise
@@ -317,5 +318,5 @@ def _account(command: CommandId, parameters: ConnectionParameters, user: str) ->
         register_expires=parameters.register_expires,
         register_headers=parameters.headers,
         recovery=Recovery(first_delay=first, max_delay=last),
-        session_timers=SessionTimers() if parameters.session_timers else SessionTimers(expires=0),
+        session_timers=SessionTimers() if parameters.session_timers else SessionTimers(expires=0, agree=False),
     )

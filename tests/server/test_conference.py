@@ -581,6 +581,19 @@ def test_a_viewer_who_is_moved_sees_it_no_more() -> None:
     assert stage.lines(2)["2"] == ("video", "inactive") and stage.arranged("p2").video == (None,)
 
 
+def test_a_viewer_who_was_away_is_given_what_there_is_now() -> None:
+    stage = two()
+    begin(stage, 1)
+    stage.lose(2)
+    stage.say(1, STOPPED)
+    assert stage.lines(2)["2"] == ("video", "recvonly")
+    stage.reconnect(2)
+    assert isinstance(stage.last(2, o.CallRecovered), o.CallRecovered)
+    stage.pass_time(4.0)  # both sides ask for something after a loss, one waits for the other
+    assert stage.lines(2)["2"] == ("video", "inactive")
+    assert len(stage.core.participants) == 2
+
+
 def test_who_comes_later_sees_it_too() -> None:
     stage = two()
     begin(stage, 1)
