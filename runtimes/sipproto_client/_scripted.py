@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from sipproto_client._settings import FlowSettings, default_transports
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._websocket import WebSocketChannel, parse_server_url
-from sipproto_client.port import Runtime, Stream, TaskGroup
+from sipproto_client.port import Event, Runtime, Stream, TaskGroup
 from sipproto_client.transport import Channel, Opening
 from sipproto_wsproto import WebSocketConnection, WebSocketLimits
 
@@ -87,21 +87,27 @@ class MemoryTransport:
 
     schemes = ("ws", "wss")
 
-    def __init__(self, host: Scripted) -> None:
-        self._host = host
+    def __init__(self, admit: Callable[[], int | None], accept: Callable[[_MemoryEnd], Awaitable[object]]) -> None:
+        """admit: as that of ScriptedServer; may raise ConnectionError. accept: takes over the server's end of a connection."""
+        self._admit = admit
+        self._accept = accept
 
     def host_of(self, address: str) -> str:
         return parse_server_url(address).host
 
     async def open(self, address: str, opening: Opening) -> Channel:
         url = parse_server_url(address)
-        answer = self._host.server.admit()
+        answer = self._admit()
         if answer is None:
             await opening.runtime.wait(opening.runtime.event(), None)  # until it is cancelled
         if answer != 200:
             raise ConnectionError(f"the server refused the WebSocket: HTTP status {answer}")
         near = _MemoryEnd(opening.runtime, url.transport)
-        self._host.accept(near.peer)
+        try:
+            await self._accept(near.peer)
+        except BaseException:
+            await near.aclose()
+            raise
         return near
 
 
@@ -115,11 +121,12 @@ class Scripted:
     def __init__(self, runtime: Runtime, server: ScriptedServer, tasks: TaskGroup) -> None:
         self.server = server
         self.url = f"wss://{server.realm}/ws"
-        self.flow = FlowSettings(transports=(*default_transports(), MemoryTransport(self)))
+        self.flow = FlowSettings(transports=(*default_transports(), MemoryTransport(self._admit, self._accept)))
         self._runtime = runtime
         self._tasks = tasks
         self._flows: dict[FlowId, tuple[Flow, _MemoryEnd | _WebSocketEnd]] = {}
         self._last = 0
+        self._closed = False
         self._timer = EngineTimer(runtime, server.next_timeout, lambda: self._step(i.TimeoutElapsed()))
         server.attach(runtime.now, self._carry_out)
         tasks.start_soon(self._timer.run)
@@ -149,16 +156,33 @@ class Scripted:
                     pass
         self._timer.look()
 
-    def accept(self, end: _MemoryEnd) -> None:
-        self._tasks.start_soon(self._serve, end)
+    def close(self) -> None:
+        """Nobody is let in any more."""
+        self._closed = True
+        self.server.detach()
 
-    async def _serve(self, end: _MemoryEnd | _WebSocketEnd) -> None:
+    def _admit(self) -> int | None:
+        if self._closed:
+            raise ConnectionError("the scripted server is not running any more")
+        return self.server.admit()
+
+    async def _accept(self, end: _MemoryEnd) -> None:
+        """Returns when the server knows of the connection: what a test has it do then, it can do."""
+        known = self._runtime.event()
+        self._tasks.start_soon(self._serve, end, known)
+        await known.wait()
+
+    async def _serve(self, end: _MemoryEnd | _WebSocketEnd, known: Event) -> None:
         async def ready() -> Channel:
             return end
 
+        def step(what: i.Input) -> None:
+            self._step(what)
+            known.set()
+
         self._last += 1
         flow = self._last
-        runner = Flow(self._runtime, flow, self._step)
+        runner = Flow(self._runtime, flow, step)
         self._flows[flow] = runner, end
         try:
             await runner.run(ready)
@@ -167,6 +191,7 @@ class Scripted:
             raise
         finally:
             del self._flows[flow]
+            known.set()
 
     # -- over a socket -------------------------------------------------------------------------------------------------
 
@@ -182,7 +207,7 @@ class Scripted:
         await started.wait()
 
     async def _connected(self, stream: Stream) -> None:
-        answer = self.server.admit()
+        answer = self._admit()
         try:
             if answer == 200:
                 await self._shake_hands(stream)
@@ -200,7 +225,7 @@ class Scripted:
         connection = WebSocketConnection(client=False, guard=None, limits=WebSocketLimits())
         end = _WebSocketEnd(self._runtime, stream, connection, "WS")
         await end.shake_hands()
-        await self._serve(end)
+        await self._serve(end, self._runtime.event())
 
 
 async def _refuse(stream: Stream, status: int) -> None:
@@ -240,5 +265,5 @@ async def run_scripted(
                 await scripted.listen()
             yield scripted
         finally:
-            server.detach()
+            scripted.close()
             tasks.cancel()
