@@ -242,13 +242,14 @@ def test_settings_and_tickets() -> None:
             await alice.do(c.SaveSettings(settings={"region": "de", "language": "ru", "ring_seconds": 20}))
             assert alice.kept.settings.region == "DE" and alice.state.language == "ru"
             assert alice.kept.settings.accounts and alice.kept.settings.active_account
-            for wrong in (
+            impossible: list[dict[str, object]] = [
                 {"region": "Russia"},
                 {"ring_seconds": 0},
                 {"language": "fr"},
                 {"accounts": []},
                 {"volume": 2.0},
-            ):
+            ]
+            for wrong in impossible:
                 with pytest.raises(CommandProblem):
                     await alice.do(c.SaveSettings(settings=wrong))
             ticket = await alice.do(c.SaveTicket(customer="ACME", text="no sound", number="600"))

@@ -93,7 +93,7 @@ def test_what_stands_in_the_way_is_told() -> None:
             ):
                 fields = {"id": "a", "server": REALM, "login": "alice", "proxy": proxy}
                 await phone.do(c.SaveAccount(account=fields, password="?"))
-                await phone.until(f"{problem}", lambda problem=problem: phone.state.connection.problem is problem)
+                await phone.until_problem(problem)
                 connection = phone.state.connection
                 assert connection.online is online and connection.detail
                 assert (connection.retry_in is not None) == (online is Online.RETRYING)
@@ -282,6 +282,7 @@ def test_voice_mail() -> None:
     play(scenario)
 
 
+@pytest.mark.interop
 def test_an_idle_phone_sleeps() -> None:
     """Online and idle, nothing runs on the event loop but keep-alives, which are 25 s apart."""
     import asyncio

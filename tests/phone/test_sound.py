@@ -137,6 +137,7 @@ def test_without_any_device_calls_are_silent_and_it_is_said() -> None:
     play(scenario)
 
 
+@pytest.mark.interop
 def test_the_demo_needs_no_settings() -> None:
     async def scenario() -> None:
         phone = TestPhone(Settings(), demo=True, tone=440.0)
@@ -160,6 +161,7 @@ def test_the_demo_needs_no_settings() -> None:
     play(scenario)
 
 
+@pytest.mark.interop
 def test_echo_cancellation_is_used_where_it_is_there() -> None:
     async def scenario() -> None:
         async with phones("alice", "bob", echo_cancellation=True) as (alice, bob):
