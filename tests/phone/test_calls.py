@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from sipproto.agent.outputs import DtmfReceived
 from sipproto_phone import commands as c
 from sipproto_phone._numbers import dialled, name_headers, name_of, number_of, shown_number
 from sipproto_phone.commands import CommandProblem
@@ -162,8 +163,12 @@ def test_mute_volume_and_hold() -> None:
             await alice.until_hears(660.0)
             await bob.until_hears(440.0)
 
-            await alice.do(c.SendDigits(call=at_alice, digits="12#"))
-            assert alice.call("bob").digits == "12#"
+            assert bob.endpoint is not None
+            with bob.endpoint.events(lambda event: isinstance(event, DtmfReceived)) as digits:
+                await alice.do(c.SendDigits(call=at_alice, digits="1#"))
+                heard = [await anext(digits), await anext(digits)]
+            assert [one.digit for one in heard if isinstance(one, DtmfReceived)] == ["1", "#"]
+            assert alice.call("bob").digits == "1#"
             with pytest.raises(CommandProblem):
                 await alice.do(c.SendDigits(call=at_alice, digits="x"))
 
