@@ -15,7 +15,7 @@ from sipproto.connector import ConnectionParameters
 from sipproto.connector.collected import CollectedStats
 from sipproto.connector.events import Configuration
 from sipproto.connector.naming import MoveToSpectators, RemoteTrack
-from sipproto.connector.streams import RemoteStream
+from sipproto.media.remote_streams import RemoteStream
 from sipproto_client._call import Call
 from sipproto_client._connector_values import (
     HeaderLines,

@@ -53,7 +53,7 @@ def test_connect_call_and_leave(name: str) -> None:
             assert event.payload.room == "800" and alice.room is not None and alice.room.name == "800"  # type: ignore[attr-defined]
             assert alice.call_status is CallStatus.IN_ROOM
             (stream,) = alice.get_remote_streams() or ()
-            assert stream.audio == (call.line("audio"),) and stream.video == (call.line("video"),)
+            assert stream.audio == call.line("audio") and stream.video == call.line("video")
             await alice.hang_up()
             assert not alice.is_call_active and alice.get_remote_streams() is None
             await alice.disconnect()

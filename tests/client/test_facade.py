@@ -9,7 +9,7 @@ import pytest
 
 from sipproto.agent.inputs import SendInfo
 from sipproto.connector.naming import RemoteTrack
-from sipproto.connector.streams import RemoteStream
+from sipproto.media.remote_streams import RemoteStream
 from sipproto_client import ConnectorError, SipConnector, SipConnectorFacade
 from sipproto_client.port import Runtime
 from sipproto_server import Verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from sipproto import conference as k
 from sipproto.agent import outputs as o
 from sipproto.agent import stats as s
 from sipproto.agent.media import LineStats, MediaReport, MediaState
-from sipproto.agent.outputs import Cause, LineInfo, Originator
+from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
 from sipproto.connector.collected import collected
 from sipproto.connector.names import ALIASES, CATALOGUE, NAMES, NEVER, UnknownEventName, canonical_name
@@ -22,8 +23,9 @@ from sipproto.connector.naming import (
     SyncForced,
     incoming_caller,
 )
-from sipproto.connector.streams import RemoteStream, remote_streams, wanted_media
+from sipproto.connector.streams import wanted_media
 from sipproto.errors import LocalProtocolError
+from sipproto.media.remote_streams import RemoteStream
 from sipproto.sdp import Direction
 
 # Every name of the original: version 16, then what later versions call the same or have beside it.
@@ -178,9 +180,8 @@ def test_every_message_of_a_server_has_a_name() -> None:
     assert set(k.ConferenceMessage.__args__) == _MESSAGES.keys() | from_clients
 
 
-LINE = LineInfo(
-    mid="0", kind="audio", direction=Direction.SENDRECV, remote_direction=Direction.SENDRECV, codec="audio/opus"
-)
+def streams(*those: RemoteStream) -> e.RemoteStreamsChanged:
+    return e.RemoteStreamsChanged(call="c", streams=those)
 
 
 def ended(call: str, originator: Originator = Originator.LOCAL) -> o.CallEnded:
@@ -196,16 +197,16 @@ def test_a_call_by_its_names() -> None:
     assert names(naming, status("c", e.CallStatus.CONNECTING), o.CallStarted(call="c", target="sip:x@y")) == [
         *("connection:newRTCSession", "call:start-call", "call:peerconnection", "call:connecting", "call:sending")
     ]
-    assert names(naming, o.MediaNegotiated(call="c", lines=(LINE,))) == [
-        *("call:peerconnection:ontrack", "call:remote-tracks-changed", "call:remote-streams-changed")
-    ]
-    assert names(naming, o.MediaNegotiated(call="c", lines=(LINE,))) == []
+    assert names(naming, streams()) == []
+    tracks = ("call:peerconnection:ontrack", "call:remote-tracks-changed")
+    assert names(naming, streams(RemoteStream(id="m", audio="0"))) == [*tracks, "call:remote-streams-changed"]
+    both = streams(RemoteStream(id="m", audio="0", video="1"), RemoteStream(id="p", video="2"))
+    assert names(naming, both) == [*tracks, *tracks, "call:remote-streams-changed"]
+    assert names(naming, evolve(both, contented=both.streams[1])) == ["call:remote-streams-changed"]
     assert names(naming, o.CallEstablished(call="c", originator=Originator.REMOTE)) == [
         *("call:accepted", "call:confirmed", "call:peerconnection:confirmed", "call:call-status-changed")
     ]
-    assert names(naming, o.MediaNegotiated(call="c", lines=())) == [
-        *("call:remote-tracks-changed", "call:remote-streams-changed")
-    ]
+    assert names(naming, streams()) == [*["call:remote-tracks-changed"] * 3, "call:remote-streams-changed"]
     assert names(naming, ended("other"), o.CallHeld(call="other", originator=Originator.REMOTE)) == []
     assert names(naming, ended("c", Originator.REMOTE), status("c", e.CallStatus.IDLE)) == [
         *("call:ended", "call:ended:fromserver", "call:call-status-changed")
@@ -265,46 +266,6 @@ def test_connections_and_presentations_by_their_names() -> None:
     assert names(naming, over) == ["presentation:ended", "stopped-presentation-by-server-command"]
     for step in e.PresentationStep:
         assert names(naming, e.PresentationChanged(call="c", step=step))[0] in NAMES
-
-
-def line(mid: str, kind: str, *streams: str, sends: bool = True) -> LineInfo:
-    remote = Direction.SENDRECV if sends else Direction.RECVONLY
-    return LineInfo(
-        mid=mid,
-        kind=kind,
-        direction=Direction.SENDRECV,
-        remote_direction=remote,
-        codec="x",
-        remote_streams=streams,
-    )
-
-
-@pytest.mark.parametrize(
-    ("lines", "groups"),
-    [
-        (["a1", "v1"], ["a1 v1"]),
-        (["a1", "v1", "v2"], ["a1 v1", "v2"]),
-        (["a1", "v1", "a2", "v2"], ["a1 v1", "a2 v2"]),
-        (["v1"], ["v1"]),
-        (["v1", "a1"], ["v1", "a1"]),  # nothing is lost
-        (["a1", "a2", "v1"], ["a1", "a2 v1"]),
-        (["a1", "a2"], ["a1", "a2"]),
-        ([], []),
-    ],
-)
-def test_streams_of_lines_that_say_nothing_of_them(lines: list[str], groups: list[str]) -> None:
-    kinds = {"a": "audio", "v": "video"}
-    streams = remote_streams(line(mid, kinds[mid[0]]) for mid in lines)
-    assert [" ".join((*stream.audio, *stream.video)) for stream in streams] == groups
-    assert len({stream.id for stream in streams}) == len(streams)
-
-
-def test_streams_that_the_peer_names() -> None:
-    lines = [line("0", "audio", "m"), line("1", "video", "m"), line("2", "video", "p"), line("3", "video", sends=False)]
-    assert remote_streams(lines) == (
-        RemoteStream(id="m", audio=("0",), video=("1",)),
-        RemoteStream(id="p", video=("2",)),
-    )
 
 
 @given(

@@ -53,7 +53,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("conference_messages.py", "X-VINTEO-NOTIFY WebcastStarted has no type"),
         ("conference_server.py", "the call is over: terminated"),
         ("testing_a_bot.py", "the bot does what it should"),
-        ("conference_testing.py", "the meeting does what it should"),
+        ("conference_scripted.py", "the meeting does what it should"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:

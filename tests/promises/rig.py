@@ -8,14 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 
+from sipproto.agent import AgentConfig
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
+from sipproto.auth import Secret
 from sipproto.message import Request, Response, parse_message
+from sipproto.sdp import Direction
 from sipproto.testing import FakeMediaEngine
 from sipproto.trace import read_transcript
-from sipproto_anyio import AnyioRuntime, open_connector
-from sipproto_client import SipConnector
+from sipproto_anyio import AnyioRuntime, open_connector, open_endpoint
+from sipproto_client import Endpoint, SipConnector
 from sipproto_devices import MediaSetup, TestPattern, Tone
 from sipproto_server import (
     ConferencePolicy,
@@ -32,6 +36,7 @@ REALM = "promises.invalid"
 USERS = {"alice": "wonder-Land1", "bob": "builder-Two2", "carol": "singer-Three3"}
 CAMERA = MediaSetup(audio=Tone(440.0), video=TestPattern(width=640, height=480))
 SCREEN = MediaSetup(video=TestPattern(width=1280, height=720))
+AUDIO_VIDEO = (("audio", Direction.SENDRECV), ("video", Direction.SENDRECV))
 PATIENCE = 10.0  # seconds; the machine may be busy
 
 _T = TypeVar("_T")
@@ -115,6 +120,48 @@ async def in_conference(*users: str, **policy: Any) -> AsyncIterator[tuple[Venue
         yield place, those
 
 
+@asynccontextmanager
+async def peer(place: Venue, user: str, **more: Any) -> AsyncIterator[Endpoint]:
+    """Somebody who can say in a call what a conference server says."""
+    engine = FakeMediaEngine(seed=40 + len(user))
+    config = AgentConfig(
+        aor=f"sip:{user}@{REALM}",
+        secrets=(Secret(username=user, password=USERS[user]),),
+        capabilities=engine.capabilities,
+        **more,
+    )
+    async with open_endpoint(config, media=engine) as endpoint:
+        await endpoint.connect(place.address["sip_web_socket_server_url"])
+        await endpoint.register()
+        yield endpoint
+
+
+class Refusing:
+    """A peer that, when told so, takes no offer any more (488)."""
+
+    refuses = False
+
+    def __call__(self, description: bytes) -> bytes:
+        if self.refuses:
+            raise ValueError("not this one")
+        return description
+
+
+@asynccontextmanager
+async def answering(place: Venue, user: str, refusing: Refusing) -> AsyncIterator[Endpoint]:
+    """Somebody who answers every call, and every INFO with 200."""
+
+    async def answer_calls() -> None:
+        async for call in endpoint.incoming_calls():
+            await call.answer(AUDIO_VIDEO)
+
+    async with peer(place, user, transform_remote_sdp=refusing) as endpoint, anyio.create_task_group() as tasks:
+        tasks.start_soon(answer_calls)
+        await anyio.lowlevel.checkpoint()
+        yield endpoint
+        tasks.cancel_scope.cancel()
+
+
 async def enter(one: SipConnector, stream: object = CAMERA) -> None:
     with one.events("api:enterRoom") as entered:
         await one.call("800", stream)
@@ -133,9 +180,12 @@ class Log:
         self.names.append(name)
         self.payloads.append(payload)
 
+    async def until(self, count: int, what: object = "") -> None:
+        await until(lambda: len(self.names) >= count, what)
+
     def payload(self, name: str) -> Any:
         """Of the last one of that name."""
-        return next(payload for known, payload in zip(reversed(self.names), reversed(self.payloads)) if known == name)
+        return self.payloads[len(self.names) - 1 - self.names[::-1].index(name)]
 
 
 class Wire:
@@ -159,7 +209,32 @@ class Wire:
     def got(self, method: str) -> list[Response]:
         """The answers to requests of that method."""
         messages = [parse_message(data) for ours, data in self._steps() if not ours]
-        return [one for one in messages if isinstance(one, Response) and (one.headers.first("CSeq") or "").endswith(method)]
+        return [
+            one for one in messages if isinstance(one, Response) and (one.headers.first("CSeq") or "").endswith(method)
+        ]
+
+    @property
+    def agreed(self) -> int:
+        """How many INVITEs have had an answer with a description: the first one, and changes of the call."""
+        return sum(one.status == 200 for one in self.got("INVITE"))
 
 
-__all__ = ["CAMERA", "REALM", "SCREEN", "USERS", "Log", "Venue", "Wire", "application", "connectors", "enter", "in_conference", "until", "venue"]
+__all__ = [
+    "AUDIO_VIDEO",
+    "CAMERA",
+    "REALM",
+    "SCREEN",
+    "USERS",
+    "Log",
+    "Refusing",
+    "Venue",
+    "Wire",
+    "answering",
+    "application",
+    "connectors",
+    "enter",
+    "in_conference",
+    "peer",
+    "until",
+    "venue",
+]

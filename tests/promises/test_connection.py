@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
@@ -70,7 +71,10 @@ def test_a_guest() -> None:
         async with venue() as place, open_connector(media=FakeMediaEngine(seed=2), trace=wire.file) as guest:
             facade = SipConnectorFacade(guest)
             await facade.connect_to_server(
-                **place.address, display_name="Visitor", remote_address="203.0.113.7", extra_headers=[("X-Team", "Blue")]
+                **place.address,
+                display_name="Visitor",
+                remote_address="203.0.113.7",
+                extra_headers=[("X-Team", "Blue")],
             )
             assert not facade.is_registered and not guest.is_register_config
             assert guest.connection_state is ConnectionStatus.ESTABLISHED
@@ -238,7 +242,7 @@ class _Mute:
                 self.open -= 1
 
 
-class silent_server:  # noqa: N801 - a block
+class silent_server:
     async def __aenter__(self) -> _Mute:
         self._mute = _Mute()
         self._tasks = anyio.create_task_group()
@@ -268,29 +272,33 @@ class Outcomes:
         except ConnectorError as error:
             self.found[which] = error.code
 
+    async def code_of_connect(self, which: str, url: str) -> None:
+        """Without the facade, to whom that is no error."""
+        try:
+            await self.facade.sip_connector.connect(sip_server_url=REALM, sip_web_socket_server_url=url)
+        except ConnectorError as error:
+            self.found[which] = error.code
+
 
 def test_the_newest_connect_counts() -> None:
     """Of three at once the last one is carried out; the others hear that at once, and nothing of them is left."""
 
     async def scenario() -> None:
-        async with venue() as place, silent_server() as mute, open_connector() as one, anyio.create_task_group() as tasks:
+        async with (
+            venue() as place,
+            silent_server() as mute,
+            open_connector() as one,
+            anyio.create_task_group() as tasks,
+        ):
             outcomes = Outcomes(one)
-            tasks.start_soon(lambda: outcomes.connect("first", sip_server_url=REALM, sip_web_socket_server_url=mute.url))
+            tasks.start_soon(
+                lambda: outcomes.connect("first", sip_server_url=REALM, sip_web_socket_server_url=mute.url)
+            )
             await until(lambda: mute.taken == 1)
-            with pytest.raises(ConnectorError) as superseded:
-                async with anyio.create_task_group() as both:
-
-                    async def second() -> None:
-                        await one.connect(sip_server_url=REALM, sip_web_socket_server_url=mute.url)
-
-                    both.start_soon(lambda: outcomes.connect("third", **place.user("bob")))
-                    try:
-                        await second()
-                    except ConnectorError as error:
-                        failure = error
-                raise failure
-            assert superseded.value.code == "SUPERSEDED"
-            assert outcomes.found == {"first": False, "third": True}
+            tasks.start_soon(outcomes.code_of_connect, "second", mute.url)
+            tasks.start_soon(lambda: outcomes.connect("third", **place.user("bob")))
+            await until(lambda: len(outcomes.found) == 3)
+            assert outcomes.found == {"first": False, "second": "SUPERSEDED", "third": True}
             assert one.is_registered and one.connection_state is ConnectionStatus.ESTABLISHED
             assert users_of(place) == [("bob", True)]
             await until(lambda: mute.open == 0, "nothing of the first is left")
@@ -302,9 +310,16 @@ def test_disconnect_takes_effect_at_once() -> None:
     """It waits for no connect; and connect, disconnect, connect ends as connected."""
 
     async def scenario() -> None:
-        async with venue() as place, silent_server() as mute, open_connector() as one, anyio.create_task_group() as tasks:
+        async with (
+            venue() as place,
+            silent_server() as mute,
+            open_connector() as one,
+            anyio.create_task_group() as tasks,
+        ):
             outcomes, log = Outcomes(one), Log(one, "connection:connect-failed")
-            tasks.start_soon(lambda: outcomes.connect("first", sip_server_url=REALM, sip_web_socket_server_url=mute.url))
+            tasks.start_soon(
+                lambda: outcomes.connect("first", sip_server_url=REALM, sip_web_socket_server_url=mute.url)
+            )
             await until(lambda: mute.taken == 1)
             began = anyio.current_time()
             assert (await outcomes.facade.disconnect_from_server()).is_successful
@@ -313,13 +328,14 @@ def test_disconnect_takes_effect_at_once() -> None:
             assert one.connection_state is ConnectionStatus.DISCONNECTED
 
             tasks.start_soon(lambda: outcomes.connect("second", **place.user("alice")))
-            await until(lambda: one.is_pending_connect)
+            while not one.is_pending_connect:
+                await anyio.lowlevel.checkpoint()
             tasks.start_soon(outcomes.facade.disconnect_from_server)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             await outcomes.connect("third", **place.user("bob"))
             await until(lambda: len(outcomes.found) == 3)
             assert outcomes.found == {"first": False, "second": False, "third": True}
-            assert one.connection_state is ConnectionStatus.ESTABLISHED and one.is_registered
+            assert one.connection_state.value == "established" and one.is_registered
             assert not log.names, "nothing has failed that nobody gave up"
 
     application(scenario)
@@ -367,20 +383,19 @@ def test_memory_stays_flat_over_a_thousand_operations() -> None:
     async def scenario() -> None:
         async with venue() as place, connectors(place, "alice") as (alice,):
 
-            async def work(pings: int) -> None:
-                for number in range(pings):
+            async def work(rounds: int) -> None:
+                for number in range(rounds):
                     await alice.ping(f"sip:{REALM}")
-                    if number % 10 == 0:
-                        await alice.set(display_name=f"Alice {number % 3}")
+                    await alice.set(display_name=f"Alice {number}")
                     if number % 50 == 0:
                         await alice.register()
 
-            await work(100)
+            await work(50)
             place.told.clear()
             held = alice.engine.retained
             gc.collect()
             objects = len(gc.get_objects())
-            await work(900)
+            await work(450)
             place.told.clear()
             gc.collect()
             assert alice.engine.retained == held
