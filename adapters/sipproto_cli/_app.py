@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import logging
 from typing import Annotated
@@ -22,6 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+class DemoName(enum.StrEnum):
+    """What `demo` shows."""
+
+    CONFERENCE = "conference"
+    CALL = "call"
+
 
 app.add_typer(trace_app)
 
@@ -121,18 +130,25 @@ def options(
 
 @app.command()
 def demo(
+    story: Annotated[
+        DemoName,
+        typer.Argument(help="conference: a room with three participants; call: two phones, INFO, digits, hold"),
+    ] = DemoName.CONFERENCE,
     runtime: Runtime = RuntimeName.ASYNCIO,
     as_json: Json = False,
     ladder: Annotated[bool, typer.Option("--ladder", help="Print all SIP messages at the end")] = False,
 ) -> None:
-    """Show a real call: a server and two endpoints on this machine, audio and video, INFO, digits, hold."""
-    from sipproto_cli._demo import run_demo
+    """Show a real conference on this machine: a server and three participants with sound, pictures, a presentation."""
 
     def out(fields: dict[str, object]) -> None:
         print(json.dumps(fields))
 
     output = out if as_json else None
-    raise typer.Exit(run(runtime, lambda rt: run_demo(rt, json_output=output, ladder_wanted=ladder)))
+    if story is DemoName.CALL:
+        from sipproto_cli._demo._call import run_call_demo as play
+    else:
+        from sipproto_cli._demo._conference import run_conference_demo as play
+    raise typer.Exit(run(runtime, lambda rt: play(rt, json_output=output, ladder_wanted=ladder)))
 
 
 @app.command()

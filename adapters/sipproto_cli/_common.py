@@ -12,6 +12,7 @@ from typing import Any
 from attrs import field, frozen
 
 from sipproto.agent import AgentConfig
+from sipproto.agent.media import LineStats
 from sipproto.auth import Secret
 from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.message import escape_user
@@ -124,6 +125,17 @@ def say(text: str, code: int = ERROR) -> int:
 def printable(text: str) -> str:
     """What peers wrote, without what would command a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def figures(line: LineStats) -> str:
+    """One line of statistics in words."""
+    parts = [f"sent {line.packets_sent} pk / {line.bytes_sent // 1000} kB"]
+    parts.append(f"got {line.packets_received} pk / {line.bytes_received // 1000} kB")
+    if line.audio_level is not None and line.audio_frequency is not None:
+        parts.append(f"level {line.audio_level:.2f}, {line.audio_frequency:.0f} Hz")
+    if line.frames_decoded is not None and line.frame_width:
+        parts.append(f"{line.frames_decoded} frames {line.frame_width}x{line.frame_height}")
+    return f"{line.kind} {line.codec or ''} {line.direction}: " + ", ".join(parts)
 
 
 def check_account(account: Account) -> None:

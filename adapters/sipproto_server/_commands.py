@@ -18,9 +18,7 @@ from sipproto_server._config import Rival, Verdict
 
 _RESOLUTION = re.compile(r"[0-9]{1,5}x[0-9]{1,5}")
 _MAX_TEXT = 200  # characters
-_FLAGS: dict[str, bool] = dict.fromkeys(("yes", "true", "1", "forced"), True) | dict.fromkeys(
-    ("no", "false", "0", "asked"), False
-)
+_YES, _NO = ("yes", "true", "1", "forced"), ("no", "false", "0", "asked")
 _E = TypeVar("_E", bound=enum.Enum)
 
 
@@ -69,10 +67,9 @@ def _wish(value: Wish | str) -> Wish:
 def _flag(value: bool | str) -> bool:
     if isinstance(value, bool):
         return value
-    meant = _FLAGS.get(str(value).lower())
-    if meant is None:
+    if str(value).lower() not in (*_YES, *_NO):
         raise OperatorError(f"{str(value)[:40]!r} is neither yes nor no")
-    return meant
+    return str(value).lower() in _YES
 
 
 def _text(value: str) -> str:

@@ -12,7 +12,8 @@ from sipproto.connector import events as e
 from sipproto.connector import inputs as c
 from sipproto.connector.naming import IncomingCaller
 from sipproto.connector.sending import sender_parameters
-from sipproto.connector.streams import RemoteStream, remote_streams, wanted_media
+from sipproto.connector.streams import wanted_media
+from sipproto.media.remote_streams import RemoteStream
 from sipproto_client._call import Call
 from sipproto_client._connector_base import ConnectorBase
 from sipproto_client._connector_values import HeaderLines, MediaOptions, SendingOptions, header_lines
@@ -127,7 +128,8 @@ class CallCommands(ConnectorBase):
 
     def get_remote_streams(self) -> tuple[RemoteStream, ...] | None:
         """What the peer sends, grouped: by convention first the main stream, then a presentation. None without a call."""
-        return remote_streams(self.engine.call.lines) if self.engine.call.is_established else None
+        streams = self.engine.call.streams
+        return streams.streams if streams is not None and self.engine.call.is_established else None
 
     async def send_dtmf(
         self, tones: str, *, duration: int = 120, gap: float = 0.6, way: DigitWay = DigitWay.INFO

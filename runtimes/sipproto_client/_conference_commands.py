@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 from sipproto.agent.inputs import CommandId
-from sipproto.agent.parameters import ContentHint, DegradationPreference, EffectiveParameters, Encoding
+from sipproto.agent.parameters import EffectiveParameters
 from sipproto.conference import (
     AskToEnableCam,
     Channels,
@@ -24,6 +24,7 @@ from sipproto_client._call import Call
 from sipproto_client._call_commands import CallCommands
 from sipproto_client._connector_values import SendingOptions
 from sipproto_client._streams import size_of
+from sipproto_client.connector_errors import ConnectorError, ErrorCode
 
 _DEVICES = {"mic": Device.MIC, "cam": Device.CAM}
 
@@ -45,6 +46,8 @@ class ConferenceCommands(CallCommands):
 
     async def send_refusal_to_turn_on(self, device: str) -> None:
         """We do not turn on what we were asked to: "mic" or "cam"."""
+        if device not in _DEVICES:
+            raise ConnectorError(ErrorCode.NOT_POSSIBLE, f"{device!r} is neither 'mic' nor 'cam'")
         await self._say(RefusalToTurnOn(device=_DEVICES[device]))
 
     async def send_refusal_to_turn_on_mic(self) -> None:
@@ -165,6 +168,3 @@ def _presentation_parameters(stream: object, options: dict[str, Any]) -> c.Prese
     if encodings := encodings_of(options.get("send_encodings", ()), size_of(stream)):
         fields["encodings"] = encodings
     return c.PresentationParameters(max_bitrate=options.get("max_bitrate"), **fields)
-
-
-__all__ = ["ConferenceCommands", "ContentHint", "DegradationPreference", "Encoding"]

@@ -6,6 +6,7 @@ from typing import Any, Unpack, overload
 
 from sipproto.agent import AgentConfig, Recovery
 from sipproto.agent import inputs as i
+from sipproto.agent.causes import cause_of
 from sipproto.agent.inputs import CommandId
 from sipproto.connector import ConnectionParameters
 from sipproto.connector import events as e
@@ -16,7 +17,7 @@ from sipproto_client._connector_base import ConnectorBase
 from sipproto_client._connector_values import ConnectionSettings, ParametersProvider, header_lines
 from sipproto_client._endpoint import run_endpoint
 from sipproto_client._tasks import plain_task_group
-from sipproto_client.connector_errors import ConnectorError, ErrorCode, connector_error
+from sipproto_client.connector_errors import ConnectorError, ErrorCode, code_of, connector_error
 
 _GUEST = "100000"  # who asks whether a server is there
 
@@ -111,7 +112,9 @@ class ConnectionCommands(ConnectorBase):
         """OPTIONS; returns the status. Raises ConnectorError for an answer of 300 and more."""
         status = int(str(await self.run(lambda n: i.SendOptions(command=n, target=target), url=target)))
         if status >= 300:
-            raise ConnectorError(ErrorCode.FAILED, f"{target} answers {status}", status=status, url=target)
+            cause = cause_of(status)
+            detail = f"{target} answers {status}"
+            raise ConnectorError(code_of(cause, status), detail, cause=cause, status=status, url=target)
         return status
 
     async def check_telephony(

@@ -1,4 +1,7 @@
-"""A conformance suite for transports: `check_transport` says whether one keeps the promises of `transport.Transport`.
+"""For tests: scripted servers on an event loop, and a conformance suite for transports.
+
+`run_scripted` runs a `sipproto.testing.ScriptedServer`. `check_transport` says whether a transport keeps the promises of
+`transport.Transport`.
 
 It needs no test framework: each broken promise is an AssertionError that names it.
 """
@@ -15,6 +18,10 @@ from attrs import field, frozen
 
 from sipproto.agent.inputs import DataReceived, FlowClosed, FlowOpened, Input, OpenFlowFailed
 from sipproto_client._flow import MAX_UNSENT, Flow
+from sipproto_client._scripted import MemoryTransport as MemoryTransport
+from sipproto_client._scripted import Scripted as Scripted
+from sipproto_client._scripted import run_scripted as run_scripted
+from sipproto_client._scripted import until as until
 from sipproto_client._settings import FlowSettings
 from sipproto_client._tasks import plain_task_group
 from sipproto_client.port import Runtime

@@ -123,8 +123,9 @@ class CurrentCall:
         """The first video line is sent with these. A line that is not sent has none."""
         call, line = self.ident, self.first_line("video")
         if call is not None and line is not None:
-            yield Ask(lambda n: i.SetParameters(command=n, call=call, line=line, parameters=parameters))
-            self.on_parameters(line, parameters)
+            outcome = yield Ask(lambda n: i.SetParameters(command=n, call=call, line=line, parameters=parameters))
+            if isinstance(outcome, o.CommandSucceeded):
+                self.on_parameters(line, parameters)
         return None
 
     def _ringing(self, call: CallId | None) -> CallId:

@@ -149,6 +149,7 @@ class Connection:
             configuration = yield from self._connect(command)
         except Failed as error:
             yield from self._close()
+            self.parameters = self.configuration = None
             self._change(S.DISCONNECTED)
             self._ground.emit(ConnectFailed(epoch=epoch, cause=error.cause, detail=error.detail, status=error.status))
             raise

@@ -40,8 +40,6 @@ from sipproto.media.video_balancer import (
     VideoBalancer,
 )
 
-_NEVER = 1e9  # seconds: balancing that is started by hand only
-
 
 class CallMedia:
     """Drives the machines of sipproto.media for the current call."""
@@ -52,9 +50,8 @@ class CallMedia:
         call.on_parameters = self._parameters_set
         config = ground.config
         self._polling = StatisticsPolling(interval=config.statistics_interval or 1.0)
-        delay = config.balancing_start_delay
         self.balancer = VideoBalancer(
-            start_delay=_NEVER if delay is None else delay,
+            start_delay=config.balancing_start_delay,
             ignore_for_codec=config.ignore_for_codec,
             max_resolution=config.max_resolution,
             poll_interval=config.track_poll_interval,

@@ -130,12 +130,18 @@ NEVER: dict[str, str] = {
 CATALOGUE: frozenset[str] = NAMES | ALIASES.keys() | NEVER.keys()
 
 
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
 class UnknownEventName(LocalProtocolError):
     """No event has this name. `nearest`: the one that was probably meant, None when nothing is near."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.nearest = next(iter(difflib.get_close_matches(name, sorted(CATALOGUE), n=1)), None)
+        spelled = {_plain(known): known for known in sorted(CATALOGUE, key=lambda known: known in NAMES)}
+        near = difflib.get_close_matches(_plain(name), list(spelled), n=1)
+        self.nearest = spelled[near[0]] if near else None
         hint = f": {self.nearest!r} is meant?" if self.nearest is not None else ""
         super().__init__(f"there is no event {excerpt(name)!r}{hint}")
 

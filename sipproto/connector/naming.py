@@ -16,9 +16,9 @@ from sipproto.agent import outputs as o
 from sipproto.agent.media import CallId
 from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
-from sipproto.connector.collected import collected
-from sipproto.connector.streams import RemoteStream, is_received, remote_streams
 from sipproto.errors import MessageSyntaxError
+from sipproto.media.remote_streams import RemoteStream
+from sipproto.media.video_balancer import BalancingScheduled, BalancingStarted, BalancingStopped, ParametersUpdated
 from sipproto.message import parse_sip_uri
 
 
@@ -63,11 +63,6 @@ class RemoteTracksChanged:
     change_type: str
     participant_id: str
     track_id: str
-
-
-@frozen(kw_only=True)
-class RemoteStreamsChanged:
-    streams: tuple[RemoteStream, ...]
 
 
 @frozen(kw_only=True)
@@ -135,6 +130,12 @@ _REGISTRATION = {
     o.RegistrationState.REGISTERED: "connection:registered",
     o.RegistrationState.UNREGISTERED: "connection:unregistered",
     o.RegistrationState.FAILED: "connection:registrationFailed",
+}
+_BALANCING = {
+    BalancingScheduled: "balancing-scheduled",
+    BalancingStarted: "balancing-started",
+    BalancingStopped: "balancing-stopped",
+    ParametersUpdated: "parameters-updated",
 }
 _SHARE: dict[k.Share, Callable[[k.ShareState], _Told]] = {
     k.Share.AVAILABLE: lambda said: ("api:availableSecondRemoteStream", ContentAvailable(codec=said.codec)),
@@ -238,10 +239,11 @@ class EventNaming:
             o.CallHeld: self._ours("call:hold"),
             o.CallResumed: self._ours("call:unhold"),
             o.DtmfReceived: self._digit,
-            o.MediaNegotiated: self._negotiated,
+            e.RemoteStreamsChanged: self._streams_changed,
             e.MessageFromServer: self._message,
             e.PresentationChanged: self._presentation,
-            e.ReportCollected: lambda event: iter([Named("stats:collected", collected(event.report, event.elapsed))]),
+            e.ReportCollected: lambda event: iter([Named("stats:collected", event.sample)]),
+            **dict.fromkeys(_BALANCING, self._balancing),
         }
 
     def name(self, event: object) -> tuple[Named, ...]:
@@ -312,7 +314,7 @@ class EventNaming:
         if event.call != self._call:
             return
         was, self._call, self._established = self._established, None, False
-        self._tracks, self._streams = {}, ()
+        self._tracks = {}
         yield Named("call:ended" if was else "call:failed", event)
         if event.originator is Originator.REMOTE:
             yield Named("call:ended:fromserver", event)
@@ -325,38 +327,33 @@ class EventNaming:
             yield Named("call:newDTMF", digit)
             yield Named("api:newDTMF", digit)
 
-    def _negotiated(self, event: o.MediaNegotiated) -> Names:
+    def _streams_changed(self, event: e.RemoteStreamsChanged) -> Names:
         if event.call != self._call:
             return
-        streams = remote_streams(event.lines)
-        names = {mid: stream.id for stream in streams for mid in (*stream.audio, *stream.video)}
         tracks = {
-            line.mid: RemoteTrack(call=event.call, mid=line.mid, kind=line.kind, stream=names[line.mid])
-            for line in event.lines
-            if is_received(line)
+            mid: RemoteTrack(call=event.call, mid=mid, kind=kind, stream=stream.id)
+            for stream in event.streams
+            for kind, mid in (("audio", stream.audio), ("video", stream.video))
+            if mid is not None
         }
         before, self._tracks = self._tracks, tracks
         for mid in [mid for mid in before if mid not in tracks]:
-            yield self._track_changed(streams, before[mid], "removed")
+            yield _track_changed(event.streams, before[mid], "removed")
         for mid, track in tracks.items():
             if mid not in before:
                 yield Named("call:peerconnection:ontrack", track)
-                yield self._track_changed(streams, track, "added")
-        if streams != self._streams:
-            self._streams = streams
-            yield Named("call:remote-streams-changed", RemoteStreamsChanged(streams=streams))
-
-    def _track_changed(self, streams: tuple[RemoteStream, ...], track: RemoteTrack, change: str) -> Named:
-        changed = RemoteTracksChanged(
-            streams=streams, change_type=change, participant_id=track.stream, track_id=track.mid
-        )
-        return Named("call:remote-tracks-changed", changed)
+                yield _track_changed(event.streams, track, "added")
+        if tracks or before:
+            yield Named("call:remote-streams-changed", event)
 
     # -- the conference ------------------------------------------------------------------------------------------------
 
     def _message(self, event: e.MessageFromServer) -> Names:
         told = _MESSAGES.get(type(event.message))
         return iter(()) if told is None else (Named(name, payload) for name, payload in told(event.message))
+
+    def _balancing(self, event: object) -> Names:
+        yield Named(f"video-balancer:{_BALANCING[type(event)]}", event)
 
     def _presentation(self, event: e.PresentationChanged) -> Names:
         yield Named(f"presentation:{event.step.value}", event)
@@ -372,3 +369,8 @@ def incoming_caller(event: o.IncomingCall) -> IncomingCaller:
     except MessageSyntaxError:
         number, host = "", ""
     return IncomingCaller(call=event.call, display_name=event.display_name, incoming_number=number, host=host)
+
+
+def _track_changed(streams: tuple[RemoteStream, ...], track: RemoteTrack, change: str) -> Named:
+    changed = RemoteTracksChanged(streams=streams, change_type=change, participant_id=track.stream, track_id=track.mid)
+    return Named("call:remote-tracks-changed", changed)

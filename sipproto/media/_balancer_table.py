@@ -15,6 +15,7 @@ class BalancerState(enum.Enum):
 
 class BalancerInput(enum.Enum):
     CONFIRMED = "call confirmed"
+    READY = "call confirmed, to be started by hand"
     DUE = "start due"
     START = "start"
     BALANCED = "balanced"
@@ -41,6 +42,7 @@ _OVER = (A.REPORT_STOPPED, A.FORGET)
 # A pair that is not listed changes nothing: what is wished is so already, or comes of itself.
 BALANCER_TABLE: dict[tuple[BalancerState, BalancerInput], tuple[BalancerState, tuple[BalancerAction, ...]]] = {
     (S.NO_CALL, I.CONFIRMED): (S.SCHEDULED, (A.SCHEDULE,)),
+    (S.NO_CALL, I.READY): (S.STOPPED, ()),
     (S.NO_CALL, I.OVER): (S.NO_CALL, (A.FORGET,)),  # it had lines before it was confirmed
     (S.STOPPED, I.CONFIRMED): (S.SCHEDULED, (A.SCHEDULE,)),
     (S.STOPPED, I.START): (S.STARTING, (A.BALANCE,)),

@@ -97,9 +97,9 @@ class BalancingScheduled:
 
 @frozen(kw_only=True)
 class BalancingStarted:
-    """The line is balanced and stays so. `delay`: the seconds that are set, also after a StartBalancing."""
+    """The line is balanced and stays so. `delay`: the seconds that are set, also after a StartBalancing; None: none are."""
 
-    delay: float
+    delay: float | None
 
 
 @frozen
@@ -160,7 +160,7 @@ class BalanceFailed:
 
 @frozen(kw_only=True)
 class BalancerSettings:
-    start_delay: float = field(validator=validators.ge(0))
+    start_delay: float | None = field(validator=validators.optional(validators.ge(0)))
     time_limit: float = field(validator=validators.gt(0))
 
 

@@ -141,10 +141,11 @@ class _Application:
 
 
 class VideoBalancer:
-    """`start_delay`: seconds from CallConfirmed to the start. `ignore_for_codec`: lines whose codec has that in its name,
-    in any letter case, are left as they are without balancing. `max_resolution`: of our own accord no larger pictures are
-    sent. `poll_interval`, `max_poll_interval`: seconds, see TrackMonitor. `time_limit`: seconds after which parameters that
-    are not answered count as refused; it should be longer than what the agent waits for its media engine.
+    """`start_delay`: seconds from CallConfirmed to the start; None: only StartBalancing starts. `ignore_for_codec`: lines
+    whose codec has that in its name, in any letter case, are left as they are without balancing. `max_resolution`: of our
+    own accord no larger pictures are sent. `poll_interval`, `max_poll_interval`: seconds, see TrackMonitor. `time_limit`:
+    seconds after which parameters that are not answered count as refused; it should be longer than what the agent waits for
+    its media engine.
 
     Raises ValueError for a negative delay, and for another time that is not above 0.
     """
@@ -152,7 +153,7 @@ class VideoBalancer:
     def __init__(
         self,
         *,
-        start_delay: float = 10.0,
+        start_delay: float | None = 10.0,
         ignore_for_codec: str | None = None,
         max_resolution: Resolution | None = None,
         poll_interval: float = 1.0,
@@ -188,7 +189,7 @@ class VideoBalancer:
         """Takes one input at the time `now` (monotonic seconds) and returns what it leads to, in order. Never raises."""
         match what:
             case CallConfirmed():
-                self._step(I.CONFIRMED, now)
+                self._step(I.READY if self._settings.start_delay is None else I.CONFIRMED, now)
             case CallOver():
                 self._step(I.OVER, now, "the call is over")
             case ServerCommand(control=control):
@@ -260,6 +261,7 @@ class VideoBalancer:
         delay = self._settings.start_delay
         match action:
             case A.SCHEDULE:
+                assert delay is not None  # a call is READY otherwise
                 self._timers.start(self, _START, now + delay)
                 self._out.append(BalancingScheduled(delay=delay))
             case A.UNSCHEDULE:

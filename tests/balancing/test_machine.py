@@ -231,4 +231,4 @@ class BalancerMachine(RuleBasedStateMachine):
 
 
 TestBalancer = BalancerMachine.TestCase
-TestBalancer.settings = effort(150, 40)
+TestBalancer.settings = effort(100, 40)

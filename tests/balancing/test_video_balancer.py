@@ -37,7 +37,7 @@ from tests.balancing.rig import HD, SMALL, Rig, command, confirmed, effective, r
 S, I, A = BalancerState, BalancerInput, BalancerAction
 # From each state, what leads where; every other input leaves the state.
 EXPECTED: dict[BalancerState, dict[BalancerState, set[BalancerInput]]] = {
-    S.NO_CALL: {S.SCHEDULED: {I.CONFIRMED}},
+    S.NO_CALL: {S.SCHEDULED: {I.CONFIRMED}, S.STOPPED: {I.READY}},
     S.STOPPED: {S.SCHEDULED: {I.CONFIRMED}, S.STARTING: {I.START}, S.NO_CALL: {I.OVER}},
     S.SCHEDULED: {S.STARTING: {I.DUE, I.START}, S.STOPPED: {I.STOP}, S.NO_CALL: {I.OVER}},
     S.STARTING: {S.RUNNING: {I.BALANCED}, S.STOPPED: {I.STOP, I.GAVE_UP}, S.NO_CALL: {I.OVER}},
@@ -59,7 +59,7 @@ def test_the_end_is_told_when_there_was_something_to_end() -> None:
     ends = {S.STOPPED, S.NO_CALL}
     for (state, _), (following, actions) in BALANCER_TABLE.items():
         assert (A.REPORT_STOPPED in actions) == (following in ends and state not in ends)
-        assert (A.RESTORE in actions) == (following is S.STOPPED)
+        assert (A.RESTORE in actions) == (following is S.STOPPED and state is not S.NO_CALL)
         assert (A.FORGET in actions) == (following is S.NO_CALL)
         assert (A.BALANCE in actions) == (following is S.STARTING)
         assert (A.SCHEDULE in actions) == (following is S.SCHEDULED)
@@ -175,6 +175,15 @@ def test_a_call_without_video_has_nothing_to_balance_until_it_has() -> None:
 
 
 # -- start and stop by hand ------------------------------------------------------------------------------------------
+
+
+def test_a_start_by_hand_alone() -> None:
+    rig = confirmed(start_delay=None)
+    rig.wait(1000.0)
+    assert rig.names() == []
+    rig.tell(StartBalancing(command=1), CallConfirmed())
+    assert rig.heard(BalancingStarted) == [BalancingStarted(delay=None)]
+    assert rig.parameters == sent(1_000_000)
 
 
 def test_start_by_hand() -> None:

@@ -137,6 +137,18 @@ def test_by_hand() -> None:
     assert isinstance(world.do(c.StartBalancing), o.CommandFailed)
 
 
+def test_what_the_engine_refused_is_not_given_back() -> None:
+    world = in_call()
+    measures(world)
+    world.engine.fail(SetSenderParameters, "no")
+    refused = SenderParameters(encodings=(Encoding(max_bitrate=2_000_000),))
+    world.do(c.ChangeCallMedia, parameters=refused)
+    world.do(c.StartBalancing)
+    world.take()
+    world.do(c.StopBalancing)
+    assert limits(world) == [Encoding()]
+
+
 def test_streams_of_the_others() -> None:
     world = in_call()
     streams = world.connector.call.streams

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import evolve
 
@@ -13,17 +12,16 @@ from sipproto.agent import AgentConfig, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.inputs import Media
-from sipproto.agent.media import MediaInput, MediaOperation
+from sipproto.agent.media import MediaOperation
 from sipproto.conference import ConferenceMessage, Unusable, parse_info, write_info
-from sipproto.connector import ConnectionParameters, Connector, ConnectorConfig
-from sipproto.connector.events import CallStatus, ConnectionStatus
+from sipproto.connector import ConnectionParameters, ConnectorConfig
 from sipproto.connector.inputs import CallServer, ConnectToServer
 from sipproto.sdp import Direction
 from sipproto.testing import FAKE_CAPABILITIES, FakeMediaEngine
+from sipproto.testing._world_base import WorldBase
 from sipproto.tokens import SeededTokens
-from sipproto_server import PrepareMedia, ServerConfig, ServerCore
+from sipproto_server import ServerConfig, ServerCore
 
-_E = TypeVar("_E")
 REALM = "example.com"
 PASSWORD = "open sesame"
 ALICE = ConnectionParameters(
@@ -36,7 +34,6 @@ ALICE = ConnectionParameters(
     remote_address="192.0.2.7",
 )
 GUEST = evolve(ALICE, user=None, password=None, register=False, display_name="A guest")
-Filter = Callable[[bytes], bool]  # whether a message arrives
 BOTH: Media = (("audio", Direction.SENDRECV), ("video", Direction.SENDRECV))
 
 
@@ -106,148 +103,31 @@ class Focus:
         return None
 
 
-class World:
-    """`out` has everything that the connector told, in order, since it was last looked at by `take`."""
+class World(WorldBase):
+    """A connector, and the embedded server or a Focus in its place."""
 
     def __init__(self, config: ConnectorConfig | None = None, *, seed: int = 1, **server: Any) -> None:
-        tokens = SeededTokens(seed)
-        self.agent = UserAgent(
-            AgentConfig(aor="sip:nobody@nobody.invalid", capabilities=FAKE_CAPABILITIES, tokens=tokens)
-        )
-        self.connector = Connector(config or ConnectorConfig(), self.agent, tokens)
         settings: dict[str, Any] = {"users": {"alice": PASSWORD, "bob": "bob's"}, **server}
-        self.server: Any = ServerCore(
+        core = ServerCore(
             ServerConfig(realm=REALM, capabilities=FAKE_CAPABILITIES, tokens=SeededTokens(seed + 1000), **settings)
         )
+        super().__init__(config, core, seed)
         self.focus = Focus(seed + 2000)
-        self.engine = FakeMediaEngine(seed=seed)
+        self.engine = self.media
         self._server_engine = FakeMediaEngine(seed=seed + 1000)
-        self.now = 0.0
         self.reachable = True
         self.answers = True  # whether connections that are asked for open or fail at all
-        self.to_server: Filter = lambda _: True
-        self.to_client: Filter = lambda _: True
-        self.out: list[Any] = []
-        self.sent: list[bytes] = []  # by the connector
-        self.opened: list[str] = []  # servers that connections were asked for to
-        self.flows: dict[int, int] = {}  # of the connector: those of the server
-        self._server_flow = 0
-        self._queue: deque[tuple[str, object]] = deque()
-        self._command = 0
-        self._call = 0
-
-    # -- moving --------------------------------------------------------------------------------------------------------
-
-    def give(self, what: object) -> None:
-        """Gives the connector one input, and carries out all that follows without time passing."""
-        self._carry_out(self.connector.handle(what, self.now))  # type: ignore[arg-type]
-        self.settle()
-
-    def command(self, make: Callable[[int], object]) -> int:
-        self._command += 1
-        number = self._command
-        self.give(make(number))
-        return number
-
-    def do(self, kind: type, **fields: Any) -> Any:
-        """A command that has to end without time passing. Returns its outcome."""
-        return self.outcome(self.command(lambda n: kind(command=n, **fields)))
-
-    def outcome(self, command: int) -> Any:
-        (outcome,) = self.outcomes(command)
-        return outcome
-
-    def outcomes(self, command: int) -> list[Any]:
-        ends = (o.CommandSucceeded, o.CommandFailed)
-        return [one for one in self.out if isinstance(one, ends) and one.command == command]
-
-    def settle(self) -> None:
-        while self._queue:
-            self.step()
-
-    def step(self) -> None:
-        """The next thing that is under way arrives."""
-        side, what = self._queue.popleft()
-        if side == "client":
-            self._carry_out(self.connector.handle(what, self.now))  # type: ignore[arg-type]
-        else:
-            self._serve(self.server.handle(what, self.now))
-
-    def wait(self, seconds: float) -> None:
-        """Lets time pass, waking both sides when they want it."""
-        end = self.now + seconds
-        while True:
-            times = [t for t in (self.connector.next_timeout(), self.server.next_timeout()) if t is not None]
-            due = min(times, default=math.inf)
-            if due > end:
-                break
-            self.now = max(self.now, due)
-            self._queue.append(("server", i.TimeoutElapsed()))
-            self._queue.append(("client", i.TimeoutElapsed()))
-            self.settle()
-        self.now = end
-
-    def cut(self) -> None:
-        """All connections break."""
-        for flow, other in list(self.flows.items()):
-            del self.flows[flow]
-            self._queue.append(("client", i.FlowClosed(flow=flow, error="the connection broke")))
-            self._queue.append(("server", i.FlowClosed(flow=other, error="the connection broke")))
-        self.settle()
 
     def _carry_out(self, outputs: tuple[object, ...]) -> None:
-        for output in outputs:
-            assert PASSWORD not in repr(output)
-            self.out.append(output)
-            match output:
-                case o.OpenFlow(flow=flow, server=server):
-                    self.opened.append(server)
-                    self._open(flow)
-                case o.SendData(flow=flow, data=data):
-                    self.sent.append(data)
-                    if flow in self.flows and self.to_server(data):
-                        self._queue.append(("server", i.DataReceived(flow=self.flows[flow], data=data)))
-                case o.CloseFlow(flow=flow):
-                    if (other := self.flows.pop(flow, None)) is not None:
-                        self._queue.append(("server", i.FlowClosed(flow=other)))
-                case _ if isinstance(output, MediaOperation):
-                    self.engine.perform(output, self._reported)
-                case _:
-                    pass
+        assert PASSWORD not in repr(outputs)
+        super()._carry_out(outputs)
 
-    def _reported(self, reply: MediaInput) -> None:
-        self._queue.append(("client", reply))
+    def _admit(self) -> int | None:
+        return None if not self.answers else 200 if self.reachable else 503
 
-    def _server_reported(self, reply: MediaInput) -> None:
-        self._queue.append(("server", reply))
-
-    def _open(self, flow: int) -> None:
-        if not self.answers:
-            return
-        if not self.reachable:
-            self._queue.append(("client", i.OpenFlowFailed(flow=flow, error="connection refused")))
-            return
-        self._server_flow += 1
-        self.flows[flow] = self._server_flow
-        self._queue.append(("server", i.FlowOpened(flow=self._server_flow, transport="WSS")))
-        self._queue.append(("client", i.FlowOpened(flow=flow, transport="WSS")))
-
-    def _serve(self, outputs: tuple[object, ...]) -> None:
-        ours = {other: flow for flow, other in self.flows.items()}
-        for output in outputs:
-            match output:
-                case o.SendData(flow=flow, data=data):
-                    if flow in ours and self.to_client(data):
-                        self._queue.append(("client", i.DataReceived(flow=ours[flow], data=data)))
-                case o.CloseFlow(flow=flow):
-                    if flow in ours and self.flows.pop(ours[flow], None) is not None:
-                        self._queue.append(("client", i.FlowClosed(flow=ours[flow])))
-                case PrepareMedia():
-                    pass
-                case _ if isinstance(output, MediaOperation):
-                    self._server_engine.perform(output, self._server_reported)
-                case _:
-                    pass
+    def _other(self, output: object) -> None:
+        if isinstance(output, MediaOperation):
+            self._server_engine.perform(output, lambda reply: self._queue.append((self._served, reply)))
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -270,40 +150,9 @@ class World:
         """It ends the call that it made last."""
         self.tell_focus(i.HangUp(command=0, call=self.focus.made[-1]))
 
-    def give_at_once(self, what: object) -> None:
-        """As `give`, but what follows has to wait for `settle`."""
-        self._carry_out(self.connector.handle(what, self.now))  # type: ignore[arg-type]
-
     def tell_focus(self, what: Any) -> None:
-        self._queue.append(("server", what))
+        self._queue.append((self._served, what))
         self.settle()
-
-    def connection_status(self) -> ConnectionStatus:
-        return self.connector.connection.status
-
-    def call_status(self) -> CallStatus:
-        return self.connector.call.status
-
-    def take(self) -> list[Any]:
-        out, self.out = self.out, []
-        return out
-
-    def all(self, kind: type[_E]) -> list[_E]:
-        return [one for one in self.out if isinstance(one, kind)]
-
-    def one(self, kind: type[_E]) -> _E:
-        (found,) = self.all(kind)
-        return found
-
-    def requests(self, method: str) -> list[bytes]:
-        """What the connector has sent, by method; forgotten then."""
-        found = [data for data in self.sent if data.startswith(method.encode() + b" ")]
-        self.sent.clear()
-        return found
-
-    def new_call(self) -> str:
-        self._call += 1
-        return f"out-{self._call}"
 
 
 def conference(config: ConnectorConfig | None = None, *, seed: int = 1) -> World:

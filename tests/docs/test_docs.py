@@ -40,6 +40,7 @@ def run_example(name: str, *arguments: str) -> str:
         ("two_agents.py", "BYE"),
         ("authentication.py", "a token is wanted: sip from https://as.example.com"),
         ("call_echo.py", "Hz"),
+        ("balancing.py", "sent with 500000 bit/s, scaled by 3"),
         ("presence.py", "the end: noresource"),
         ("trio_call.py", "nobody: not_found 404"),
         ("trace_call.py", "all equal"),
@@ -50,7 +51,15 @@ def run_example(name: str, *arguments: str) -> str:
         ("statistics.py", '"framesDecoded"'),
         ("recovery.py", "the call goes on after"),
         ("conference_messages.py", "X-VINTEO-NOTIFY WebcastStarted has no type"),
+        ("conference_quick_start.py", "media are received\nthe call has ended"),
+        ("conference_incoming.py", "bob hears: BUSY 486"),
+        ("conference_presentation.py", "refused: REFUSED 603"),
+        ("conference_participants.py", "ICE restarted: True"),
+        ("conference_events.py", "with the password in it: False"),
+        ("conference_testing_with_a_server.py", "the application does what it should"),
+        ("conference_server.py", "the call is over: terminated"),
         ("testing_a_bot.py", "the bot does what it should"),
+        ("conference_testing.py", "the meeting does what it should"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:
@@ -70,6 +79,17 @@ def test_selectors_example_runs() -> None:
 def test_the_ladder_of_the_documentation_is_that_of_its_example() -> None:
     drawn, _, _ = run_example("trace_call.py").partition("done again")
     assert f"```\n{drawn}```" in (ROOT / "docs" / "trace.md").read_text()
+
+
+def test_the_course_of_balancing_in_the_documentation_is_that_of_its_example() -> None:
+    assert f"```\n{run_example('balancing.py')}```" in (ROOT / "docs" / "balancing.md").read_text()
+
+
+def test_the_bitrates_of_the_documentation_are_those_of_the_table() -> None:
+    from sipproto.media.bitrates import BITRATES, balanced_bitrate
+
+    rows = [f"| {side} | {bitrate // 1000} | {balanced_bitrate(side, 'AV1') // 1000} |" for side, bitrate in BITRATES]
+    assert "\n".join([*rows, "| more | 4000 | 2400 |"]) in (ROOT / "docs" / "balancing.md").read_text()
 
 
 def test_every_example_is_tested() -> None:

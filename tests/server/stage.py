@@ -27,6 +27,8 @@ class Stage(World):
         super().__init__(FAKE_CAPABILITIES, guests=more.pop("guests", True), **more)
         self.media = FakeMediaEngine(seed=1)
         self.engines: dict[int, FakeMediaEngine] = {}
+        self.lost: set[int] = set()  # clients whose connection is gone
+        self._again: dict[int, int] = {}  # clients by their second connection, see `reconnect`
 
     # -- the carrying out --------------------------------------------------------------------------------------------
 
@@ -37,7 +39,9 @@ class Stage(World):
         for output in outputs:
             self.told.append(output)
             if isinstance(output, o.SendData):
-                if output.flow in self.agents:
+                if output.flow in self._again:
+                    self.agent(self._again[output.flow], i.DataReceived(flow=2, data=output.data))
+                elif output.flow in self.agents:
                     self.agent(output.flow, i.DataReceived(flow=1, data=output.data))
             elif isinstance(output, MediaOperation):
                 self.media.perform(output, self.server)
@@ -46,7 +50,8 @@ class Stage(World):
         for output in self.agents[flow].handle(what, self.now):
             self.seen[flow].append(output)
             if isinstance(output, o.SendData):
-                self.server(i.DataReceived(flow=flow, data=output.data))
+                if flow not in self.lost:
+                    self.server(i.DataReceived(flow=flow + 100 * (output.flow - 1), data=output.data))
             elif isinstance(output, MediaOperation):
                 self.engines[flow].perform(output, lambda reply: self.agent(flow, reply))
 
@@ -82,6 +87,19 @@ class Stage(World):
         if secrets and register:
             self.command(flow, i.Register)
         self.command(flow, i.Invite, call="c", target=f"sip:{number}@{REALM}", media=media, headers=headers)
+
+    def lose(self, flow: int) -> None:
+        """The connection of a client is gone, which both sides notice."""
+        self.server(i.FlowClosed(flow=flow))
+        self.agent(flow, i.FlowClosed(flow=1, error="gone"))
+
+    def reconnect(self, flow: int) -> None:
+        """A client comes back by another connection."""
+        while not isinstance(opening := self.last(flow, o.OpenFlow), o.OpenFlow) or opening.flow != 2:
+            self.pass_time(0.5)
+        self._again[flow + 100] = flow
+        self.server(i.FlowOpened(flow=flow + 100, transport="WS"))
+        self.agent(flow, i.FlowOpened(flow=2, transport="WS"))
 
     def say(self, flow: int, message: ConferenceMessage) -> int | None:
         """An INFO of a client; the status of the answer, None when there is none yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +265,12 @@ def test_every_command_is_covered_here_and_documented_in_a_line() -> None:
     assert set(OPERATIONS) == others | {words[0] for words in MESSAGES}
     for operation in OPERATIONS.values():
         assert re.fullmatch(r"[A-Z][^\n]+\.", operation.help), operation.command
+
+
+def test_the_documentation_has_the_table_of_commands() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "server.md").read_text()
+    listed = re.findall(r"^\| `([a-z-]+) ([^`]+)` \| (.+) \|$", text, re.MULTILINE)
+    assert listed == [(name, operation.usage, operation.help) for name, operation in OPERATIONS.items()]
 
 
 def test_what_is_known_of_a_participant() -> None:
@@ -589,6 +596,19 @@ def test_a_viewer_who_is_moved_sees_it_no_more() -> None:
     assert ended == ShareState(state=Share.ENDED)
     assert isinstance(entry, EnterRoom) and entry.room == "Open Room"
     assert stage.arranged("p2").video == (None,)
+
+
+def test_a_viewer_who_was_away_is_given_what_there_is_now() -> None:
+    stage = two()
+    begin(stage, 1)
+    stage.lose(2)
+    stage.say(1, STOPPED)
+    assert stage.lines(2)["2"] == ("video", "recvonly")
+    stage.reconnect(2)
+    assert isinstance(stage.last(2, o.CallRecovered), o.CallRecovered)
+    stage.pass_time(4.0)  # both sides ask for something after a loss, one waits for the other
+    assert stage.lines(2)["2"] == ("video", "inactive")
+    assert len(stage.core.participants) == 2
 
 
 def test_who_comes_later_sees_it_too() -> None:

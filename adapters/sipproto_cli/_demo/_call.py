@@ -1,4 +1,4 @@
-"""`sipproto demo`: a server and two endpoints in one process, and a real call between them."""
+"""`sipproto demo call`: a server and two endpoints in one process, and a real call between them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaReport
 from sipproto.tokens import token
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
-from sipproto_cli._agent import media_of
-from sipproto_cli._common import Account, CommandProblem
-from sipproto_cli._view import Ladder, View, figures
+from sipproto_cli._agent import media_of, stats_fields
+from sipproto_cli._common import Account, CommandProblem, figures
+from sipproto_cli._demo._ladder import Ladder
+from sipproto_cli._demo._view import View
 from sipproto_client import Call, Endpoint, run_endpoint
 from sipproto_client.port import Runtime
 from sipproto_server import Relayed, ServerConfig, UserChanged, run_server
@@ -26,6 +27,7 @@ ALICE_HZ, BOB_HZ = 440.0, 660.0
 ALICE_COLOR, BOB_COLOR = (200, 40, 40), (40, 60, 200)
 _TALK = 2.0  # seconds
 _PATIENCE = 15.0  # seconds for anything to happen
+_LADDER_SHOWN = 16
 Check = Callable[[MediaReport], bool]
 
 
@@ -38,13 +40,24 @@ class _Side:
         self.call: Call | None = None
         self.report: MediaReport | None = None
         self._view = view
+        self._state = ""
+        self._rate = ""
         self._at = 0.0
+
+    def show(self, state: str) -> None:
+        """What is going on."""
+        self._state = state
+        lines = self.report.lines if self.report is not None else ()
+        self._view.person(self.name, state, self._rate, "\n".join(map(figures, lines)))
 
     async def measure(self) -> MediaReport:
         assert self.call is not None
-        before, self._at = self._at, self.endpoint.runtime.now()
-        self.report = await self.call.stats()
-        self._view.report(self.name, self.report, self._at - before if before else 0.0)
+        old, before = self.report, self._at
+        self.report, self._at = await self.call.stats(), self.endpoint.runtime.now()
+        if old is not None and self._at > before:
+            bits = 8 * (_octets(self.report) - _octets(old))
+            self._rate = f"{max(0.0, bits / (self._at - before) / 1000):.0f} kbit/s in"
+        self.show(self._state)
         return self.report
 
 
@@ -61,7 +74,7 @@ class Demo:
     async def run(self, alice: _Side, bob: _Side) -> None:
         for side in (alice, bob):
             registration = await side.endpoint.register()
-            self._view.state(side.name, "registered")
+            side.show("registered")
             self._view.step(f"{side.name} is registered for {registration.expires} s (digest SHA-256)")
         await self._establish(alice, bob)
         await self._media_flows(alice, bob)
@@ -78,19 +91,19 @@ class Demo:
                 async def answer() -> None:
                     event = await anext(incoming)
                     assert isinstance(event, o.IncomingCall)
-                    self._view.state("bob", f"ringing, {event.from_uri} calls")
+                    bob.show(f"ringing, {event.from_uri} calls")
                     bob.call = bob.endpoint.call_of(event.call)
                     assert bob.call is not None
                     setup = MediaSetup(audio=Tone(BOB_HZ), video=TestPattern(color=BOB_COLOR))
                     await bob.call.answer(media_of(True, True), setup=setup)
 
                 tasks.start_soon(answer)
-                self._view.state("alice", "calling")
+                alice.show("calling")
                 setup = MediaSetup(audio=Tone(ALICE_HZ), video=TestPattern(color=ALICE_COLOR))
                 alice.call = await alice.endpoint.call(f"sip:bob@{DOMAIN}", media_of(True, True), setup=setup)
                 self._setup_seconds = self._runtime.now() - start
         for side in (alice, bob):
-            self._view.state(side.name, "talking")
+            side.show("talking")
         self._view.step(f"alice calls bob, established after {1000 * self._setup_seconds:.0f} ms")
 
     async def _until(self, side: _Side, what: str, good: Check) -> MediaReport:
@@ -149,7 +162,7 @@ class Demo:
     async def _hold(self, alice: _Side, bob: _Side) -> None:
         assert alice.call is not None and bob.call is not None
         await alice.call.hold()
-        self._view.state("alice", "holds the call")
+        alice.show("holds the call")
         await self._until(alice, "the change of direction", lambda r: all(x.direction != "sendrecv" for x in r.lines))
         await self._runtime.wait(self._runtime.event(), 0.5)
         before = _received(await alice.measure())
@@ -158,7 +171,7 @@ class Demo:
         if o.Originator.REMOTE not in bob.call.held_by or held > 2:
             raise CommandProblem(f"hold did not stop bob's media: {held} packets in half a second")
         await alice.call.resume()
-        self._view.state("alice", "talking")
+        alice.show("talking")
         await self._until(alice, "media after the hold", lambda r: _received(r) > before + 25 and hears(r, BOB_HZ))
         self._view.step(f"alice held the call ({held} packets in half a second) and resumed it")
 
@@ -169,7 +182,7 @@ class Demo:
         await alice.call.hang_up()
         ended = await bob.call.wait_ended()
         for side in (alice, bob):
-            self._view.state(side.name, "hung up")
+            side.show("hung up")
             await side.endpoint.unregister()
         self._view.step(f"alice hung up; bob saw the call end: {ended.cause.value}")
 
@@ -214,7 +227,7 @@ def _received(report: MediaReport) -> int:
     return sum(line.packets_received for line in report.lines)
 
 
-async def run_demo(
+async def run_call_demo(
     runtime: Runtime, *, json_output: Callable[[dict[str, object]], None] | None, ladder_wanted: bool
 ) -> int:
     """The command. Any failure is a CommandProblem or another error; the exit code is 0 only when all of it happened."""
@@ -229,7 +242,7 @@ async def run_demo(
 
     engines = {name: AiortcEngine(include_loopback=True) for name in passwords}
     try:
-        with View(console, ladder, quiet=json_output is not None) as view:
+        with View(console, "SIP", lambda: ladder.table(_LADDER_SHOWN), quiet=json_output is not None) as view:
             config = ServerConfig(realm=DOMAIN, users=passwords)
             async with run_server(runtime, config, watch=watch) as server:
                 url = f"ws://127.0.0.1:{server.port}/"
@@ -265,6 +278,4 @@ async def run_demo(
 
 
 def _as_json(*sides: _Side) -> dict[str, object]:
-    from sipproto_cli._agent import stats_fields
-
     return {side.name: stats_fields(side.report) for side in sides if side.report is not None}
