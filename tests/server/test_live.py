@@ -28,6 +28,12 @@ def in_room(one: Client, room: str) -> bool:
     return any(isinstance(x, EnterRoom) and x.room == room for x in one.told)
 
 
+def _lines(prepared: object) -> int:
+    """How many lines of pictures are sent."""
+    assert isinstance(prepared, Arrangement)
+    return len(prepared.video)
+
+
 @runtimes
 def test_a_conference_of_a_user_and_a_guest(name: str) -> None:
     async def scenario(runtime: Runtime) -> None:
@@ -58,7 +64,7 @@ def test_a_conference_of_a_user_and_a_guest(name: str) -> None:
             assert await guest.say(LET_ME_START) == 603
             await alice.call.hang_up()
             await guest.until_told(ShareState(state=Share.ENDED))
-            await guest.until("nothing is sent on its line", lambda: len(second.prepared[-1].video) == 1)
+            await guest.until("nothing is sent on its line", lambda: _lines(second.prepared[-1]) == 1)
             with pytest.raises(OperatorError):
                 server.operate(commands.Kick(target="p1"))
             server.operate(commands.Kick(target="p2"))
