@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import anyio
+from attrs import evolve
 
 from sipproto.agent import outputs as o
 from sipproto.errors import SipProtoError
@@ -106,6 +107,7 @@ class Calls:
         made = PhoneCall(view, call, self._desk.sound, self._changed)
         began = partial(self._desk.journal.call_began, started=self._desk.now(), account=self._desk.account.id)
         made.entry = self._written(lambda: began(incoming=incoming, number=number, name=name))
+        made.view = evolve(view, entry=made.entry)
         self._calls[view.id] = made
         return made
 
