@@ -482,7 +482,11 @@ class Phone:
         return as_json(ticket)
 
     def _last_number(self) -> str:
-        recent = self.journal.calls(search="", missed=False, before=None, limit=50)
+        try:
+            recent = self.journal.calls(search="", missed=False, before=None, limit=50)
+        except SipProtoError as error:
+            self.notice(str(error))
+            return ""
         return next((entry.number for entry in recent if not entry.incoming), "")
 
 
