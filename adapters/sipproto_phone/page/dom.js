@@ -1,4 +1,4 @@
-// Elements without innerHTML: whatever comes from outside is text, and stays text.
+// Elements, never out of HTML text: whatever comes from outside is text, and stays text.
 
 import { language, t } from "./texts.js";
 
