@@ -11,7 +11,6 @@ from sipproto_server.aiortc import AiortcServices
 DOMAIN = "example.invalid"
 CAMERA = MediaSetup(audio=Tone(440.0), video=TestPattern(color=(200, 30, 30)))
 SCREEN = MediaSetup(video=TestPattern(width=1280, height=720, frame_rate=5))  # with a screen: Screen()
-TEXT = {"max_bitrate": 4_000_000, "content_hint": "text", "degradation_preference": "maintain-resolution"}
 
 
 async def main() -> None:
@@ -44,7 +43,11 @@ async def present(facade: SipConnectorFacade, server: Server) -> None:
     facade.on("presentation:started", lambda _: print("the presentation has started"))
     facade.on("presentation:ended", lambda ended: print("it has ended, by the server:", ended.by_server))
     effective = await facade.start_presentation(
-        media_stream=SCREEN, send_encodings=[{"width": 640, "height": 360}], **TEXT
+        media_stream=SCREEN,
+        content_hint="text",
+        max_bitrate=4_000_000,
+        degradation_preference="maintain-resolution",
+        send_encodings=[{"width": 640, "height": 360}],
     )
     print("sent at 1 /", effective.encodings[0].scale_resolution_down_by, "of its size; ignored:", effective.ignored)
     await facade.update_presentation(media_stream=SCREEN, max_bitrate=6_000_000, content_hint="detail")

@@ -2,7 +2,7 @@
 
 import anyio
 
-from sipproto.connector.streams import RemoteStream
+from sipproto.media.remote_streams import RemoteStream
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_anyio import AnyioRuntime, open_connector
 from sipproto_client import ConnectorError, SipConnectorFacade, StatsPeerConnection, tools

@@ -15,7 +15,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.abc import TaskGroup as AnyioTaskGroup
-from anyio.streams.tls import TLSListener, TLSStream
+from anyio.streams.tls import TLSAttribute, TLSListener, TLSStream
 
 from sipproto_client.port import Datagrams, Event, Stream, TaskGroup, TimeLimit
 
@@ -39,6 +39,10 @@ class AnyioStream:
     @property
     def remote(self) -> tuple[str, int]:
         return self._remote
+
+    @property
+    def certificate(self) -> bytes | None:
+        return self._stream.extra(TLSAttribute.peer_certificate_binary, None)
 
     async def send(self, data: bytes) -> None:
         try:

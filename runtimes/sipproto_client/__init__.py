@@ -10,7 +10,7 @@ from sipproto_client._facade import ConnectResult, DisconnectResult, SipConnecto
 from sipproto_client._flow import Flow
 from sipproto_client._frames import AudioChunk, AudioPort, CallAudio, CallVideo, Picture, VideoPort
 from sipproto_client._listen import Listener
-from sipproto_client._settings import FlowSettings, TlsSettings, default_transports
+from sipproto_client._settings import FlowSettings, default_transports
 from sipproto_client._sip import Resolver, SipTransport
 from sipproto_client._sip_connector import SipConnector, run_connector
 from sipproto_client._statistics import StatsSamples
@@ -18,11 +18,12 @@ from sipproto_client._stats_peer_connection import StatsPeerConnection
 from sipproto_client._subscriptions import EventSubscription, Publication, Watcher, Watchers
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
+from sipproto_client._tls import Pin, TlsSettings, fingerprint, parse_pin
 from sipproto_client._trace import Trace, TraceFile
 from sipproto_client._websocket import ServerUrl, WebSocketFlow, WebSocketTransport, parse_server_url
 from sipproto_client.connector_errors import ConnectorError, ErrorCode
 from sipproto_client.errors import CommandError, EndpointClosed, EventsLost, FramesEnded, FramesUnsupported
-from sipproto_client.transport import Channel, Opening, Transport
+from sipproto_client.transport import Channel, ConnectError, Opening, Transport
 from sipproto_stream import HostMapping, parse_host_mapping
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "CallVideo",
     "Channel",
     "CommandError",
+    "ConnectError",
     "ConnectResult",
     "ConnectorError",
     "DisconnectResult",
@@ -53,6 +55,7 @@ __all__ = [
     "Media",
     "Opening",
     "Picture",
+    "Pin",
     "Publication",
     "Resolver",
     "ServerUrl",
@@ -73,7 +76,9 @@ __all__ = [
     "WebSocketFlow",
     "WebSocketTransport",
     "default_transports",
+    "fingerprint",
     "parse_host_mapping",
+    "parse_pin",
     "parse_server_url",
     "plain_task_group",
     "run_connector",

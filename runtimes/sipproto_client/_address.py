@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 
+from sipproto.agent.outputs import ConnectFailure
+
 
 def authority(host: str, port: int) -> str:
     """host:port, with an IPv6 address in brackets."""
@@ -31,6 +33,21 @@ def describe_error(error: BaseException, host: str, port: int, name: str | None 
     if isinstance(error, ConnectionResetError | BrokenPipeError):
         return f"{where} cut the connection"
     return f"no connection to {where}: {plain_text(error)}"
+
+
+_FAILURES: tuple[tuple[type[BaseException], ConnectFailure], ...] = (
+    (ssl.SSLCertVerificationError, ConnectFailure.CERTIFICATE),
+    (ssl.SSLError, ConnectFailure.TLS),
+    (ConnectionRefusedError, ConnectFailure.REFUSED),
+    (socket.gaierror, ConnectFailure.UNKNOWN_HOST),
+    (TimeoutError, ConnectFailure.TIMEOUT),
+    (OSError, ConnectFailure.UNREACHABLE),
+)
+
+
+def failure_of(error: BaseException) -> ConnectFailure | None:
+    """What went wrong with a connection, for programs."""
+    return next((failure for kind, failure in _FAILURES if isinstance(error, kind)), None)
 
 
 def plain_text(error: BaseException) -> str:

@@ -355,10 +355,19 @@ class Endpoint:
         return call
 
     async def accept_transfer(
-        self, requested: o.TransferRequested, media: Media = (), *, setup: object = None, body: bytes = b""
+        self,
+        requested: o.TransferRequested,
+        media: Media = (),
+        *,
+        call: Call | None = None,
+        setup: object = None,
+        body: bytes = b"",
     ) -> Call:
-        """Makes the call that a peer asks for (a TransferRequested event), and waits until it is established."""
-        call = self.new_call()
+        """Makes the call that a peer asks for (a TransferRequested event), and waits until it is established.
+
+        `call`: one of `new_call`, to hear its events from the start.
+        """
+        call = call or self.new_call()
         return await self._make(
             call,
             setup,

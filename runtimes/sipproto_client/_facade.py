@@ -12,10 +12,10 @@ from attrs import frozen
 from sipproto.agent.parameters import EffectiveParameters
 from sipproto.conference import EnterRoom, License, has_purgatory
 from sipproto.connector import ConnectionParameters
-from sipproto.connector.collected import CollectedStats
 from sipproto.connector.events import Configuration
 from sipproto.connector.naming import MoveToSpectators, RemoteTrack
 from sipproto.media.remote_streams import RemoteStream
+from sipproto.media.sample import StatsSample
 from sipproto_client._call import Call
 from sipproto_client._connector_values import (
     HeaderLines,
@@ -344,10 +344,10 @@ class SipConnectorFacade:
     def on_move_to_participants(self, handler: Callable[[None], object]) -> Unsubscribe:
         return self.on("api:participant:move-request-to-participants", handler)
 
-    def on_stats(self, handler: Callable[[CollectedStats], object]) -> Unsubscribe:
+    def on_stats(self, handler: Callable[[StatsSample], object]) -> Unsubscribe:
         return self.on("stats:collected", handler)
 
-    def off_stats(self, handler: Callable[[CollectedStats], object]) -> None:
+    def off_stats(self, handler: Callable[[StatsSample], object]) -> None:
         self.off("stats:collected", handler)
 
     async def _tried(self, command: Awaitable[object]) -> bool:

@@ -12,7 +12,7 @@ from sipproto.transaction import FlowId
 from sipproto_client._address import plain_text
 from sipproto_client._tasks import plain_task_group
 from sipproto_client.port import Event, Runtime, TaskGroup
-from sipproto_client.transport import Channel
+from sipproto_client.transport import Channel, ConnectError
 
 MAX_UNSENT = 4 * 1024 * 1024  # octets; a peer that reads nothing must not fill our memory
 LINGER = 2.0  # seconds for the last octets to a peer that may not read them
@@ -123,7 +123,7 @@ class Flow:
                 try:
                     channel = await opening()
                 except (OSError, LocalProtocolError) as error:
-                    self._lost(plain_text(error))
+                    self._lost(plain_text(error), error)
                 tasks.cancel()
         except BaseException:
             if channel is not None:
@@ -156,14 +156,22 @@ class Flow:
             self._lost(plain_text(error))
         self._sent.set()
 
-    def _lost(self, error: str | None) -> None:
+    def _lost(self, error: str | None, why: BaseException | None = None) -> None:
         if self._over:
             return
         self._end()
         if self._opened:
             self._say(FlowClosed(flow=self._ident, error=error))
-        else:
-            self._say(OpenFlowFailed(flow=self._ident, error=error or "the server closed the connection"))
+            return
+        known = why if isinstance(why, ConnectError) else ConnectError("")
+        self._say(
+            OpenFlowFailed(
+                flow=self._ident,
+                error=error or "the server closed the connection",
+                failure=known.failure,
+                certificate=known.certificate,
+            )
+        )
 
     def _end(self) -> None:
         self._over = True

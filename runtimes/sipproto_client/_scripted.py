@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ from sipproto_client._settings import FlowSettings, default_transports
 from sipproto_client._tasks import plain_task_group
 from sipproto_client._timer import EngineTimer
 from sipproto_client._websocket import WebSocketChannel, parse_server_url
-from sipproto_client.port import Runtime, Stream, TaskGroup
+from sipproto_client.port import Event, Runtime, Stream, TaskGroup
 from sipproto_client.transport import Channel, Opening
 from sipproto_wsproto import WebSocketConnection, WebSocketLimits
 
@@ -87,8 +87,8 @@ class MemoryTransport:
 
     schemes = ("ws", "wss")
 
-    def __init__(self, admit: Callable[[], int | None], accept: Callable[[_MemoryEnd], object]) -> None:
-        """admit: as that of ScriptedServer; may raise ConnectionError. accept: gets the server's end of a connection."""
+    def __init__(self, admit: Callable[[], int | None], accept: Callable[[_MemoryEnd], Awaitable[object]]) -> None:
+        """admit: as that of ScriptedServer; may raise ConnectionError. accept: takes over the server's end of a connection."""
         self._admit = admit
         self._accept = accept
 
@@ -103,7 +103,11 @@ class MemoryTransport:
         if answer != 200:
             raise ConnectionError(f"the server refused the WebSocket: HTTP status {answer}")
         near = _MemoryEnd(opening.runtime, url.transport)
-        self._accept(near.peer)
+        try:
+            await self._accept(near.peer)
+        except BaseException:
+            await near.aclose()
+            raise
         return near
 
 
@@ -162,16 +166,23 @@ class Scripted:
             raise ConnectionError("the scripted server is not running any more")
         return self.server.admit()
 
-    def _accept(self, end: _MemoryEnd) -> None:
-        self._tasks.start_soon(self._serve, end)
+    async def _accept(self, end: _MemoryEnd) -> None:
+        """Returns when the server knows of the connection: what a test has it do then, it can do."""
+        known = self._runtime.event()
+        self._tasks.start_soon(self._serve, end, known)
+        await known.wait()
 
-    async def _serve(self, end: _MemoryEnd | _WebSocketEnd) -> None:
+    async def _serve(self, end: _MemoryEnd | _WebSocketEnd, known: Event) -> None:
         async def ready() -> Channel:
             return end
 
+        def step(what: i.Input) -> None:
+            self._step(what)
+            known.set()
+
         self._last += 1
         flow = self._last
-        runner = Flow(self._runtime, flow, self._step)
+        runner = Flow(self._runtime, flow, step)
         self._flows[flow] = runner, end
         try:
             await runner.run(ready)
@@ -180,6 +191,7 @@ class Scripted:
             raise
         finally:
             del self._flows[flow]
+            known.set()
 
     # -- over a socket -------------------------------------------------------------------------------------------------
 
@@ -213,7 +225,7 @@ class Scripted:
         connection = WebSocketConnection(client=False, guard=None, limits=WebSocketLimits())
         end = _WebSocketEnd(self._runtime, stream, connection, "WS")
         await end.shake_hands()
-        await self._serve(end)
+        await self._serve(end, self._runtime.event())
 
 
 async def _refuse(stream: Stream, status: int) -> None:

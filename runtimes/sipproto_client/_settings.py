@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
-
 from attrs import field, frozen
 
 from sipproto.errors import LocalProtocolError, excerpt
 from sipproto_client._sip import SipTransport
+from sipproto_client._tls import TlsSettings
 from sipproto_client._websocket import WebSocketTransport
 from sipproto_client.transport import Transport
 from sipproto_stream import HostMapping
 from sipproto_wsproto import WebSocketLimits
-
-
-@frozen(kw_only=True)
-class TlsSettings:
-    """How certificates of servers are checked. They always are, by the system's authorities or those of `ca_file`."""
-
-    ca_file: str | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Raises LocalProtocolError when `ca_file` cannot be used."""
-        try:
-            return ssl.create_default_context(cafile=self.ca_file)
-        except ssl.SSLError:
-            raise LocalProtocolError(f"{self.ca_file} holds no certificates in PEM form") from None
-        except OSError as error:
-            raise LocalProtocolError(f"cannot read {self.ca_file}: {error.strerror}") from None
 
 
 def default_transports() -> tuple[Transport, ...]:

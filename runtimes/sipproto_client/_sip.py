@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 from collections.abc import Sequence
 from typing import Protocol
 
 from sipproto._entropy import SystemTokens
+from sipproto.agent.outputs import ConnectFailure
 from sipproto.errors import LocalProtocolError, MessageSyntaxError, excerpt
 from sipproto.message import SipUri, parse_sip_uri
 from sipproto.tokens import TokenSource
-from sipproto_client._address import describe_error
+from sipproto_client._address import describe_error, failure_of
 from sipproto_client._channels import DatagramChannel, StreamChannel
 from sipproto_client._tasks import plain_task_group
+from sipproto_client._tls import TlsSettings, connect_with_tls
 from sipproto_client.port import Runtime
-from sipproto_client.transport import Channel, Opening
+from sipproto_client.transport import Channel, ConnectError, Opening
 from sipproto_stream import (
     Answer,
     AvoidList,
@@ -115,25 +116,30 @@ class SipTransport:
                 for question in locator.questions:
                     tasks.start_soon(self._answer, opening.runtime, locator, question)
         if not locator.targets:
-            raise ConnectionError(locator.problem)
-        failures: list[str] = []
+            raise ConnectError(locator.problem, ConnectFailure.UNKNOWN_HOST)
+        failures: list[ConnectError] = []
         for target in self._avoided.order(locator.targets, opening.runtime.now()):
             channel = await self._try(target, self.host_of(address).rstrip("."), opening, failures)
             if channel is not None:
                 return channel
-        if len(failures) == 1:
-            raise ConnectionError(failures[0])
-        raise ConnectionError(f"no server of {uri.host} can be reached: {'; '.join(failures)}")
+        first = failures[0]  # what the best of the servers met is what counts
+        text = "; ".join(map(str, failures))
+        if len(failures) > 1:
+            text = f"no server of {uri.host} can be reached: {text}"
+        raise ConnectError(text, first.failure, first.certificate)
 
-    async def _try(self, target: Target, name: str, opening: Opening, failures: list[str]) -> Channel | None:
+    async def _try(self, target: Target, name: str, opening: Opening, failures: list[ConnectError]) -> Channel | None:
         """A channel to this target, or None and one more failure. RFC 5922 4: the certificate is for `name`."""
-        runtime, channel, failure = opening.runtime, None, f"no answer from {target} within {self._attempt:g} s"
-        tls = opening.settings.tls.context() if target.transport == "TLS" else None
+        runtime, channel = opening.runtime, None
+        failure = ConnectError(f"no answer from {target} within {self._attempt:g} s", ConnectFailure.TIMEOUT)
         with runtime.move_on_after(self._attempt):
             try:
-                channel = await self._connect(target, name, runtime, tls)
+                channel = await self._connect(target, name, runtime, opening.settings.tls)
+            except ConnectError as error:
+                failure = error
             except OSError as error:
-                failure = describe_error(error, target.address, target.port, name)
+                text = describe_error(error, target.address, target.port, name)
+                failure = ConnectError(text, failure_of(error))
         if channel is None:
             failures.append(failure)
             self._avoided.add(target, runtime.now())
@@ -141,12 +147,14 @@ class SipTransport:
             self._avoided.forgive(target)
         return channel
 
-    async def _connect(self, target: Target, name: str, runtime: Runtime, tls: ssl.SSLContext | None) -> Channel:
+    async def _connect(self, target: Target, name: str, runtime: Runtime, tls: TlsSettings) -> Channel:
         address = (target.address, target.port)
         if target.transport == "UDP":
             datagrams = await runtime.datagrams(remote=address)
             return DatagramChannel(datagrams, address, lambda: self._avoided.add(target, runtime.now()))
-        return StreamChannel(await runtime.connect(*address, tls, name), target.transport)
+        if target.transport == "TLS":
+            return StreamChannel(await connect_with_tls(runtime, tls, *address, name), target.transport)
+        return StreamChannel(await runtime.connect(*address, None, name), target.transport)
 
     # -- questions ---------------------------------------------------------------------------------------------------
 

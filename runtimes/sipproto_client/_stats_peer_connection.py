@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sipproto.connector.collected import CollectedStats, collected
+from sipproto.media.sample import StatsSample, stats_sample
 from sipproto_client._call import Call
 from sipproto_client._emitter import Unsubscribe
 from sipproto_client._sip_connector import SipConnector
@@ -15,17 +15,17 @@ class StatsPeerConnection:
 
     def __init__(self, sip_connector: SipConnector) -> None:
         self._connector = sip_connector
-        self._handlers: list[Callable[[CollectedStats], object]] = []
+        self._handlers: list[Callable[[StatsSample], object]] = []
         self._number = 0  # of the start that counts
 
-    def on(self, name: str, handler: Callable[[CollectedStats], object]) -> Unsubscribe:
+    def on(self, name: str, handler: Callable[[StatsSample], object]) -> Unsubscribe:
         """Raises ValueError for any name but "collected"."""
         if name != "collected":
             raise ValueError(f"there is only 'collected', not {name!r}")
         self._handlers.append(handler)
         return lambda: self.off(handler)
 
-    def off(self, handler: Callable[[CollectedStats], object]) -> None:
+    def off(self, handler: Callable[[StatsSample], object]) -> None:
         if handler in self._handlers:
             self._handlers.remove(handler)
 
@@ -45,4 +45,4 @@ class StatsPeerConnection:
                 if number != self._number:
                     return
                 for handler in tuple(self._handlers):
-                    self._connector.notify(handler, collected(report))
+                    self._connector.notify(handler, stats_sample(report))

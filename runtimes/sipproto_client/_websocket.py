@@ -10,12 +10,14 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from sipproto.agent.inputs import Input
+from sipproto.agent.outputs import ConnectFailure
 from sipproto.errors import LocalProtocolError, excerpt
 from sipproto.transaction import FlowId
-from sipproto_client._address import authority, describe_error, known, plain_text
+from sipproto_client._address import authority, describe_error, failure_of, known, plain_text
 from sipproto_client._flow import LINGER, MAX_UNSENT, Flow
+from sipproto_client._tls import connect_with_tls
 from sipproto_client.port import Runtime, Stream
-from sipproto_client.transport import Channel, Opening
+from sipproto_client.transport import Channel, ConnectError, Opening
 from sipproto_stream import find_mapping, host_is_usable
 from sipproto_wsproto import Closed, MessageReceived, Opened, Output, Transmit, WebSocketConnection
 
@@ -201,21 +203,30 @@ class WebSocketTransport:
         host, port = url.host, url.port
         if mapping is not None:
             host, port = mapping.address, mapping.port or port
-        tls = opening.settings.tls.context() if url.scheme == "wss" else None
-        try:
-            stream = await opening.runtime.connect(host, port, tls, url.host)
-        except OSError as error:
-            raise ConnectionError(describe_error(error, host, port, url.host)) from None
+        if url.scheme == "wss":
+            stream = await connect_with_tls(opening.runtime, opening.settings.tls, host, port, url.host)
+        else:
+            stream = await _connect(opening.runtime, host, port)
         connection = WebSocketConnection(
             client=True, host=url.authority, target=url.target, limits=opening.settings.limits
         )
         channel = WebSocketChannel(opening.runtime, stream, connection, url.transport)
         try:
             await channel.shake_hands()
+        except OSError as error:
+            await stream.aclose()
+            raise ConnectError(plain_text(error), ConnectFailure.HANDSHAKE) from None
         except BaseException:
             await stream.aclose()
             raise
         return channel
+
+
+async def _connect(runtime: Runtime, host: str, port: int) -> Stream:
+    try:
+        return await runtime.connect(host, port, None, host)
+    except OSError as error:
+        raise ConnectError(describe_error(error, host, port), failure_of(error)) from None
 
 
 class WebSocketFlow:

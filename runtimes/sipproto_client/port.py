@@ -21,6 +21,11 @@ class Stream(Protocol):
         """The peer's (host, port)."""
         ...
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that the peer has shown (DER), whether it was verified or not. None without one."""
+        ...
+
     async def send(self, data: bytes) -> None:
         """Raises OSError when the connection is broken."""
         ...

@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
+from sipproto.agent.outputs import ConnectFailure
 from sipproto_client.port import Runtime
 
 if TYPE_CHECKING:
     from sipproto_client._settings import FlowSettings
+
+
+class ConnectError(ConnectionError):
+    """There is no connection. The text is for users, `failure` for programs; certificate: as in OpenFlowFailed."""
+
+    def __init__(self, text: str, failure: ConnectFailure | None = None, certificate: bytes | None = None) -> None:
+        super().__init__(text)
+        self.failure = failure
+        self.certificate = certificate
 
 
 @frozen(kw_only=True)
@@ -76,7 +86,7 @@ class Transport(Protocol):
     async def open(self, address: str, opening: Opening) -> Channel:
         """Connects; the channel is ready for SIP when this returns.
 
-        Raises OSError with a text for users (ConnectionError(text) is fine) when there is no connection, and
-        LocalProtocolError for settings that cannot work. When it raises, or is cancelled, nothing may be left open.
+        Raises OSError with a text for users when there is no connection (ConnectionError(text) is fine, ConnectError says
+        more), and LocalProtocolError for settings that cannot work. When it raises, or is cancelled, nothing may be left open.
         """
         ...

@@ -36,6 +36,13 @@ class TrioStream:
     def remote(self) -> tuple[str, int]:
         return self._remote
 
+    @property
+    def certificate(self) -> bytes | None:
+        if not isinstance(self._stream, trio.SSLStream):
+            return None
+        found: bytes | None = self._stream.getpeercert(binary_form=True)
+        return found
+
     async def send(self, data: bytes) -> None:
         try:
             await self._stream.send_all(data)

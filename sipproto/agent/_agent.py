@@ -167,7 +167,7 @@ class UserAgent:
         if self._hub.detour.awaits(failed.flow):
             self._hub.detour.refused()
         else:
-            self._connection.refused(failed.flow, failed.error)
+            self._connection.refused(failed.flow, failed.error, failure=failed.failure, certificate=failed.certificate)
 
     def _connected(self) -> None:
         if not self._registrar.renew():

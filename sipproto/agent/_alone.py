@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sipproto.agent._hub import ALLOW, SUPPORTED, Exchange, Hub, outcome_of_auth
+from sipproto.agent._hub import ALLOW, Exchange, Hub, outcome_of_auth
 from sipproto.agent._incoming import ACCEPTED_BODIES
 from sipproto.agent._part import Part
 from sipproto.agent.inputs import CommandId, SendMessage, SendOptions
@@ -135,4 +135,4 @@ class Alone(Part):
 def capabilities(hub: Hub) -> list[tuple[str, object]]:
     """What OPTIONS says of us, in either direction (11.2)."""
     accept = ", ".join(ACCEPTED_BODIES)
-    return [("Accept", accept), ("Allow", ALLOW), ("Supported", SUPPORTED), *hub.allow_events()]
+    return [("Accept", accept), ("Allow", ALLOW), ("Supported", hub.supported()), *hub.allow_events()]

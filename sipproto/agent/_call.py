@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sipproto.agent._call_table import TABLE, CallAction, CallInput, CallState
 from sipproto.agent._changes import Changes
 from sipproto.agent._end import End
-from sipproto.agent._hub import ALLOW, SUPPORTED, Exchange, Hub
+from sipproto.agent._hub import ALLOW, Exchange, Hub
 from sipproto.agent._incall import InCall
 from sipproto.agent._offers import Offers
 from sipproto.agent._outgoing import Outgoing
@@ -202,7 +202,7 @@ class Call:
         out: list[tuple[str, object]] = [
             ("Contact", self.hub.contact(self.flow)),
             ("Allow", ALLOW),
-            ("Supported", SUPPORTED),
+            ("Supported", self.hub.supported(timer=self.session_timer.is_running)),
             *self.hub.allow_events(),
         ]
         if packages := self.hub.config.info_packages:
@@ -411,6 +411,7 @@ class Call:
             build=lambda credentials: dialog.next_request("BYE", extra=[*credentials, *hub.common_headers()]),
             method="BYE",
             target=dialog.remote_target,
+            to=str(dialog.remote.uri),
             on_final=lambda response: done(response.status not in _AWAY),
             on_failure=done,
         )

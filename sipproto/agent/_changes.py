@@ -242,6 +242,7 @@ class Changes:
             build=build,
             method=change.method,
             target=dialog.remote_target,
+            to=str(dialog.remote.uri),
             body=body,
             on_final=self._answered,
             on_failure=self._lost,

@@ -8,7 +8,15 @@ from sipproto.agent import inputs as i
 from sipproto.agent._connection_table import CONNECTION_TABLE, LinkAction, LinkInput, LinkState
 from sipproto.agent._hub import Flow, Hub
 from sipproto.agent._wire import PING
-from sipproto.agent.outputs import Cause, CloseFlow, ConnectionChanged, ConnectionState, OpenFlow, SendData
+from sipproto.agent.outputs import (
+    Cause,
+    CloseFlow,
+    ConnectFailure,
+    ConnectionChanged,
+    ConnectionState,
+    OpenFlow,
+    SendData,
+)
 from sipproto.errors import LocalProtocolError
 from sipproto.message import StreamParser
 from sipproto.tokens import uniform
@@ -40,6 +48,8 @@ class Connection:
         self._command: i.CommandId | None = None
         self._error: str | None = None
         self._cause = Cause.CONNECTION_ERROR
+        self._failure: ConnectFailure | None = None
+        self._certificate: bytes | None = None
         self._rounds = 0  # that have failed since a connection last proved stable
         self._opened_at = 0.0
         self._flow_timer: int | None = None  # what the registrar asks for, seconds
@@ -69,7 +79,7 @@ class Connection:
         return self.state is S.CLOSED
 
     def disconnect(self, command: i.CommandId | None) -> None:
-        self._error = None
+        self._note(None)
         self.step(I.DISCONNECT)
         self._hub.succeed(command)
 
@@ -83,15 +93,28 @@ class Connection:
         """The awaited flow is open, and known to the hub."""
         self.step(I.OPENED)
 
-    def refused(self, flow: FlowId, error: str, cause: Cause = Cause.CONNECTION_ERROR) -> bool:
+    def refused(
+        self,
+        flow: FlowId,
+        error: str,
+        cause: Cause = Cause.CONNECTION_ERROR,
+        *,
+        failure: ConnectFailure | None = None,
+        certificate: bytes | None = None,
+    ) -> bool:
         """Notes that the awaited flow does not come. False when it is another one."""
         if not self.awaits(flow):
             return False
         self._attempt = None
         self._hub.stop_timer(_OWNER, "open")
-        self._error, self._cause = error, cause
+        self._cause = cause
+        self._note(error, failure, certificate)
         self.step(I.REFUSED if self._left else I.EXHAUSTED)
         return True
+
+    def _note(self, error: str | None, failure: ConnectFailure | None = None, certificate: bytes | None = None) -> None:
+        """Why there is no connection."""
+        self._error, self._failure, self._certificate = error, failure, certificate
 
     @property
     def tries_again(self) -> bool:
@@ -101,7 +124,7 @@ class Connection:
     def lost(self, error: str | None) -> None:
         """The flow in use is gone."""
         self._hub.stop_timer(_OWNER, "ping", "pong")
-        self._error = error
+        self._note(error)
         if self._hub.now - self._opened_at >= self._hub.config.recovery.max_delay:
             self._rounds = 0
         self.step(I.LOST if self._hub.config.recovery.reconnect else I.LOST_FOR_GOOD)
@@ -153,7 +176,8 @@ class Connection:
                 flow = self._attempt[0]
                 self._hub.emit(CloseFlow(flow=flow))
                 limit = self._hub.config.waits.connect
-                self.refused(flow, f"no connection within {limit:g} s", Cause.REQUEST_TIMEOUT)
+                error = f"no connection within {limit:g} s"
+                self.refused(flow, error, Cause.REQUEST_TIMEOUT, failure=ConnectFailure.TIMEOUT)
             case "retry":
                 self.step(I.RETRY)
             case "ping":
@@ -203,7 +227,18 @@ class Connection:
         self._rounds += 1
         delay = ceiling * uniform(self._hub.tokens)
         self._start_timer("retry", delay)
-        self._hub.emit(ConnectionChanged(state=ConnectionState.RECONNECTING, error=self._error, retry_in=delay))
+        self._report(ConnectionState.RECONNECTING, retry_in=delay)
+
+    def _report(self, state: ConnectionState, retry_in: float | None = None) -> None:
+        self._hub.emit(
+            ConnectionChanged(
+                state=state,
+                error=self._error,
+                retry_in=retry_in,
+                failure=self._failure,
+                certificate=self._certificate,
+            )
+        )
 
     def _stop_waiting(self) -> None:
         self._hub.stop_timer(_OWNER, "retry")
@@ -225,7 +260,7 @@ class Connection:
         command, self._command = self._command, None
         self._rounds = 0
         self._hub.fail(command, self._cause, self._error or "the connection was closed by us")
-        self._hub.emit(ConnectionChanged(state=ConnectionState.DISCONNECTED, error=self._error))
+        self._report(ConnectionState.DISCONNECTED)
         self._cause = Cause.CONNECTION_ERROR
         self._gone()
 

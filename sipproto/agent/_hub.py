@@ -97,6 +97,7 @@ class Exchange:
     transaction: TransactionId | None = None
     request: Request | None = None
     auth_failure: Challenged | None = None
+    to: str | None = None  # the address in To; None: the target
     is_dropped: bool = False  # before it could be sent
 
 
@@ -264,6 +265,11 @@ class Hub:
     def common_headers(self) -> list[tuple[str, object]]:
         return [("User-Agent", self.config.user_agent)]
 
+    def supported(self, *, timer: bool = False) -> str:
+        """The option tags that we name. timer: also where we would not agree to session timers by ourselves (RFC 4028)."""
+        agrees = timer or self.config.session_timers.agree
+        return SUPPORTED if agrees else SUPPORTED.removesuffix(", timer")
+
     def allow_events(self) -> list[tuple[str, object]]:
         """The packages that peers may subscribe to (RFC 6665 8.2.2)."""
         events = self.config.events
@@ -300,7 +306,7 @@ class Hub:
         if flow is None:
             return False
         credentials = self.authenticator.credentials(
-            exchange.method, exchange.target, exchange.body, secure=flow.secure
+            exchange.method, exchange.target, exchange.body, to=exchange.to, secure=flow.secure
         )
         exchange.transaction = None  # that of the attempt before, if there was one
         request = exchange.build(credentials)
@@ -480,7 +486,7 @@ class Hub:
         assert exchange.request is not None
         flow = self.flows.get(exchange.flow)
         secure = flow is not None and flow.secure
-        challenged = self.authenticator.challenged(exchange.request, response, secure=secure)
+        challenged = self.authenticator.challenged(exchange.request, response, to=exchange.to, secure=secure)
         exchange.attempts += 1
         if challenged.outcome is not AuthOutcome.RETRY or exchange.attempts >= _MAX_ATTEMPTS:
             exchange.auth_failure = challenged

@@ -108,6 +108,7 @@ class InCall:
             build=build,
             method="INFO",
             target=dialog.remote_target,
+            to=str(dialog.remote.uri),
             body=body,
             on_final=answered,
             on_failure=lambda timeout: self._info_lost(command, timeout, lost),

@@ -162,6 +162,7 @@ class NotifierUsage:
             build=build,
             method="NOTIFY",
             target=dialog.remote_target,
+            to=str(dialog.remote.uri),
             body=told.body,
             on_final=self._answered,
             on_failure=self._silent,

@@ -71,6 +71,7 @@ class Outgoing:
             build=lambda credentials: self._build(credentials, body),
             method="INVITE",
             target=self._target,
+            to=self._invite.target,
             body=body,
             on_provisional=self._provisional,
             on_final=self._final,

@@ -172,6 +172,7 @@ class Registrar(Part):
             build=build,
             method="REGISTER",
             target=hub.config.registrar,
+            to=hub.config.aor,
             on_final=lambda response: self._answered(response, expires),
             on_failure=self._silent,
             timeout=hub.config.waits.request,

@@ -60,6 +60,7 @@ class Provisionals:
                 build=build,
                 method="PRACK",
                 target=dialog.remote_target,
+                to=str(dialog.remote.uri),
                 on_final=lambda _: None,
                 on_failure=lambda _: None,
             )

@@ -28,6 +28,11 @@ class SessionTimer:
         self._ours = False  # whether we refresh
         self._expires_at = 0.0
 
+    @property
+    def is_running(self) -> bool:
+        """Whether an interval is agreed on."""
+        return self._interval is not None
+
     # -- what messages say -------------------------------------------------------------------------------------------
 
     def request_headers(self) -> list[tuple[str, object]]:
@@ -55,15 +60,16 @@ class SessionTimer:
     def accepted(self, response: Response) -> None:
         """The 2xx to a request of ours (7.2): without the header there is no timer."""
         stated = response.headers.get(fields.SESSION_EXPIRES)
-        if stated is None:
+        ours = stated is not None and (stated.params.get("refresher") or "uac").lower() != "uas"
+        if stated is None or not (ours or self._config.agree):
             self._stop()
         else:
-            self._start(stated.seconds, (stated.params.get("refresher") or "uac").lower() != "uas")
+            self._start(stated.seconds, ours)
 
     def response_headers(self, request: Request) -> list[tuple[str, object]]:
         """For our 2xx (9). The timer runs from here."""
         stated = request.headers.get(fields.SESSION_EXPIRES)
-        if stated is None:
+        if stated is None or not _has_to_agree(request, self._config):
             self._stop()
             return []
         knows = _knows_timers(request)
@@ -114,10 +120,15 @@ def _knows_timers(request: Request) -> bool:
     return any(tag.lower() == "timer" for tag in request.headers.all(fields.SUPPORTED))
 
 
+def _has_to_agree(request: Request, config: SessionTimers) -> bool:
+    return config.agree or any(tag.lower() == "timer" for tag in request.headers.all(fields.REQUIRE))
+
+
 def too_small(request: Request, config: SessionTimers) -> int | None:
     """What to answer 422 with (9), when the peer asks for less than we take and would understand it."""
     stated = request.headers.get(fields.SESSION_EXPIRES)
     least = max(FLOOR, config.minimum)
-    if stated is None or stated.seconds >= least or not _knows_timers(request):
+    ignored = not _has_to_agree(request, config)
+    if stated is None or ignored or stated.seconds >= least or not _knows_timers(request):
         return None
     return least

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from sipproto.agent import _event as e
-from sipproto.agent._hub import ALLOW, SUPPORTED, Exchange, Hub, outcome_of_auth
+from sipproto.agent._hub import ALLOW, Exchange, Hub, outcome_of_auth
 from sipproto.agent._subscription_table import SUBSCRIBER_TABLE, SubscriberAction, SubscriberInput, SubscriberState
 from sipproto.agent.event_inputs import Subscribe, SubscriptionState
 from sipproto.agent.event_outputs import NotifyReceived, SubscriptionChanged
@@ -230,6 +230,7 @@ class Subscription:
             build=build,
             method="SUBSCRIBE",
             target=target,
+            to=self._made.target,
             body=body,
             on_final=answered,
             on_failure=lambda timeout: self._silent(timeout, first),
@@ -247,7 +248,7 @@ class Subscription:
             ("Event", self._event),
             ("Expires", expires),
             ("Allow", ALLOW),
-            ("Supported", SUPPORTED),
+            ("Supported", hub.supported()),
             *hub.allow_events(),
             *hub.common_headers(),
         ]

@@ -89,6 +89,7 @@ class Transfer:
             build=build,
             method="REFER",
             target=dialog.remote_target,
+            to=str(dialog.remote.uri),
             on_final=self._answered,
             on_failure=self._lost,
             timeout=hub.config.waits.request,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sipproto.agent import _event as e
-from sipproto.agent._hub import ALLOW, SUPPORTED, Hub
+from sipproto.agent._hub import ALLOW, Hub
 from sipproto.agent._notifier import Notification, NotifierEnd, NotifierUsage
 from sipproto.agent._watcher_table import NOTIFIER_TABLE, NotifierAction, NotifierInput, NotifierState
 from sipproto.agent.event_inputs import (
@@ -249,7 +249,7 @@ class Watcher:
             ("Contact", hub.contact(received.flow)),
             ("Expires", self._asked),
             ("Allow", ALLOW),
-            ("Supported", SUPPORTED),
+            ("Supported", hub.supported()),
             *hub.allow_events(),
         ]
         hub.respond(received, 200, to_tag=self._dialog.local.tag, extra=extra)

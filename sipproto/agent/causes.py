@@ -62,6 +62,18 @@ def cause_of(status: int) -> Cause:
     return _CAUSE_OF_STATUS.get(status, Cause.SIP_FAILURE_CODE)
 
 
+class ConnectFailure(enum.Enum):
+    """What stood in the way of a connection, as far as those know who tried. The values are stable."""
+
+    UNKNOWN_HOST = "unknown_host"
+    REFUSED = "refused"  # nothing listens there
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    CERTIFICATE = "certificate"  # it does not verify
+    HANDSHAKE = "handshake"  # what listens there speaks no SIP over WebSocket, or not with us
+
+
 class Originator(enum.Enum):
     LOCAL = "local"
     REMOTE = "remote"

@@ -63,16 +63,23 @@ class Recovery:
     grace: float = 60.0
 
 
+def _agrees_to_its_own(timers: SessionTimers, _: object, value: bool) -> None:
+    if timers.expires and not value:
+        raise LocalProtocolError("who asks for session timers agrees to them, too")
+
+
 @frozen(kw_only=True)
 class SessionTimers:
     """Session timers (RFC 4028), in seconds: a call whose peer is silently gone is found out.
 
-    expires: what we ask for; 0: we ask for none, but agree to those of peers. minimum: less is answered 422; never
-    under 90 (RFC 4028 5).
+    expires: what we ask for; 0: we ask for none. minimum: less is answered 422; never under 90 (RFC 4028 5). agree: whether
+    to agree to those of peers; False, with `expires` 0: only to one who requires it, or who leaves the refreshing to us all
+    the same, because the call would be lost otherwise.
     """
 
     expires: int = 1800
     minimum: int = 90
+    agree: bool = field(default=True, validator=_agrees_to_its_own)
 
 
 class SdpTransform(Protocol):

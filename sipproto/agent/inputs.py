@@ -10,6 +10,7 @@ import enum
 
 from attrs import field, frozen
 
+from sipproto.agent.causes import ConnectFailure
 from sipproto.agent.config import Recovery, SessionTimers
 from sipproto.agent.event_inputs import *  # noqa: F403  what belongs here, too
 from sipproto.agent.event_inputs import EventCommand
@@ -40,10 +41,16 @@ class FlowOpened:
 
 @frozen(kw_only=True)
 class OpenFlowFailed:
-    """An `OpenFlow` did not succeed; `error` says why in one line fit for a user."""
+    """An `OpenFlow` did not succeed; `error` says why in one line fit for a user.
+
+    failure: the same for programs, None when it is none of those. certificate: that of the server (DER), when it does not
+    verify and was asked for.
+    """
 
     flow: FlowId
     error: str
+    failure: ConnectFailure | None = None
+    certificate: bytes | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)

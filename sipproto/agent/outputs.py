@@ -7,6 +7,7 @@ import enum
 from attrs import field, frozen
 
 from sipproto.agent.causes import Cause as Cause
+from sipproto.agent.causes import ConnectFailure as ConnectFailure
 from sipproto.agent.causes import Originator as Originator
 from sipproto.agent.causes import cause_of as cause_of
 from sipproto.agent.event_outputs import *  # noqa: F403  what belongs here, too
@@ -87,12 +88,15 @@ class ConnectionState(enum.Enum):
 class ConnectionChanged:
     """The flow to our server. `error` says why it was lost or not had; None when it was ended by us.
 
-    `retry_in`: seconds until the next attempt, while reconnecting.
+    `retry_in`: seconds until the next attempt, while reconnecting. failure: what stood in the way of the last attempt; None
+    when it is not known, or a connection was lost. certificate: as in OpenFlowFailed.
     """
 
     state: ConnectionState
     error: str | None = None
     retry_in: float | None = None
+    failure: ConnectFailure | None = None
+    certificate: bytes | None = field(default=None, repr=False)
 
 
 class RegistrationState(enum.Enum):

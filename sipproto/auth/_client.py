@@ -24,7 +24,7 @@ from sipproto.tokens import TokenSource, token
 
 _MAX_REALMS = 16  # a server that names a new realm each time must not make us remember them all
 _MAX_NONCES = 8  # of one realm: as many requests may be under way with nonces that were replaced meanwhile
-_MAX_TARGETS = 16  # Request-URIs at which a token was asked for
+_MAX_TARGETS = 16  # addresses at which a password or a token was asked for
 _MAX_GUARDED = 64  # realms whose algorithm must not become weaker; those that came first are kept
 
 _Key = tuple[str, str]  # header and realm: the protection space
@@ -107,14 +107,17 @@ class _DigestSession:
     """One realm behind one kind of challenge: the nonces in use and how often the last one was used.
 
     `first` is what the key of a -sess algorithm is made of (RFC 7616 3.4.2): it outlives the nonce it came with.
+    `addressees`: for whom requests were that it was asked of. RFC 3261 22.2: what one of them asked for is shown unasked to
+    that one alone, because who gets a digest can try passwords on it; a proxy's is shown with each request (22.3).
     """
 
-    __slots__ = ("challenge", "first", "ha1", "nc", "nonces", "proven", "secret")
+    __slots__ = ("addressees", "challenge", "first", "ha1", "nc", "nonces", "proven", "secret")
 
-    def __init__(self, challenge: DigestChallenge, secret: Secret, ha1: str) -> None:
+    def __init__(self, challenge: DigestChallenge, secret: Secret, ha1: str, addressees: tuple[str, ...]) -> None:
         self.challenge = challenge
         self.secret = secret
         self.ha1 = ha1
+        self.addressees = addressees
         self.nc = 0
         self.first: tuple[str, str] | None = None
         self.nonces: tuple[str, ...] = (challenge.nonce,)
@@ -187,13 +190,20 @@ class Authenticator:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def credentials(self, method: str, uri: str, body: bytes, *, secure: bool = False) -> list[tuple[str, str]]:
-        """(header name, value) for each realm known so far. `secure`: the request goes over TLS, tokens may go along."""
+    def credentials(
+        self, method: str, uri: str, body: bytes, *, to: str | None = None, secure: bool = False
+    ) -> list[tuple[str, str]]:
+        """(header name, value) for each realm that has asked for them: proxies, and whoever is asked with this To.
+
+        to: the address in it; None: `uri`. secure: the request goes over TLS, tokens may go along.
+        """
         out: list[tuple[str, str]] = []
         for (header, _), session in self._sessions.items():
             if isinstance(session, _BearerSession):
                 if (secure or session.secret.plain_allowed) and (header != "Authorization" or uri in session.targets):
                     out.append((header, f"Bearer {session.secret.token}"))
+                continue
+            if header == "Authorization" and (to or uri) not in session.addressees:
                 continue
             challenge = session.challenge
             session.nc += 1
@@ -216,8 +226,10 @@ class Authenticator:
 
     # -- challenges --------------------------------------------------------------------------------------------------
 
-    def challenged(self, request: Request, response: Response, *, secure: bool = False) -> Challenged:
-        """Takes the challenges of a 401 or 407 to `request`, and says what to do about them.
+    def challenged(
+        self, request: Request, response: Response, *, to: str | None = None, secure: bool = False
+    ) -> Challenged:
+        """Takes the challenges of a 401 or 407 to `request`, and says what to do about them. to: as for `credentials`.
 
         Of several challenges of a realm a token is preferred to a password (RFC 8898 2.1.1), then the strongest
         algorithm that there is a secret for counts (RFC 8760 2.4), whatever their order; challenges of several realms
@@ -243,7 +255,7 @@ class Authenticator:
             if outcome is not AuthOutcome.RETRY and key in bearer:
                 unanswered.append(bearer[key])
             if outcome is AuthOutcome.NO_SECRET and key in digest:
-                outcome = self._judge_digest(key, digest[key], request)
+                outcome = self._judge_digest(key, digest[key], request, to or request.target)
             outcomes.add(outcome)
         outcome = next((known for known in _PRECEDENCE if known in outcomes), AuthOutcome.UNSUPPORTED)
         return Challenged(outcome=outcome, bearer=tuple(unanswered))
@@ -268,7 +280,7 @@ class Authenticator:
         self._remember(key, _BearerSession(mine, (*known, request.target)[-_MAX_TARGETS:]))
         return AuthOutcome.RETRY
 
-    def _judge_digest(self, key: _Key, offers: list[DigestChallenge], request: Request) -> AuthOutcome:
+    def _judge_digest(self, key: _Key, offers: list[DigestChallenge], request: Request, to: str) -> AuthOutcome:
         allowed = [offer for offer in offers if offer.base_algorithm in self._policy.algorithms]
         if not allowed:
             return AuthOutcome.WEAK
@@ -297,7 +309,9 @@ class Authenticator:
         ha1 = None if secret is None else secret.hash_for(best.realm, best.base_algorithm)
         assert secret is not None and ha1 is not None
         self._retire(key, proven)
-        self._remember(key, _DigestSession(best, secret, ha1))
+        known = session.addressees if isinstance(session, _DigestSession) else ()
+        addressees = (*(one for one in known if one != to), to)[-_MAX_TARGETS:]
+        self._remember(key, _DigestSession(best, secret, ha1, addressees))
         if guarded is None or best.strength > strength(guarded):
             self._guard(key, best.base_algorithm)
         return AuthOutcome.RETRY

@@ -318,5 +318,5 @@ def _account(command: CommandId, parameters: ConnectionParameters, user: str) ->
         register_expires=parameters.register_expires,
         register_headers=parameters.headers,
         recovery=Recovery(first_delay=first, max_delay=last),
-        session_timers=SessionTimers() if parameters.session_timers else SessionTimers(expires=0),
+        session_timers=SessionTimers() if parameters.session_timers else SessionTimers(expires=0, agree=False),
     )

@@ -64,7 +64,8 @@ class ConnectionParameters:
     `wss://sip.example.com/ws`, or any server address that the transports of the runtime know. user, password: needed to
     `register`; without a password we are a guest, whose name is a number of chance. remote_address and extra_headers: lines of
     each REGISTER and, for guests, who send none, of each INVITE. connection_recovery: the shortest and the longest time
-    between two attempts when a connection was lost. legacy_display_name: write "_" for each space of the display name, as
+    between two attempts when a connection was lost. session_timers: False: we neither ask for them nor agree to those of a
+    peer that does not require them (SessionTimers). legacy_display_name: write "_" for each space of the display name, as
     older servers want it. attempts: None: as the connector is configured.
     """
 

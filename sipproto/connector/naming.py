@@ -16,7 +16,6 @@ from sipproto.agent import outputs as o
 from sipproto.agent.media import CallId
 from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
-from sipproto.connector.collected import collected
 from sipproto.errors import MessageSyntaxError
 from sipproto.media.remote_streams import RemoteStream
 from sipproto.media.video_balancer import BalancingScheduled, BalancingStarted, BalancingStopped, ParametersUpdated
@@ -243,7 +242,7 @@ class EventNaming:
             e.RemoteStreamsChanged: self._streams_changed,
             e.MessageFromServer: self._message,
             e.PresentationChanged: self._presentation,
-            e.ReportCollected: lambda event: iter([Named("stats:collected", collected(event.report, event.elapsed))]),
+            e.ReportCollected: lambda event: iter([Named("stats:collected", event.sample)]),
             **dict.fromkeys(_BALANCING, self._balancing),
         }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
-from sipproto.agent.media import MediaReport
+from sipproto.agent.media import MediaReport, MediaState
 from sipproto.agent.stats import (
     CandidatePairStats,
     CertificateStats,
@@ -60,10 +60,19 @@ class AdditionalSample:
 
 @frozen(kw_only=True)
 class Outbound:
+    """What goes out, line by line."""
+
     video: OutboundSample = OutboundSample()
     second_video: OutboundSample = OutboundSample()
     audio: OutboundSample = OutboundSample()
     additional: AdditionalSample = AdditionalSample()
+
+    @property
+    def packets_lost(self) -> float | None:
+        """The fraction (0 to 1) that the peer says it has lost lately, of the line that lost most; None: it says nothing."""
+        remotes = [line.remote_inbound_rtp for line in (self.audio, self.video, self.second_video)]
+        losses = [one.fraction_lost for one in remotes if one is not None and one.fraction_lost is not None]
+        return max(losses, default=None)
 
 
 @frozen(kw_only=True)
@@ -76,8 +85,11 @@ class Inbound:
 
 @frozen(kw_only=True)
 class StatsSample:
+    """`report`: all that was measured, of which this is a part."""
+
     outbound: Outbound = Outbound()
     inbound: Inbound = Inbound()
+    report: MediaReport = field(default=MediaReport(state=MediaState.CONNECTING), eq=False, repr=False)
 
 
 def stats_sample(report: MediaReport) -> StatsSample:
@@ -99,6 +111,7 @@ def stats_sample(report: MediaReport) -> StatsSample:
             audio=audio_in,
             additional=_additional(report, next((rtp for rtp in rtp_in if rtp is not None), None)),
         ),
+        report=report,
     )
 
 

@@ -108,9 +108,9 @@ class ScriptedServer:
         return self._registrar.users
 
     @property
-    def registered(self) -> tuple[str, ...]:
+    def registered(self) -> list[str]:
         """The users who are registered now."""
-        return tuple(self._registrar.bindings)
+        return list(self._registrar.bindings)
 
     @property
     def connections(self) -> int:
@@ -265,7 +265,7 @@ class ScriptedServer:
         if user is not None:
             bound = self._registrar.bindings.get(user)
             if bound is None:
-                raise LookupError(f"{user!r} is not registered, only {list(self.registered)}")
+                raise LookupError(f"{user!r} is not registered, only {self.registered}")
             flow, target = bound[0], to or str(bound[1].uri)
         else:
             flow = self._newest()

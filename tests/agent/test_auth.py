@@ -200,3 +200,25 @@ def test_a_wrong_password_is_called_so_where_a_token_would_do_too() -> None:
         peer.answer(request, 401, BEARER.format("home"), *lines)
         request = peer.request("MESSAGE") if peer.requests("MESSAGE") else request
     assert failed(peer) == (Cause.AUTHENTICATION_ERROR, "wrong user name or password")
+
+
+def test_a_password_is_shown_to_the_registrar_and_to_no_callee() -> None:
+    """RFC 3261 22.2: it is remembered for the address in To, which in a call is that of the callee all along."""
+    peer, home, bob = Peer(secrets=(SECRET,)), server("home"), server("home")
+    peer.command(i.Register(command=0))
+    ask(peer, peer.request("REGISTER"), home, 401)
+    request = peer.request("REGISTER")
+    assert home.check(request, peer.now).verdict is Verdict.OK
+    peer.answer(request, 200, f"Contact: {request.headers.first('Contact')}", "Expires: 600")
+    invite = peer.invite()
+    assert not credentials(invite)
+    ask(peer, invite, bob, 401)
+    invite = peer.request("INVITE")
+    assert bob.check(invite, peer.now).verdict is Verdict.OK
+    peer.answer(invite, 200, CONTACT, SDP, body=peer.answer_sdp(invite.body))
+    peer.command(i.HangUp(command=0, call="out"))
+    assert bob.check(peer.request("BYE"), peer.now).verdict is Verdict.OK
+    peer.command(i.SendOptions(command=0, target="sip:carol@example.com"))
+    assert not credentials(peer.request("OPTIONS"))
+    peer.command(i.SendOptions(command=0, target="sip:alice@example.com"))
+    assert len(credentials(peer.request("OPTIONS"))) == 1

@@ -377,6 +377,24 @@ def test_a_token_does_not_go_over_a_plain_connection() -> None:
     assert c.send().headers.count("Authorization") == 1
 
 
+def test_a_digest_goes_to_no_callee_who_did_not_ask() -> None:
+    c = Client()
+    assert c.asked(challenge_(), request=c.send(uri="sip:registrar")) is AuthOutcome.RETRY
+    assert c.send(uri="sip:registrar").headers.count("Authorization") == 1
+    assert c.send(uri="sip:bob@registrar").headers.count("Authorization") == 0
+    # the same addressee behind another target: a request inside of a call
+    pairs = c.auth.credentials("INFO", "sip:x@contact.invalid", b"", to="sip:registrar")
+    assert [name for name, _ in pairs] == ["Authorization"]
+    assert c.asked(challenge_(nonce="n2"), request=c.send(uri="sip:bob@registrar")) is AuthOutcome.RETRY
+    assert [c.send(uri=uri).headers.count("Authorization") for uri in ("sip:registrar", "sip:bob@registrar")] == [1, 1]
+    for n in range(50):
+        c.asked(challenge_(nonce=f"m{n}"), request=c.send(uri=f"sip:{n}"))
+    assert c.send(uri="sip:registrar").headers.count("Authorization") == 0
+    # a proxy is on the way of every request
+    assert c.asked(challenge_(), status=407, request=c.send(uri="sip:a")) is AuthOutcome.RETRY
+    assert c.send(uri="sip:b").headers.count("Proxy-Authorization") == 1
+
+
 def test_a_token_goes_to_no_callee_who_did_not_ask() -> None:
     c = Client(TOKEN)
     assert c.asked(BEARER, request=c.send(uri="sip:registrar")) is AuthOutcome.RETRY

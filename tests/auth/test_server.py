@@ -21,10 +21,10 @@ def server_(**more: object) -> DigestServer:
     return DigestServer("r", users.get, SeededTokens(3), **more)  # type: ignore[arg-type]
 
 
-def ready(s: DigestServer, now: float = 0, secret: Secret = PASSWORD) -> Client:
+def ready(s: DigestServer, now: float = 0, secret: Secret = PASSWORD, uri: str = "sip:r") -> Client:
     """A client that has been challenged."""
     c = Client(secret)
-    assert c.asked(*s.challenges(now)) is AuthOutcome.RETRY
+    assert c.asked(*s.challenges(now), request=c.send(uri=uri)) is AuthOutcome.RETRY
     return c
 
 
@@ -143,7 +143,7 @@ def test_the_server_refuses_what_is_wrong() -> None:
 def test_credentials_are_for_one_target(target: str, route: str | None, expected: Verdict) -> None:
     for forwarded in (False, True):
         s = server_(forwarded=forwarded)
-        request = ready(s).send(uri="sip:bob@r")
+        request = ready(s, uri="sip:bob@r").send(uri="sip:bob@r")
         headers = request.headers if route is None else Headers([*request.headers, ("Route", route)])
         moved = Request(request.method, target, headers)
         assert verdict(s, moved) is (Verdict.OK if forwarded else expected)

@@ -160,6 +160,7 @@ def test_help_teaches() -> None:
         (["call"], "Missing argument"),
         (["serve", "--port", "99999"], "--port"),
         (["demo", "--runtime", "twisted"], "twisted"),
+        (["demo", "opera"], "opera"),
         (["serve", "--bogus"], "No such option: --bogus"),
     ],
 )
@@ -348,7 +349,7 @@ def test_sigterm_ends_a_call_in_order() -> None:
 
 
 def test_ctrl_c_in_the_demo() -> None:
-    process = Process("demo")
+    process = Process("demo", "call")
     process.until("alice calls bob")
     assert process.interrupt() == (130, "sipproto: interrupted\n")
 
@@ -468,7 +469,7 @@ def test_ctrl_c_while_an_agent_reads() -> None:
 
 @pytest.mark.parametrize("runtime", ["trio"])
 def test_the_demo(runtime: str) -> None:
-    process = Process("demo", "--runtime", runtime)
+    process = Process("demo", "call", "--runtime", runtime)
     process.until("alice hears 660 Hz", 25.0)
     process.until("Measured (call set-up")
     process.until("All good.")

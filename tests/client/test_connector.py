@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from sipproto.agent.media import ApplyMedia
+from sipproto.agent.media import ApplyMedia, MediaReport
 from sipproto.agent.parameters import ContentHint, DegradationPreference, Encoding
 from sipproto.conference import License, Restart, Role
-from sipproto.connector import ConnectionParameters
+from sipproto.connector import ConnectionParameters, ConnectorConfig
 from sipproto.connector.events import CallStatus, ConnectionStatus, IceRestarted
 from sipproto.connector.naming import IncomingCaller, SyncForced
+from sipproto.media.sample import StatsSample
+from sipproto.media.video_balancer import ParametersUpdated
 from sipproto.testing import FakeMediaEngine
-from sipproto_client import ConnectorError, EndpointClosed
+from sipproto_client import ConnectorError, EndpointClosed, StatsPeerConnection
 from sipproto_client.port import Runtime, Stream
 from sipproto_devices import MediaSetup, TestPattern, Tone
 from sipproto_server import Verdict
@@ -431,5 +433,43 @@ def test_leaving_ends_everything_and_tells_nobody(name: str) -> None:
             assert closed.value.code == "CLOSED"
             with pytest.raises(EndpointClosed):
                 await alice.wait("call:ended")
+
+    play(name, scenario)
+
+
+@pytest.mark.parametrize("name", RUNTIMES[1:])
+def test_figures_and_balancing(name: str) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        config = ConnectorConfig(statistics_interval=0.05, balancing_start_delay=None)
+        async with conference(runtime) as room, connector(runtime, config) as alice:
+            await alice.connect(**room.settings("alice"))
+            call = await alice.call("800", STREAM)
+            assert isinstance(await alice.wait("stats:collected", 5.0), StatsSample)
+            assert isinstance(await alice.stats_manager.collect(), MediaReport)
+            balancer = alice.video_sending_balancer_manager
+            heard: list[str] = []
+            alice.on_race(
+                [f"video-balancer:{what}" for what in ("balancing-started", "balancing-stopped", "parameters-updated")],
+                lambda _, event: heard.append(event.removeprefix("video-balancer:")),
+            )
+            await balancer.start_balancing()
+            assert heard == ["parameters-updated", "balancing-started"]
+            assert await balancer.balance() is None  # nothing is to be changed
+            with alice.events("video-balancer:parameters-updated") as updated:
+                room.operate("pause-camera", "p1")
+                payload = (await anext(updated)).payload
+            assert isinstance(payload, ParametersUpdated) and payload.parameters.encodings[0].max_bitrate == 60_000
+            await balancer.stop_balancing()
+            assert heard[-2:] == ["balancing-stopped", "parameters-updated"]  # the line is sent as it was before
+            samples: list[object] = []
+            stats = StatsPeerConnection(alice)
+            end = stats.on("collected", samples.append)
+            with pytest.raises(ValueError):
+                stats.on("lost", samples.append)
+            stats.start(call, interval=0.02)
+            await room.until(lambda: len(samples) >= 2)
+            stats.stop()
+            end()
+            assert isinstance(samples[0], StatsSample)
 
     play(name, scenario)

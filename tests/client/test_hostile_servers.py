@@ -178,6 +178,7 @@ def test_what_does_not_hurt(name: str) -> None:
             class Noting:
                 local = stream.local
                 remote = stream.remote
+                certificate = None
                 send = staticmethod(stream.send)
 
                 async def receive(self) -> bytes:
@@ -273,6 +274,7 @@ class _Gate:
     """A stream whose peer reads nothing until it is opened."""
 
     local = remote = ("127.0.0.1", 1)
+    certificate = None
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

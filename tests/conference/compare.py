@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from attrs import field, frozen
 
 from sipproto.message import Message, Request, Response, header_key
+
+from .justified import JUSTIFIED, Excuse, find
 
 
 class Verdict(enum.Enum):
@@ -26,47 +28,30 @@ class Comparison:
     theirs: str | None = field(repr=False)
     ours: str | None = field(repr=False)
     verdict: Verdict
-    reason: str = ""
+    excuse: Excuse | None = None
 
     def __str__(self) -> str:
         return f"{self.what}: {self.verdict.value}\n  theirs: {self.theirs}\n  ours:   {self.ours}"
 
 
-# Why a difference is well, by method ("*": any) and field.
-Justified = Mapping[tuple[str, str], str]
-JUSTIFIED: Justified = {
-    (
-        "*",
-        "authorization",
-    ): "shown unasked where it was asked for before (RFC 7616 3.6); the SDK's stack waits to be refused",
-    ("INVITE", "proxy-authorization"): "the same: the password for that realm went with Authorization",
-    ("*", "max-forwards"): "RFC 3261 8.1.1.6 says 70; the SDK's stack counts the first hop itself",
-    ("*", "via"): "ours asks for its address (RFC 3581)",
-    ("*", "session-expires"): "ours agrees to the session timer that the peer wants (RFC 4028); the SDK has them off",
-    ("*", "require"): "the same: timer",
-    ("*", "server"): "a name",
-    ("REGISTER", "to"): "ours has the display name in To, too",
-    ("REGISTER", "contact"): "ours does not say +sip.ice (RFC 5768)",
-    ("*", "user-agent"): "the application's name",
-    ("*", "allow"): "what a stack can do differs: ours has PRACK and more",
-    ("*", "supported"): "what a stack can do differs; outside of INVITE and REGISTER it tells nobody anything",
-    ("OPTIONS", "content-type"): "the SDK's stack names a type of no body",
-    ("OPTIONS", "accept"): "RFC 3261 11.1 asks for it",
-}
-
-
-def compare(ours: Message, theirs: Message, justified: Justified = JUSTIFIED) -> list[Comparison]:
+def compare(ours: Message, theirs: Message, justified: Iterable[Excuse] = JUSTIFIED) -> list[Comparison]:
     """Every field that either of them has. Names, order and spelling of headers as SIP ignores them are no difference."""
-    method = theirs.method if isinstance(theirs, Request) else str(theirs.headers.first("CSeq")).split()[-1]
     names = {header_key(name) for message in (theirs, ours) for name, _ in message.headers}
     headers = [
         _judge(name, _values(theirs, name), _values(ours, name), _FORMS.get(name, str)) for name in sorted(names)
     ]
     found = [*_start(ours, theirs), *headers, _judge("body", _body(theirs), _body(ours), _body_form)]
-    return [_excuse(one, method, justified) for one in found]
+    return [_excuse(one, kind_of(theirs), justified) for one in found]
 
 
-def differences(ours: Message, theirs: Message, justified: Justified = JUSTIFIED) -> list[Comparison]:
+def kind_of(message: Message) -> str:
+    """As in Excuse.messages."""
+    if isinstance(message, Request):
+        return message.method
+    return f"{message.status} {str(message.headers.first('CSeq')).split()[-1]}"
+
+
+def differences(ours: Message, theirs: Message, justified: Iterable[Excuse] = JUSTIFIED) -> list[Comparison]:
     return [one for one in compare(ours, theirs, justified) if one.verdict is Verdict.DIFFERENT]
 
 
@@ -88,11 +73,11 @@ def _judge(what: str, theirs: str | None, ours: str | None, form: Callable[[str]
     return Comparison(what, theirs, ours, Verdict.DYNAMIC if same else Verdict.DIFFERENT)
 
 
-def _excuse(one: Comparison, method: str, justified: Justified) -> Comparison:
-    reason = justified.get((method, one.what)) or justified.get(("*", one.what))
-    if one.verdict is not Verdict.DIFFERENT or reason is None:
+def _excuse(one: Comparison, kind: str, justified: Iterable[Excuse]) -> Comparison:
+    excuse = find(kind, one.what, one.theirs, one.ours, justified)
+    if one.verdict is not Verdict.DIFFERENT or excuse is None:
         return one
-    return Comparison(one.what, one.theirs, one.ours, Verdict.JUSTIFIED, reason)
+    return Comparison(one.what, one.theirs, one.ours, Verdict.JUSTIFIED, excuse)
 
 
 def _values(message: Message, name: str) -> str | None:
@@ -184,6 +169,6 @@ def table(rows: Mapping[str, list[Comparison]]) -> str:
     for name, comparisons in rows.items():
         for one in comparisons:
             if one.verdict in (Verdict.JUSTIFIED, Verdict.DIFFERENT):
-                why = one.reason or f"theirs {one.theirs!r}, ours {one.ours!r}"
+                why = one.excuse.reason if one.excuse else f"theirs {one.theirs!r}, ours {one.ours!r}"
                 lines.append(f"{name:30} {one.what:20} {one.verdict.value:10} {why}")
     return "\n".join(lines)

@@ -42,7 +42,11 @@ class Dialog:
 
 @define
 class Replay:
-    """A server for one client. `said` is what the client asked, with the name of what was recorded in its place, or None."""
+    """A server for one client.
+
+    said: what the client asked, with the name of what was recorded in its place, or None. asked: what we asked, by name.
+    answers: the responses of the client.
+    """
 
     runtime: Runtime
     recording: Recording
@@ -52,7 +56,8 @@ class Replay:
     _flow: WebSocketFlow | None = None
     _contact: str = ""
     _invites: dict[tuple[str, int], str] = field(factory=dict)  # names, by Call-ID and CSeq
-    _answers: list[Response] = field(factory=list)
+    answers: list[Response] = field(factory=list)
+    asked: dict[str, Request] = field(factory=dict)
     _sent: int = 0
     _changed: Event | None = None
 
@@ -71,12 +76,12 @@ class Replay:
 
     async def ask(self, name: str) -> Response:
         """Sends a request that the server sent, and gives the final answer, which an INVITE gets an ACK for. Fails after 5 s."""
-        request = self._adapted(self.recording.request(name))
+        request = self.asked[name] = self._adapted(self.recording.request(name))
         key = _key(request)
         if request.method == "INVITE":
             self.dialog = Dialog(key[0], str(request.headers.first("From")), "", self._contact, key[1])
         self._send(request)
-        while (answer := next((a for a in self._answers if _key(a) == key and a.status >= 200), None)) is None:
+        while (answer := next((a for a in self.answers if _key(a) == key and a.status >= 200), None)) is None:
             await self._wait(f"the client does not answer {name!r}")
         if request.method == "INVITE" and self.dialog is not None:
             self._settle(self.dialog, answer)
@@ -113,7 +118,7 @@ class Replay:
         if isinstance(message, Request):
             self._request(message)
         else:
-            self._answers.append(message)
+            self.answers.append(message)
         if self._changed is not None:
             self._changed.set()
 
@@ -272,11 +277,20 @@ def _description_for(offer: bytes, recorded: bytes) -> bytes:
         if _OWN.match(line):
             continue
         if _DIRECTION.fullmatch(line) and number < len(directions):
-            line = f"a={directions[number]}"
+            line = f"a={_agreed(line.removeprefix('a='), directions[number])}"
         lines.append("a=setup:active" if line.startswith("a=setup:") else line)
         if line.startswith("c=") and number >= 0:
             lines += [*_MEDIA[1:], _FINGERPRINT]
     return ("\r\n".join(lines) + "\r\n").encode()
+
+
+def _agreed(offered: str, recorded: str) -> str:
+    """The recorded direction as far as this offer allows it (RFC 3264 6.1): who sends no more is received no more."""
+    sends = recorded in ("sendrecv", "sendonly") and offered in ("sendrecv", "recvonly")
+    receives = recorded in ("sendrecv", "recvonly") and offered in ("sendrecv", "sendonly")
+    return {(True, True): "sendrecv", (True, False): "sendonly", (False, True): "recvonly"}.get(
+        (sends, receives), "inactive"
+    )
 
 
 _NOT_KEPT = {

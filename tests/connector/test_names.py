@@ -13,7 +13,6 @@ from sipproto.agent import stats as s
 from sipproto.agent.media import LineStats, MediaReport, MediaState
 from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
-from sipproto.connector.collected import collected
 from sipproto.connector.names import ALIASES, CATALOGUE, NAMES, NEVER, UnknownEventName, canonical_name
 from sipproto.connector.naming import (
     ChannelIds,
@@ -26,6 +25,7 @@ from sipproto.connector.naming import (
 from sipproto.connector.streams import wanted_media
 from sipproto.errors import LocalProtocolError
 from sipproto.media.remote_streams import RemoteStream
+from sipproto.media.sample import stats_sample
 from sipproto.sdp import Direction
 
 # Every name of the original: version 16, then what later versions call the same or have beside it.
@@ -318,9 +318,9 @@ def test_statistics_in_the_shape_of_the_original() -> None:
         ),
         stats=(codec, remote, out, into),
     )
-    sample = collected(report, 0.01)
+    sample = stats_sample(report)
     assert sample.outbound.video.outbound_rtp is out and sample.outbound.video.codec is codec
-    assert sample.outbound.packets_lost == 0.25 and sample.elapsed == 0.01
+    assert sample.outbound.packets_lost == 0.25
     assert sample.inbound.second_video.inbound_rtp is into and sample.inbound.video.inbound_rtp is None
     assert sample.inbound.additional.candidate_pair is None
-    assert collected(MediaReport(state=MediaState.CONNECTED)).outbound.packets_lost is None
+    assert stats_sample(MediaReport(state=MediaState.CONNECTED)).outbound.packets_lost is None

@@ -51,8 +51,15 @@ def run_example(name: str, *arguments: str) -> str:
         ("statistics.py", '"framesDecoded"'),
         ("recovery.py", "the call goes on after"),
         ("conference_messages.py", "X-VINTEO-NOTIFY WebcastStarted has no type"),
+        ("conference_quick_start.py", "media are received\nthe call has ended"),
+        ("conference_incoming.py", "bob hears: BUSY 486"),
+        ("conference_presentation.py", "refused: REFUSED 603"),
+        ("conference_participants.py", "ICE restarted: True"),
+        ("conference_events.py", "with the password in it: False"),
+        ("conference_testing_with_a_server.py", "the application does what it should"),
         ("conference_server.py", "the call is over: terminated"),
         ("testing_a_bot.py", "the bot does what it should"),
+        ("conference_testing.py", "the meeting does what it should"),
     ],
 )
 def test_example_runs(name: str, says: str) -> None:

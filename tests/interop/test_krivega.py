@@ -15,7 +15,7 @@ from sipproto.sdp import Direction, parse_sdp
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
 from sipproto_anyio import AnyioRuntime
 from sipproto_client import Call
-from tests.conference.compare import Justified, Verdict, compare
+from tests.conference.compare import Verdict, compare
 from tests.conference.compare import table as table_of
 from tests.conference.replay import replay
 
@@ -28,7 +28,6 @@ from .peers import HERTZ, BrowserPeer, PeerError
 pytestmark = pytest.mark.interop
 each_sdk = pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.name)
 Record = Callable[[str, object], None]
-NOTHING_JUSTIFIED: Justified = {}
 
 # What the recorded INFOs mean.
 SAID: dict[str, c.ConferenceMessage] = {
@@ -170,7 +169,7 @@ def test_pages_say_what_the_sdk_said(sdk: Sdk, browser: BrowserPeer) -> None:
             said = server.requests()
     browser.forget_events()
     assert said.keys() == {name for name in sdk.recording.names(sent=True) if not name.endswith("of call")}
-    found = {name: compare(request, sdk.recording.request(name), NOTHING_JUSTIFIED) for name, request in said.items()}
+    found = {name: compare(request, sdk.recording.request(name), ()) for name, request in said.items()}
     assert not any(one.verdict is Verdict.DIFFERENT for row in found.values() for one in row), table_of(found)
 
 

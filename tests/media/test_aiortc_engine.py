@@ -238,6 +238,25 @@ def test_mixer_of_three(engines: tuple[AiortcEngine, AiortcEngine]) -> None:
     until(lambda: mixer.members == 0)
 
 
+def test_a_call_that_only_listens(engines: tuple[AiortcEngine, AiortcEngine]) -> None:
+    mixer = AudioMixer()
+    pairs = []
+    for tone, speaks in ((500.0, True), (1300.0, False)):
+        caller, focus = (
+            End(engines[0], MediaSetup(audio=Tone(tone))),
+            End(engines[1], MediaSetup(mixer=mixer, speaks=speaks)),
+        )
+        connect(caller, focus)
+        pairs.append((caller, focus))
+    until(hears(pairs[1][0], 500))
+    assert (pairs[0][0].line().audio_level or 0.0) < 0.001
+    pairs[1][1].engine.prepare(pairs[1][1].call, MediaSetup(mixer=mixer))
+    until(hears(pairs[0][0], 1300))
+    for caller, focus in pairs:
+        caller.close()
+        focus.close()
+
+
 @pytest.mark.parametrize("ending", ["mkv", "wav", "mp4"])
 def test_recording(engines: tuple[AiortcEngine, AiortcEngine], tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"call.{ending}"

@@ -93,8 +93,9 @@ def act(stage: Stage, action: tuple[str, int, object]) -> None:
             stage.pass_time(float(number))
         case "operate":
             assert isinstance(more, tuple)
+            name, target = more
             try:
-                stage.operate(*operated(*more, number))
+                stage.operate(*operated(name, target, number))
             except OperatorError:
                 pass  # not possible for this participant now
         case _ if number in stage.agents and number not in stage.lost:

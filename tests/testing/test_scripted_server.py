@@ -62,10 +62,10 @@ def connect(world: ConnectorWorld, **parameters: Any) -> Any:
 def test_the_right_password_registers() -> None:
     world = ConnectorWorld()
     assert isinstance(connect(world), o.CommandSucceeded)
-    assert world.server.registered == (USER,)
+    assert world.server.registered == [USER]
     assert world.connection_status() is ConnectionStatus.ESTABLISHED
     assert isinstance(world.do(c.UnregisterFromServer), o.CommandSucceeded)
-    assert world.server.registered == ()
+    assert world.server.registered == []
     assert len(world.server.asked("REGISTER")) == 3  # the first was asked for a password
     assert PASSWORD not in repr(world.out)
 
@@ -75,7 +75,7 @@ def test_a_wrong_password_and_an_unknown_user_do_not(parameters: dict[str, Any])
     world = ConnectorWorld()
     outcome = connect(world, **parameters)
     assert (outcome.cause, outcome.status) == (Cause.AUTHENTICATION_ERROR, 401)
-    assert world.server.registered == ()
+    assert world.server.registered == []
 
 
 def test_registrations_are_refused_as_the_test_says() -> None:
@@ -99,7 +99,7 @@ def test_a_registration_that_is_never_answered() -> None:
 def test_users_are_those_of_the_test() -> None:
     server = ScriptedServer(users={"bob": "builder"})
     world = ConnectorWorld.registered(server=server, user="bob")
-    assert server.registered == ("bob",)
+    assert server.registered == ["bob"]
     server.users["bob"] = "another one"
     assert world.do(c.TryRegister).cause is Cause.AUTHENTICATION_ERROR
 
@@ -393,11 +393,11 @@ def test_a_connection_is_lost_and_comes_back(how: Callable[[ScriptedServer], Non
     world = ConnectorWorld.registered()
     how(world.server)
     assert world.connection_status() is ConnectionStatus.RECONNECTING
-    assert world.server.connections == 0 and world.server.registered == ()
+    assert world.server.connections == 0 and world.server.registered == []
     assert error in (world.all(o.ConnectionChanged)[-1].error or "")
     world.wait(5)
     assert world.connection_status() is ConnectionStatus.ESTABLISHED
-    assert world.server.registered == (USER,)
+    assert world.server.registered == [USER]
 
 
 def test_a_call_goes_on_after_the_connection_was_lost() -> None:

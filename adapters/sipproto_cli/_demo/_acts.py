@@ -13,7 +13,6 @@ from sipproto_server import ParticipantChanged
 
 _DIGITS = "42#"
 _OFFLINE = 0.5  # seconds
-_TOLERABLE = 3.0  # seconds without sound; far more than what is measured on an idle machine
 
 
 async def come_in(stage: Stage) -> None:
@@ -154,8 +153,7 @@ async def lose_and_return(stage: Stage) -> None:
     """The connection of somebody is cut and comes back; the call goes on."""
     stage.view.chapter("A connection is cut and comes back")
     alice, bob, carol = stage.alice, stage.bob, stage.carol
-    for party in stage:
-        party.ear.listen_for_gaps()
+    stage.listen_for_gaps()
     call, start = bob.call, stage.runtime.now()
     await stage.cables["bob"].cut()
     await bob.told("connection:disconnected")
@@ -175,9 +173,7 @@ async def lose_and_return(stage: Stage) -> None:
     assert isinstance(channels, ChannelIds) and channels.input_channels == "1"
     await alice.hears(bob, carol)
     await carol.sees(bob.color)
-    gap = max(party.ear.longest_gap() for party in stage)
-    if gap > _TOLERABLE:
-        raise CommandProblem(f"somebody heard nothing for {gap:.1f} s")
+    gap = stage.longest_gap()
     stage.notes.figures |= {"reconnected_after_s": round(seconds, 2), "gap_at_reconnection_ms": round(1000 * gap)}
     stage.view.step(
         f"{seconds:.1f} s after the cut bob is back in the same call, and the server reaches him; "

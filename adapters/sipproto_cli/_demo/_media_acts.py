@@ -18,10 +18,8 @@ from sipproto_server import PermissionWanted
 _SLIDES = MediaSetup(video=Scene("orange"))
 _OTHER_SLIDES = MediaSetup(video=Scene("violet"))
 _CAP, _LOWER_CAP = 300_000, 120_000  # bits per second
-_SLACK = 1.4  # an encoder keeps a bit rate over time, not in each second
 _SECOND = 1  # the video line of presentations
 _SMALL = "128x72"
-_TOLERABLE = 3.0  # seconds without sound; far more than what is measured on an idle machine
 
 
 # -- the presentation --------------------------------------------------------------------------------------------------
@@ -41,7 +39,7 @@ async def present(stage: Stage) -> None:
         await other.told("api:availableSecondRemoteStream")
         await other.sees("orange", _SECOND)
     seconds = stage.runtime.now() - start
-    capped = await _within(alice, _CAP)
+    capped = await alice.sends("the presentation", _is_sent, line=_SECOND, limit=_CAP)
     stage.view.step(
         f"allowed: bob and carol see the second stream (orange, {capped.width}x{capped.height}) {seconds:.1f} s later"
     )
@@ -49,7 +47,7 @@ async def present(stage: Stage) -> None:
     await _update(stage, alice)
     for other in others:
         await other.sees("violet", _SECOND)
-    lower = await _within(alice, _LOWER_CAP)
+    lower = await alice.sends("the presentation", _is_sent, line=_SECOND, limit=_LOWER_CAP)
     stage.view.step(f"updated without a new offer: violet, {lower.bitrate / 1000:.0f} of {_LOWER_CAP // 1000} kbit/s")
     try:
         await stage.bob.connector.start_presentation(_SLIDES)
@@ -99,17 +97,6 @@ def _require_refusal(error: ConnectorError) -> None:
         raise error
 
 
-async def _within(party: Party, limit: int) -> Figures:
-    """Waits until the presentation keeps within a bit rate, and makes use of it."""
-    deadline = party.runtime.now() + 15.0
-    while True:
-        figures = await party.sends("the presentation", lambda _: True, _SECOND)
-        if 0.3 * limit < figures.bitrate < _SLACK * limit:
-            return figures
-        if party.runtime.now() > deadline:
-            raise CommandProblem(f"{party.name} presents with {figures.words}, the limit is {limit // 1000} kbit/s")
-
-
 # -- the camera --------------------------------------------------------------------------------------------------------
 
 
@@ -118,24 +105,41 @@ async def command_camera(stage: Stage) -> None:
     stage.view.chapter("The server commands carol's camera")
     carol, alice = stage.carol, stage.alice
     await carol.told("video-balancer:balancing-started")
-    await carol.told("video-balancer:parameters-updated")
-    full = await carol.sends("full size", _is_large)
+    full = await _balanced(carol, _is_large)
+    stage.view.step(f"she sends {full.words}")
     small = await _commanded(stage, "max-resolution", _is_small, _SMALL)
-    seen = await alice.measure("a small picture", lambda report: _is_small(report.inbound("video")))
+    report = await alice.measure("a small picture", lambda report: _is_small(report.inbound("video")))
+    seen = report.inbound("video")
+    assert seen is not None
+    stage.view.step(
+        f"MAXMAINCAMRESOLUTION {_SMALL}: {small.words}; alice receives {seen.frame_width}x{seen.frame_height}"
+    )
     paused = await _commanded(stage, "pause-camera", lambda sent: (sent.frame_width or 0) < 64)
     again = await _commanded(stage, "resume-camera", _is_large)
-    if not paused.bitrate < small.bitrate < full.bitrate:
-        raise CommandProblem(f"bit rates should fall: {full.words}, {small.words}, {paused.words}")
-    shown = seen.inbound("video")
-    assert shown is not None
-    stage.view.step(f"she sends {full.words}")
-    stage.view.step(
-        f"MAXMAINCAMRESOLUTION {_SMALL}: {small.words}; alice receives {shown.frame_width}x{shown.frame_height}"
-    )
-    stage.view.step(f"PAUSEMAINCAM: {paused.words}; RESUMEMAINCAM: {again.words}")
     await alice.sees(carol.color)
+    stage.view.step(f"PAUSEMAINCAM: {paused.words}; RESUMEMAINCAM: {again.words}")
     for name, figures in (("full", full), ("small", small), ("paused", paused), ("resumed", again)):
         stage.notes.figures[f"camera_{name}"] = figures.words
+
+
+async def _commanded(stage: Stage, command: str, good: Callable[[OutboundRtpStats], bool], *values: str) -> Figures:
+    """Has carol's camera commanded, and waits until what she sends is good."""
+    stage.operator(command, stage.carol, *values)
+    await stage.carol.told("api:main-cam-control")
+    return await _balanced(stage.carol, good)
+
+
+async def _balanced(party: Party, good: Callable[[OutboundRtpStats], bool]) -> Figures:
+    """What is sent once the balancer has given the line other parameters."""
+    updated = await party.told("video-balancer:parameters-updated")
+    assert isinstance(updated, ParametersUpdated)
+    limit = updated.effective.encodings[0].max_bitrate
+    assert limit is not None
+    return await party.sends("balancing", good, limit=limit)
+
+
+def _is_sent(_: OutboundRtpStats) -> bool:
+    return True
 
 
 def _is_large(sent: OutboundRtpStats) -> bool:
@@ -147,16 +151,6 @@ def _is_small(picture: OutboundRtpStats | InboundRtpStats | None) -> bool:
     return picture is not None and 0 < (picture.frame_width or 0) <= 128
 
 
-async def _commanded(stage: Stage, command: str, good: Callable[[OutboundRtpStats], bool], *values: str) -> Figures:
-    """Has carol's camera commanded, and waits until what she sends is good."""
-    carol = stage.carol
-    stage.operator(command, carol, *values)
-    await carol.told("api:main-cam-control")
-    updated = await carol.told("video-balancer:parameters-updated")
-    assert isinstance(updated, ParametersUpdated)
-    return await carol.sends(command, good)
-
-
 # -- ICE ---------------------------------------------------------------------------------------------------------------
 
 
@@ -164,8 +158,7 @@ async def restart_ice(stage: Stage) -> None:
     """The server says restart; everybody goes over to a new pair of candidates, and hears the others meanwhile."""
     stage.view.chapter("The server says restart")
     before = {party.name: _ports(await party.call.stats()) for party in stage}
-    for party in stage:
-        party.ear.listen_for_gaps()
+    stage.listen_for_gaps()
     start = stage.runtime.now()
     stage.operator(f"restart @{ROOM}")
     for party in stage:
@@ -174,9 +167,7 @@ async def restart_ice(stage: Stage) -> None:
         await _on_another_pair(party, before[party.name])
         await party.hears(*(other for other in stage if other is not party))
     seconds = stage.runtime.now() - start
-    gap = max(party.ear.longest_gap() for party in stage)
-    if gap > _TOLERABLE:
-        raise CommandProblem(f"somebody heard nothing for {gap:.1f} s")
+    gap = stage.longest_gap()
     stage.notes.figures |= {"ice_restart_s": round(seconds, 2), "gap_at_ice_restart_ms": round(1000 * gap)}
     stage.view.step(
         f"api:restart: all three are on new pairs of candidates after {seconds:.1f} s; "

@@ -10,9 +10,9 @@ from attrs import frozen
 
 from sipproto.agent.media import LineStats, MediaReport
 from sipproto.agent.stats import InboundRtpStats, OutboundRtpStats
-from sipproto.connector.collected import CollectedStats
 from sipproto.connector.events import IceRestarted
 from sipproto.connector.names import NAMES
+from sipproto.media.sample import StatsSample
 from sipproto_aiortc import AiortcEngine
 from sipproto_cli._common import CommandProblem
 from sipproto_cli._demo._senses import COLORS, Color, Ear, Scene, color_name
@@ -24,7 +24,9 @@ from sipproto_devices import MediaSetup, Silence, Tone
 PATIENCE = 15.0  # seconds for anything to happen
 BALANCING_DELAY = 1.0  # seconds; 10 for those who are in no hurry
 _LOOK = 0.05  # seconds between two looks
+_MAX_TOLD = 100  # events of a name that nobody asked for
 _RATE_WINDOW = 1.5  # seconds over which a bit rate is measured
+_SLACK = 1.4  # an encoder keeps a bit rate over time, not in each second
 _FOLLOWED = sorted(
     name for name in NAMES if name.startswith(("api:", "presentation:", "video-balancer:", "connection:", "call:ended"))
 )
@@ -45,12 +47,12 @@ class Figures:
         return f"{self.width}x{self.height} at {self.bitrate / 1000:.0f} kbit/s{limit}"
 
 
-async def until(runtime: Runtime, what: str, good: Callable[[], bool]) -> None:
-    """Raises CommandProblem when it does not come about in time."""
-    deadline = runtime.now() + PATIENCE
+async def until(runtime: Runtime, what: str, good: Callable[[], bool], patience: float = PATIENCE) -> None:
+    """Raises CommandProblem when it does not come about within so many seconds."""
+    deadline = runtime.now() + patience
     while not good():
         if runtime.now() > deadline:
-            raise CommandProblem(f"{what}: did not happen within {PATIENCE:g} s")
+            raise CommandProblem(f"{what}: did not happen within {patience:g} s")
         await runtime.wait(runtime.event(), _LOOK)
 
 
@@ -77,11 +79,11 @@ class Party:
         self.ear = Ear()
         self.mic = True
         self.state = ""
-        self.collected: CollectedStats | None = None
+        self.collected: StatsSample | None = None
         self._view = view
         self._on_told = on_told
         self._restarts: deque[IceRestarted] = deque()
-        self._told: dict[str, deque[object]] = defaultdict(deque)
+        self._told: dict[str, deque[object]] = defaultdict(lambda: deque(maxlen=_MAX_TOLD))
         connector.on_race(_FOLLOWED, self._note)
         connector.on("stats:collected", self._measured)
         connector.on("api:admin-stop-mic", lambda _: self.turn_mic(False))
@@ -131,7 +133,7 @@ class Party:
 
     # -- what is measured ----------------------------------------------------------------------------------------------
 
-    def _measured(self, collected: CollectedStats) -> None:
+    def _measured(self, collected: StatsSample) -> None:
         self.collected = collected
         self.show()
 
@@ -153,33 +155,33 @@ class Party:
         except CommandProblem as problem:
             raise CommandProblem(f"{problem} (heard: {self.ear.tones()} Hz)") from None
 
-    async def sees(self, color: str, number: int = 0) -> InboundRtpStats:
-        """Waits until the video line of that number shows a colour. What is measured of it."""
+    async def sees(self, color: str, line: int = 0) -> InboundRtpStats:
+        """Waits until a video line, counted from 0, shows a colour. What is measured of it."""
         report = await self.measure(
-            f"seeing {color} on video line {number}", lambda report: color_name(_color(report, number)) == color
+            f"seeing {color} on video line {line}", lambda report: color_name(_color(report, line)) == color
         )
-        received = report.inbound("video", number)
+        received = report.inbound("video", line)
         assert received is not None
         return received
 
-    async def sends(self, what: str, good: Callable[[OutboundRtpStats], bool], number: int = 0) -> Figures:
-        """Waits until what is sent on the video line of that number is good, and measures its bit rate."""
+    async def sends(
+        self, what: str, good: Callable[[OutboundRtpStats], bool], *, line: int = 0, limit: int | None = None
+    ) -> Figures:
+        """Waits until what is sent on a video line is good, and its bit rate below the limit. What was measured."""
 
         def fits(report: MediaReport) -> bool:
-            sent = report.outbound("video", number)
+            sent = report.outbound("video", line)
             return sent is not None and bool(sent.frame_width) and good(sent)
 
-        before = await self.measure(what, fits)
-        await self.runtime.wait(self.runtime.event(), _RATE_WINDOW)
-        old, new = before.outbound("video", number), (await self.call.stats()).outbound("video", number)
-        assert old is not None and new is not None
-        rate = 8 * (new.bytes_sent - old.bytes_sent) / (new.timestamp - old.timestamp)
-        return Figures(
-            width=new.frame_width or 0,
-            height=new.frame_height or 0,
-            bitrate=rate,
-            limited_by=new.quality_limitation_reason,
-        )
+        deadline = self.runtime.now() + PATIENCE
+        while True:
+            before = await self.measure(what, fits)
+            await self.runtime.wait(self.runtime.event(), _RATE_WINDOW)
+            figures = _figures(before, await self.call.stats(), line)
+            if limit is None or figures.bitrate < _SLACK * limit:
+                return figures
+            if self.runtime.now() > deadline:
+                raise CommandProblem(f"{self.name} sends {figures.words}, {limit / 1000:.0f} are allowed")
 
     # -- what is shown -------------------------------------------------------------------------------------------------
 
@@ -193,6 +195,17 @@ class Party:
         self._view.person(self.name, *words)
 
 
+def _figures(before: MediaReport, after: MediaReport, line: int) -> Figures:
+    old, new = before.outbound("video", line), after.outbound("video", line)
+    assert old is not None and new is not None
+    return Figures(
+        width=new.frame_width or 0,
+        height=new.frame_height or 0,
+        bitrate=8 * (new.bytes_sent - old.bytes_sent) / (new.timestamp - old.timestamp),
+        limited_by=new.quality_limitation_reason,
+    )
+
+
 def _video(report: MediaReport) -> list[LineStats]:
     return [line for line in report.lines if line.kind == "video"]
 
@@ -202,7 +215,7 @@ def _color(report: MediaReport, number: int) -> Color | None:
     return lines[number].color if number < len(lines) else None
 
 
-def _sight(collected: CollectedStats) -> str:
+def _sight(collected: StatsSample) -> str:
     seen = [
         f"{color_name(line.color) or '-'} {line.frame_width}x{line.frame_height}"
         for line in _video(collected.report)

@@ -36,6 +36,7 @@ DOMAIN = "demo.sipproto.invalid"
 ROOM = "800"
 USERS = ("alice", "bob")
 _VOICES = {"alice": (440.0, "red"), "bob": (660.0, "blue"), "carol": (880.0, "green")}
+_TOLERABLE = 3.0  # seconds without sound; far more than what is measured on an idle machine
 _TOLD_SHOWN = 10
 _MAX_TOLD = 1000
 
@@ -124,6 +125,18 @@ class Stage:
 
         await until(self.runtime, what, look)
         return found[0]
+
+    def listen_for_gaps(self) -> None:
+        """From now on."""
+        for party in self:
+            party.ear.listen_for_gaps()
+
+    def longest_gap(self) -> float:
+        """The longest time in seconds in which one of them heard nothing. Raises CommandProblem when it is not tolerable."""
+        name, gap = max(((party.name, party.ear.longest_gap()) for party in self), key=lambda found: found[1])
+        if gap > _TOLERABLE:
+            raise CommandProblem(f"{name} heard nothing for {gap:.1f} s")
+        return gap
 
     def settings(self, party: Party) -> dict[str, Any]:
         """What a participant connects with; who has no account is a guest."""

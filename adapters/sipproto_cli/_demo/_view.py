@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-_STEPS_SHOWN = 14
+_STEPS_SHOWN = 14  # fewer on a low terminal
+_BELOW = 17  # lines of the people and of the panel
 _Panel = Callable[[], RenderableType]
 
 
@@ -63,8 +64,9 @@ class View:
         people = Table.grid(padding=(0, 2))
         for name, words in self._people.items():
             people.add_row(Text(name, style="bold"), *map(Text, words))
-        steps = Group(*(Text.from_markup(line) for line in self._lines[-_STEPS_SHOWN:]))
-        self._live.update(Group(steps, people, Panel(self._panel(), title=self._title, title_align="left")))
+        shown = min(_STEPS_SHOWN, max(2, self._console.size.height - _BELOW))
+        steps = Group(*(Text.from_markup(line) for line in self._lines[-shown:]))
+        self._live.update(Group(steps, "", people, Panel(self._panel(), title=self._title, title_align="left")))
 
     def _add(self, line: str) -> None:
         self._lines.append(line)
