@@ -37,6 +37,7 @@ class PhoneCall:
         self.entry: int | None = None  # in the journal
         self.early_media = False
         self.decided: Outcome | None = None  # by us, before the call has ended
+        self.hidden = False
         self._sounds = sound
         self._changed = changed
         self.sound: CallSound | None = None

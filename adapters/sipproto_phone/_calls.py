@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
+from attrs import evolve
 
 from sipproto.agent import outputs as o
 from sipproto.errors import SipProtoError
@@ -19,9 +20,10 @@ from sipproto_phone.commands import CommandProblem
 from sipproto_phone.model import CallView, Outcome, Phase
 from sipproto_phone.ports import Account, Journal, Settings
 
+_T = TypeVar("_T")
 _AT_ONCE = 2  # calls that a user can keep apart
 _BUSY_TONE = 3.0  # seconds
-_BUSY, _RANG_OUT, _REJECTED = 486, 480, 603
+_BUSY, _RANG_OUT, _REJECTED, _FAILED = 486, 480, 603, 500
 _BUSY_SOUNDS = (Outcome.BUSY, Outcome.REJECTED, Outcome.NO_ANSWER, Outcome.FAILED)
 
 
@@ -35,9 +37,12 @@ class Desk(Protocol):
     def account(self) -> Account: ...
 
     @property
-    def endpoint(self) -> Endpoint:
-        """Raises CommandProblem when the phone is not online."""
+    def endpoint(self) -> Endpoint | None:
+        """That of the account; also while it is not online."""
         ...
+
+    @property
+    def is_online(self) -> bool: ...
 
     @property
     def sound(self) -> Sound: ...
@@ -76,7 +81,7 @@ class Calls:
 
     @property
     def views(self) -> tuple[CallView, ...]:
-        return tuple(call.view for call in self._calls.values())
+        return tuple(call.view for call in self._calls.values() if not call.hidden)
 
     @property
     def live(self) -> list[PhoneCall]:
@@ -100,11 +105,19 @@ class Calls:
             shown_number=shown_number(number, self._desk.settings.region),
         )
         made = PhoneCall(view, call, self._desk.sound, self._changed)
-        made.entry = self._desk.journal.call_began(
-            started=self._desk.now(), incoming=incoming, number=number, name=name, account=self._desk.account.id
-        )
+        began = partial(self._desk.journal.call_began, started=self._desk.now(), account=self._desk.account.id)
+        made.entry = self._written(lambda: began(incoming=incoming, number=number, name=name))
+        made.view = evolve(view, entry=made.entry)
         self._calls[view.id] = made
         return made
+
+    def _written(self, write: Callable[[], _T]) -> _T | None:
+        """What the journal answers. That it cannot be written must not end a call."""
+        try:
+            return write()
+        except Exception as error:
+            self._desk.notice(f"the journal cannot be written: {error}")
+            return None
 
     def _give_sound(self, call: PhoneCall, endpoint: Endpoint) -> None:
         call.sound = self._desk.sound.join(partial(endpoint.prepare, call.call.ident))
@@ -113,9 +126,13 @@ class Calls:
 
     def dial(self, number: str) -> str:
         """Calls, and returns the id of the call at once."""
-        endpoint, account = self._desk.endpoint, self._desk.account
+        endpoint = self._desk.endpoint
+        if endpoint is None or not self._desk.is_online:
+            raise CommandProblem("the phone is not online", "offline")
+        account = self._desk.account
         target, number = dialled(number, account.server)
-        self._require_room()
+        if len(self.live) >= _AT_ONCE:
+            raise CommandProblem("two calls at once are the most", "too_many_calls")
         call = self._new(endpoint.new_call(), number, "", incoming=False)
         self.last_number = number
         headers = name_headers(account.display_name)
@@ -132,10 +149,6 @@ class Calls:
         if not self.last_number:
             raise CommandProblem("nobody was called yet", "not_possible")
         return self.dial(self.last_number)
-
-    def _require_room(self) -> None:
-        if len(self.live) >= _AT_ONCE:
-            raise CommandProblem("two calls at once are the most", "too_many_calls")
 
     async def _make(
         self, call: PhoneCall, endpoint: Endpoint, make: Callable[[object], Coroutine[Any, Any, object]]
@@ -163,7 +176,7 @@ class Calls:
 
     def _called(self, event: o.IncomingCall) -> None:
         endpoint = self._desk.endpoint
-        client_call = endpoint.call_of(event.call)
+        client_call = None if endpoint is None else endpoint.call_of(event.call)
         if client_call is None:
             return
         domain = self._desk.account.server
@@ -174,6 +187,7 @@ class Calls:
         if replaced is not None:
             self._desk.start(self._take_over, call)  # RFC 3891 3: in place of a call that goes on already
         elif busy:
+            call.hidden = True  # it never rings, and is only written down
             self._refuse(call, Outcome.MISSED, _BUSY)
         else:
             self._desk.start(self._ring, call)
@@ -199,22 +213,24 @@ class Calls:
             self._desk.notice(str(error))
 
     async def answer(self, ident: str) -> None:
-        call = self.get(ident)
-        endpoint = self._desk.endpoint
-        if not call.rings or call.sound is not None:
-            raise CommandProblem("this call does not ring", "not_possible")
-        call.on_answer()
-        self._give_sound(call, endpoint)
-        try:
-            async with self._turn:
-                await self._hold_others(call)
+        """Another call that we talk in is held first; when its peer refuses that, this one goes on ringing."""
+        async with self._turn:
+            call, endpoint = self.get(ident), self._desk.endpoint
+            if not call.rings or call.sound is not None or call.hidden or endpoint is None:
+                raise CommandProblem("this call does not ring", "not_possible")
+            await self._hold_others(call)
             await self._desk.sound.prepare()
-            if call.sound is not None:
+            self.get(ident)  # the caller may have given up meanwhile
+            call.on_answer()
+            self._give_sound(call, endpoint)
+            self._changed()
+            assert call.sound is not None
+            try:
                 await call.call.answer(AUDIO, setup=self._desk.sound.setup(call.sound))
-        except SipProtoError as error:
-            if call.rings:
-                await self._end(call, 500)
-            raise CommandProblem(f"the call cannot be answered: {error}", "refused") from None
+            except SipProtoError as error:
+                if call.rings:
+                    await self._end(call, _FAILED)
+                raise CommandProblem(f"the call cannot be answered: {error}", "refused") from None
 
     # -- what is heard of calls --------------------------------------------------------------------------------------
 
@@ -233,14 +249,14 @@ class Calls:
             case o.CallEnded():
                 self._over(call, event, event.detail)
             case o.TransferRequested():
-                self._transfer_asked(call, event)
+                self._transfer_asked(event)
             case _:
                 call.heard(event)
 
     def _established(self, call: PhoneCall) -> None:
         now = self._desk.now()
-        if call.entry is not None:
-            self._desk.journal.call_answered(call.entry, now)
+        if (entry := call.entry) is not None:
+            self._written(lambda: self._desk.journal.call_answered(entry, now))
         call.show(phase=Phase.TALKING, answered_at=now)
         self._desk.start(self._measure, call)
 
@@ -260,8 +276,9 @@ class Calls:
         if call.is_over:
             return
         outcome = call.outcome_of(ended)
-        if call.entry is not None:
-            self._desk.journal.call_ended(call.entry, at=self._desk.now(), outcome=outcome)
+        if (entry := call.entry) is not None:
+            now = self._desk.now()
+            self._written(lambda: self._desk.journal.call_ended(entry, at=now, outcome=outcome))
         if call.sound is not None:
             self._desk.sound.leave(call.sound)
         call.on_answer()
@@ -349,9 +366,11 @@ class Calls:
             call.show(transfer=None)
             self._desk.notice(f"the transfer failed ({status}); the call goes on")
 
-    def _transfer_asked(self, call: PhoneCall, event: o.TransferRequested) -> None:
-        """The peer wants us to call somebody else in its place; it ends this call when that has worked."""
+    def _transfer_asked(self, event: o.TransferRequested) -> None:
+        """The peer wants us to call somebody else in its place; it ends its call when that has worked."""
         endpoint = self._desk.endpoint
+        if endpoint is None:
+            return
         if len(self.live) >= _AT_ONCE + 1:
             self._desk.start(self._reject_transfer, endpoint, event)
             return
@@ -381,7 +400,7 @@ class Calls:
         """What the phone itself lets one hear, by what there is to hear otherwise."""
         live = self.live
         talking = any(call.is_up for call in live)
-        if any(call.rings and call.decided is None and call.sound is None for call in live):
+        if any(call.rings and not call.hidden and call.sound is None for call in live):
             tone = "waiting" if talking else "ringtone"
         elif any(call.view.phase is Phase.RINGING and not call.early_media for call in live):
             tone = "ringback"

@@ -33,19 +33,27 @@ def dialled(text: str, domain: str) -> tuple[str, str]:
         raise CommandProblem("this is no number and no SIP address", "bad_number") from None
     if uri.password is not None or uri.headers or not uri.user:
         raise CommandProblem("an address to call has a user, and neither a password nor headers", "bad_number")
-    return str(uri), number_of(str(uri), domain)
+    return str(uri), _named(uri, domain)
+
+
+def _named(uri: SipUri, domain: str) -> str:
+    """In our domain by the user part alone, so that it can be dialled again."""
+    user = _plain(uri.username or "")
+    if user and uri.host == domain.lower():
+        return user
+    return _plain(str(SipUri(user=uri.user, host=uri.host, port=uri.port)).removeprefix("sip:"))
 
 
 def number_of(address: str, domain: str) -> str:
-    """How the other side of a call is named, and can be called back: in our domain by the user part alone."""
+    """How the other side of a call is named, and can be called back. A telephone number stands for itself, whatever
+    gateway it comes from.
+    """
     try:
         uri = parse_sip_uri(address)
     except MessageSyntaxError:
         return _plain(address)
     user = _plain(uri.username or "")
-    if user and (uri.host == domain.lower() or _DIGITS.fullmatch(user)):
-        return user
-    return _plain(str(SipUri(user=uri.user, host=uri.host, port=uri.port)).removeprefix("sip:"))
+    return user if _DIGITS.fullmatch(user) else _named(uri, domain)
 
 
 def shown_number(number: str, region: str) -> str:

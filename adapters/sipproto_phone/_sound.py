@@ -170,7 +170,7 @@ class Sound:
         for kind in ("microphone", "speaker"):
             try:
                 found = await anyio.to_thread.run_sync(partial(list_devices, kind, library=self._library))
-            except DeviceError as error:
+            except Exception as error:  # those of PortAudio have no class that is known without it
                 self._problem, found = str(error), ()
             self._listed[kind] = tuple(AudioDevice(name=one.ident, label=one.name) for one in found)
         with self._lock:
@@ -276,27 +276,29 @@ class Sound:
     def setup(self, call: CallSound) -> MediaSetup:
         """What this call sends and where what it receives goes, by the settings as they are now."""
         if call.resting:
-            return MediaSetup(on_trouble=self._told)
+            return MediaSetup()
         source, sink = self._source(), self._sink("speaker", self._settings.speaker)
+        used = {
+            "audio": ("microphone", self._usable("microphone", self._settings.microphone)),
+            "sink": ("speaker", self._usable("speaker", self._settings.speaker)),
+        }
         if call.canceller is not None and sink is not None:
             source, sink = call.canceller.source(source), call.canceller.sink(sink)
         return MediaSetup(
             audio=call.microphone.source(source),
             sinks=() if sink is None else (call.speaker.sink(sink),),
-            on_trouble=self._told,
+            on_trouble=partial(self._told, used),
         )
 
     def _apply(self) -> None:
         for call in list(self._calls):
             call.apply(self.setup(call))
 
-    def _told(self, trouble: Trouble) -> None:
+    def _told(self, used: dict[str, tuple[str, str | None]], trouble: Trouble) -> None:
         """On the media thread: a device of a call is gone. The call goes on, with the default device if there is one."""
-        kind = "speaker" if trouble.part == "sink" else "microphone"
-        name = getattr(self._settings, kind)
-        usable = self._usable(kind, name)
-        if usable is not None:
-            self._fails(kind, usable, trouble.error)
+        kind, name = used.get(trouble.part, ("", None))
+        if name is not None:
+            self._fails(kind, name, trouble.error)
 
     def recover(self) -> None:
         """Has all calls go over to the devices that are left. On the event loop, after a trouble."""

@@ -20,7 +20,7 @@ from sipproto.errors import SipProtoError
 from sipproto.tokens import token
 from sipproto_aiortc import AiortcEngine
 from sipproto_anyio import AnyioRuntime
-from sipproto_client import Endpoint, EndpointClosed, Pin
+from sipproto_client import Endpoint, EndpointClosed, Pin, plain_task_group
 from sipproto_phone import commands as c
 from sipproto_phone._account import LONGEST_RING, MakeEngine, check_account
 from sipproto_phone._calls import Calls
@@ -117,7 +117,7 @@ class Phone:
                 self._wanted = self._demo[0].id
             await self._know_passwords()
             self._calls.last_number = self._last_number()
-            self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+            self._tasks = await self._stack.enter_async_context(plain_task_group(AnyioRuntime()))
         except BaseException:
             await self._stack.aclose()
             raise
@@ -135,7 +135,7 @@ class Phone:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tasks.cancel_scope.cancel()  # ends calls and registration in order
+        self._tasks.cancel()  # ends calls and registration in order
         try:
             await self._stack.__aexit__(kind, error, trace)
         finally:
@@ -218,12 +218,13 @@ class Phone:
         return self._link.account
 
     @property
-    def endpoint(self) -> Endpoint:
-        """Raises CommandProblem while the phone is not online."""
-        endpoint = None if self._link is None else self._link.endpoint
-        if endpoint is None or self._state.connection.online is not Online.ONLINE:
-            raise CommandProblem("the phone is not online", "offline")
-        return endpoint
+    def endpoint(self) -> Endpoint | None:
+        """That of the account; also while it is not online."""
+        return None if self._link is None else self._link.endpoint
+
+    @property
+    def is_online(self) -> bool:
+        return self._state.connection.online is Online.ONLINE
 
     def now(self) -> float:
         return self._clock()
@@ -254,7 +255,11 @@ class Phone:
         if self._is_of_demo(ident):
             assert self._demo is not None
             return self._demo[1]
-        return await anyio.to_thread.run_sync(self._passwords.get, ident)
+        try:
+            return await anyio.to_thread.run_sync(self._passwords.get, ident)
+        except Exception as error:  # of keyrings there are many, and each has errors of its own
+            self.notice(f"the password store cannot be read: {error}")
+            return None
 
     async def _stay_with_accounts(self) -> None:
         """One account after the other, each ended in order before the next."""
@@ -314,21 +319,17 @@ class Phone:
     async def do(self, command: object) -> Any:
         """Carries out a command of `sipproto_phone.commands` and returns its answer, a value for JSON.
 
-        Raises CommandProblem for what is not possible, in one line for the user.
+        Raises CommandProblem for what is not possible, in one line for the user. When the waiting is cancelled the command
+        is carried out all the same.
         """
         handler = self._carry_out.get(type(command))
         if handler is None:
             raise CommandProblem("there is no such command", "unknown_command")
         if not self._open:
             raise CommandProblem("the phone is closed", "closed")
-        try:
-            return await handler(command)
-        except CommandProblem:
-            raise
-        except EndpointClosed:
-            raise CommandProblem("the connection was closed", "offline") from None
-        except SipProtoError as error:
-            raise CommandProblem(str(error)) from None
+        carrying_out = _CarryingOut(handler, command)
+        self._tasks.start_soon(carrying_out.run)  # a view that goes away must not leave a call half answered
+        return await carrying_out.answer()
 
     def _table(self) -> dict[type, Callable[[Any], Awaitable[Any]]]:
         """What each command does. Those that end at once are plain functions behind `_now`."""
@@ -358,6 +359,7 @@ class Phone:
             c.DismissNotice: _now(lambda x: self._show(notice="")),
             c.ListCalls: _now(lambda x: _listed(journal.calls, x, search=x.search, missed=x.missed)),
             c.ExportCalls: _now(lambda x: journal.export_csv()),
+            c.ImportCalls: _now(lambda x: journal.import_csv(x.csv)),
             c.ClearCalls: _now(lambda x: journal.clear_calls()),
             c.ListTickets: _now(lambda x: _listed(journal.tickets, x, search=x.search, status=x.status)),
             c.SaveTicket: _now(self._save_ticket),
@@ -480,8 +482,42 @@ class Phone:
         return as_json(ticket)
 
     def _last_number(self) -> str:
-        recent = self.journal.calls(search="", missed=False, before=None, limit=50)
+        try:
+            recent = self.journal.calls(search="", missed=False, before=None, limit=50)
+        except SipProtoError as error:
+            self.notice(str(error))
+            return ""
         return next((entry.number for entry in recent if not entry.incoming), "")
+
+
+class _CarryingOut:
+    """A command under way, and its answer."""
+
+    def __init__(self, handler: Callable[[Any], Awaitable[Any]], command: object) -> None:
+        self._handler = handler
+        self._command = command
+        self._done = anyio.Event()
+        self._answer: Any = None
+        self._problem: CommandProblem | None = CommandProblem("the phone was closed", "closed")
+
+    async def run(self) -> None:
+        try:
+            self._answer = await self._handler(self._command)
+            self._problem = None
+        except CommandProblem as problem:
+            self._problem = problem
+        except EndpointClosed:
+            self._problem = CommandProblem("the connection was closed", "offline")
+        except (SipProtoError, OSError) as error:
+            self._problem = CommandProblem(str(error))
+        finally:
+            self._done.set()
+
+    async def answer(self) -> Any:
+        await self._done.wait()
+        if self._problem is not None:
+            raise self._problem
+        return self._answer
 
 
 def _now(function: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Any]]:

@@ -44,6 +44,7 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
     ".webmanifest": "application/manifest+json",
 }
 _HEADERS = {
