@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -121,7 +120,7 @@ class Link:
                 try:
                     async with anyio.create_task_group() as tasks:
                         await self._stay_online(
-                            endpoint, partial(tasks.start_soon, self._watch_mailbox, endpoint, config.aor)
+                            endpoint, lambda: tasks.start_soon(self._watch_mailbox, endpoint, config.aor)
                         )
                 finally:
                     self._leaving = True

@@ -100,7 +100,7 @@ class CallView:
     """A call as it is shown. answered_at: seconds since 1970; the timer counts from it. `held_by_peer`: they hold us.
 
     number and name: of the other side; name "" when nothing but the number is known. transfer: the last status of a
-    transfer that is under way. ticket: the id of the ticket that was made of it.
+    transfer that is under way. entry: of the journal.
     """
 
     id: str
@@ -117,6 +117,7 @@ class CallView:
     digits: str = ""  # that were sent
     transfer: int | None = None
     figures: Figures = Figures()
+    entry: int | None = None
 
 
 @frozen(kw_only=True)

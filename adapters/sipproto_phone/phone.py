@@ -359,6 +359,7 @@ class Phone:
             c.DismissNotice: _now(lambda x: self._show(notice="")),
             c.ListCalls: _now(lambda x: _listed(journal.calls, x, search=x.search, missed=x.missed)),
             c.ExportCalls: _now(lambda x: journal.export_csv()),
+            c.ImportCalls: _now(lambda x: journal.import_csv(x.csv)),
             c.ClearCalls: _now(lambda x: journal.clear_calls()),
             c.ListTickets: _now(lambda x: _listed(journal.tickets, x, search=x.search, status=x.status)),
             c.SaveTicket: _now(self._save_ticket),
@@ -481,7 +482,11 @@ class Phone:
         return as_json(ticket)
 
     def _last_number(self) -> str:
-        recent = self.journal.calls(search="", missed=False, before=None, limit=50)
+        try:
+            recent = self.journal.calls(search="", missed=False, before=None, limit=50)
+        except SipProtoError as error:
+            self.notice(str(error))
+            return ""
         return next((entry.number for entry in recent if not entry.incoming), "")
 
 

@@ -24,7 +24,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -36,6 +36,7 @@ from sipproto_phone.model import PhoneState, as_json
 log = logging.getLogger("sipproto.phone")
 COOKIE = "sipproto-phone"
 MAX_MESSAGE = 8 * 1024 * 1024  # octets: a journal to import is a message
+MAX_COMMAND = 64 * 1024  # octets, of a second start
 MAX_SOCKETS = 16
 MAX_COMMANDS = 32  # under way, of one socket
 _END = 2.0  # seconds in which the last answers may go out
@@ -44,6 +45,7 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
     ".webmanifest": "application/manifest+json",
 }
 _HEADERS = {
@@ -142,6 +144,7 @@ class _Views:
             routes=[
                 Route("/", self._index),
                 Route("/enter", self._enter, methods=["POST"]),
+                Route("/do", self._do, methods=["POST"]),
                 Route("/{name}", self._asset),
                 WebSocketRoute("/live", self._live),
             ]
@@ -161,16 +164,22 @@ class _Views:
 
     async def _enter(self, request: Request) -> Response:
         """The start token for the cookie of this run."""
-        given = b""
-        async for part in request.stream():
-            given += part
-            if len(given) > 256:
-                break
+        given = await _body(request, 256)
         if not hmac.compare_digest(given, self._token.encode()):
             return PlainTextResponse("the token is missing or wrong", 401)
         answer = PlainTextResponse("welcome")
         answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict", path="/")
         return answer
+
+    async def _do(self, request: Request) -> Response:
+        """One command and its answer, for a second start of the phone."""
+        if not self._may(request.cookies):
+            return PlainTextResponse("the cookie is missing or wrong", 401)
+        try:
+            message = json.loads(await _body(request, MAX_COMMAND))
+        except (ValueError, RecursionError):
+            message = None
+        return JSONResponse(await carried_out(self._phone, message if isinstance(message, dict) else {}))
 
     def _may(self, cookies: Mapping[str, str]) -> bool:
         return hmac.compare_digest(cookies.get(COOKIE, "").encode(), self._session.encode())
@@ -188,6 +197,34 @@ class _Views:
             await _Live(self._phone, socket).run()
         finally:
             self._sockets -= 1
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, or what is too much of it already."""
+    given = b""
+    async for part in request.stream():
+        given += part
+        if len(given) > most:
+            break
+    return given
+
+
+async def carried_out(phone: PhonePort, message: dict[str, Any]) -> dict[str, Any]:
+    """The result of the command of a message, or the error."""
+    try:
+        name, values = message.get("command"), message.get("fields", {})
+        if not isinstance(name, str) or not isinstance(values, dict):
+            raise CommandProblem("a command has a name and fields", "bad_message")
+        return {"result": await phone.do(command_of(name, values))}
+    except SipProtoError as error:
+        return _told(error)
+    except Exception:
+        log.exception("a command of the page failed")
+        return _told(CommandProblem("something went wrong in the phone; its log says what", "internal"))
+
+
+def _told(error: SipProtoError) -> dict[str, Any]:
+    return {"error": {"code": getattr(error, "code", "failed"), "text": str(error)}}
 
 
 class _Live:
@@ -224,31 +261,16 @@ class _Live:
             await self._send({"error": {"code": "bad_message", "text": "a message is an object with an id"}})
             return
         if self._under_way >= MAX_COMMANDS:
-            await self._answer(ident, CommandProblem("too much is under way", "busy"))
+            await self._send({"id": ident, **_told(CommandProblem("too much is under way", "busy"))})
             return
         self._under_way += 1
         tasks.start_soon(self._carry_out, ident, message)
 
     async def _carry_out(self, ident: int, message: dict[str, Any]) -> None:
         try:
-            name, values = message.get("command"), message.get("fields", {})
-            if not isinstance(name, str) or not isinstance(values, dict):
-                raise CommandProblem("a command has a name and fields", "bad_message")
-            result = await self._phone.do(command_of(name, values))
-        except SipProtoError as error:
-            await self._answer(ident, error)
-        except Exception:
-            log.exception("a command of the page failed")
-            await self._answer(
-                ident, CommandProblem("something went wrong in the phone; its log says what", "internal")
-            )
-        else:
-            await self._send({"id": ident, "result": result})
+            await self._send({"id": ident, **await carried_out(self._phone, message)})
         finally:
             self._under_way -= 1
-
-    async def _answer(self, ident: int, error: SipProtoError) -> None:
-        await self._send({"id": ident, "error": {"code": getattr(error, "code", "failed"), "text": str(error)}})
 
     async def _send(self, value: dict[str, Any]) -> None:
         try:

@@ -56,7 +56,11 @@ class Pictures:
     # -- one participant ---------------------------------------------------------------------------------------------
 
     def _offer(self, room: Room, member: Participant) -> None:
-        """Tells of the presentation or of its end, and gives or takes the second line. One change after the other."""
+        """Tells of the presentation or of its end, and gives a second line to see it by. One change after the other.
+
+        The line stays as it is when there is nothing more to see: stacks of browsers put a presentation of their own on a line
+        only while they receive on it, and add another one else. In both directions, so that we take it then.
+        """
         wanted = room.showing and room.presenter is not member
         if wanted and not member.told and room.presenter is not None:
             member.told = True
@@ -66,16 +70,13 @@ class Pictures:
         if member.changing or member.tried is wanted or 0 not in member.lines:
             return
         member.tried = wanted  # once: who does not take the line would be asked for ever
-        shown = member.content_out
-        if wanted and shown is None:
-            spare = member.spare_line
-            if spare is None:
-                self._change(room, member, add=(("video", Direction.SENDONLY),))
-            else:
-                self._change(room, member, directions=((member.lines[spare].mid, Direction.SENDONLY),))
-        elif not wanted and shown is not None:
-            # Not inactive: who was a viewer may present on the same line the next time.
-            self._change(room, member, directions=((member.lines[shown].mid, Direction.RECVONLY),))
+        if not wanted or member.content_out is not None:
+            return
+        spare = member.spare_line
+        if spare is None:
+            self._change(room, member, add=(("video", Direction.SENDRECV),))
+        else:
+            self._change(room, member, directions=((member.lines[spare].mid, Direction.SENDRECV),))
 
     def _change(
         self,

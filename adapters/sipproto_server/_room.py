@@ -108,8 +108,8 @@ class Undelivered:
 class Participant:
     """A call in a conference. Video lines are numbered from 0 by kind, each for its life, as media engines do.
 
-    changing: a re-INVITE of ours is under way. tried: what was last tried for, to give them the presentation or to end
-    that. told: that there is a presentation. granting: the INFO that is answered as soon as the media are ready.
+    changing: a re-INVITE of ours is under way. tried: whether they were last to see a presentation, for which a line was
+    tried. told: that there is a presentation. granting: the INFO that is answered as soon as the media are ready.
     """
 
     info: ParticipantInfo

@@ -7,7 +7,8 @@ from sipproto_aiortc import AiortcEngine, AudioMixer, EchoSource, MediaSetup
 from sipproto_devices import VideoSwitch
 from sipproto_server._config import Arrangement, Service
 
-_ECHOES = (EchoSource(),) * 4  # for further lines of a kind
+_FURTHER = 4  # further lines of a kind that are cared for
+_ECHOES = (EchoSource(),) * _FURTHER
 
 
 class AiortcServices(AiortcEngine):
@@ -18,6 +19,7 @@ class AiortcServices(AiortcEngine):
         self._rooms: dict[str, AudioMixer] = {}
         self._conferences: dict[str, AudioMixer] = {}  # a room of its own each, even if one of the others has its name
         self._switch = VideoSwitch()
+        self._nothing = self._switch.source("")  # of no call: not even black, which would be encoded and sent
 
     def serve(self, call: CallId, service: Service) -> None:
         if service.kind == "room":
@@ -35,7 +37,7 @@ class AiortcServices(AiortcEngine):
             mixer=None if room is None else self._conferences.setdefault(room, AudioMixer()),
             speaks=arrangement.speaks,
             video=shown[0] if shown else None,
-            further_video=tuple(shown[1:]),
+            further_video=tuple(one or self._nothing for one in (*shown[1:], *[None] * _FURTHER))[:_FURTHER],
             sinks=(self._switch.sink(call),),
             meter=False,
         )

@@ -340,3 +340,31 @@ def test_who_waits_for_an_end_that_nobody_will_tell_is_woken(name: str) -> None:
             await call.wait_ended()
 
     play(name, scenario)
+
+
+@runtimes
+def test_a_transfer_that_was_asked_for_is_heard_from_its_start(name: str) -> None:
+    """The call is made by the application, so that it hears how it goes before it is established."""
+
+    async def scenario(runtime: Runtime) -> None:
+        async with world(runtime, "alice", "bob") as (_, (alice, bob)):
+            first, at_bob = await establish(runtime, alice, bob)
+
+            async def answer() -> None:
+                with bob.incoming_calls() as calls:
+                    await (await anext(calls)).answer(body=ANSWER)
+
+            async with runtime.task_group() as tasks:
+                tasks.start_soon(answer)
+                with alice.events(lambda event: isinstance(event, o.TransferRequested)) as asked:
+                    tasks.start_soon(at_bob.transfer, BOB)
+                    requested = await anext(asked)
+                assert isinstance(requested, o.TransferRequested) and requested.call == first.ident
+                made = alice.new_call()
+                with made.events() as events:
+                    assert await alice.accept_transfer(requested, call=made, body=OFFER) is made
+                    await made.hang_up()
+                    told = [type(event).__name__ async for event in events]
+                assert told[0] == "CallStarted" and told[-1] == "CallEnded" and "CallEstablished" in told
+
+    play(name, scenario)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 
+import anyio
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from sipproto import conference as c
 from sipproto.agent import outputs as o
+from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
+from sipproto_anyio import open_connector
+from sipproto_client import SipConnector
 from sipproto_server import ParticipantEntered, ParticipantInfo, ParticipantLeft, PermissionWanted
 
 from .embedded import Embedded
+from .kamailio import password_of
 from .krivega import SDKS, Sdk, SdkPage, conference_lines
 from .media_calls import GREEN, YELLOW, Color, is_color, until
 from .peers import COLORS, HERTZ, BrowserPeer, PeerError
@@ -260,7 +267,63 @@ def test_presentations(guest: Guest, other: Guest) -> None:
         presenter.page.stop_presenting()
         viewer.is_told(c.ShareState(state=c.Share.ENDED))
         assert not presenter.info.presenting
+        assert len(guest.lines()) == len(other.lines()) == 3  # a presentation is on the line that others are seen by
     guest.is_heard_by(other)
+
+
+@each_sdk
+def test_presentations_in_turn_with_our_client(guest: Guest, server: Embedded) -> None:
+    """Of a page and of our connector: no presentation adds another line."""
+    with (
+        start_blocking_portal("asyncio") as portal,
+        closing(AiortcEngine(include_loopback=True)) as engine,
+        portal.wrap_async_context_manager(open_connector(media=engine)) as alice,
+    ):
+        portal.call(enter_with, alice, server)
+        guest.sees(COLORS["alice"])
+        for _ in range(2):
+            guest.page.present(GREEN)
+            portal.call(sees_with, alice, 1, GREEN)
+            guest.page.stop_presenting()
+            portal.call(partial(alice.start_presentation, MediaSetup(video=TestPattern(color=YELLOW))))
+            guest.is_told(c.ShareState(state=c.Share.AVAILABLE, codec="VP8"))
+            guest.sees(YELLOW, 1)
+            guest.sees(COLORS["alice"])
+            portal.call(alice.stop_presentation)
+            guest.is_told(c.ShareState(state=c.Share.ENDED))
+            assert len(guest.lines()) == 3
+            assert alice.connection is not None and len(alice.connection.lines) == 3
+        portal.call(sees_with, alice, 0, COLORS["bob"])
+        portal.call(alice.disconnect)
+
+
+async def enter_with(connector: SipConnector, server: Embedded) -> None:
+    await connector.connect(
+        sip_server_url=server.domain,
+        sip_web_socket_server_url=server.ws_url,
+        user="alice",
+        password=password_of("alice"),
+        register=True,
+    )
+    with connector.events("api:enterRoom") as entered:
+        await connector.call(ROOM, MediaSetup(audio=Tone(HERTZ["alice"]), video=TestPattern(color=COLORS["alice"])))
+        await anext(entered)
+
+
+async def sees_with(connector: SipConnector, number: int, color: Color) -> None:
+    """New pictures of this colour come by a video line, counted from 0."""
+    first: int | None = None
+    with anyio.fail_after(15):
+        while True:
+            call = connector.connection
+            assert call is not None
+            video = [line for line in (await call.stats()).lines if line.kind == "video"]
+            if number < len(video) and is_color(video[number].color, color):
+                decoded = video[number].frames_decoded or 0
+                first = decoded if first is None else first
+                if decoded >= first + 3:
+                    return
+            await anyio.sleep(0.1)
 
 
 @each_sdk

@@ -15,7 +15,7 @@ from sipproto_anyio import AnyioRuntime
 from sipproto_client import WebSocketFlow
 from sipproto_client.port import Stream
 from sipproto_phone import commands as c
-from sipproto_phone.model import CallView, Connection, Online, Outcome, Phase
+from sipproto_phone.model import CallView, Connection, Online, Outcome, Phase, Problem
 from sipproto_phone.phone import Phone
 from sipproto_phone.ports import Account, Settings
 from sipproto_server import Server, ServerConfig, Service, run_server
@@ -76,6 +76,9 @@ class TestPhone(Phone):
     async def until_online(self, state: Online = Online.ONLINE) -> Connection:
         await self.until(f"{state}", lambda: self.state.connection.online is state)
         return self.state.connection
+
+    async def until_problem(self, problem: Problem) -> None:
+        await self.until(f"{problem}", lambda: self.state.connection.problem is problem)
 
     def call(self, number: str) -> CallView:
         """The call with that other side, the newest."""

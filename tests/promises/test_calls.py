@@ -374,8 +374,11 @@ def test_remote_streams_with_and_without_debounce() -> None:
 
 def test_the_peer_is_asked_only_when_kinds_of_media_come_or_go() -> None:
     async def scenario() -> None:
-        wire, engine = Wire(), FakeMediaEngine(seed=2)
-        async with venue() as place, open_connector(media=engine, trace=wire.file) as alice:
+        wire, engine, codecs = Wire(), FakeMediaEngine(seed=2), ["video/VP9"]
+        async with (
+            venue() as place,
+            open_connector(media=engine, trace=wire.file, preferred_mime_types_video_codecs=codecs) as alice,
+        ):
             await alice.connect(**place.account("alice"))
             speech = MediaSetup(audio=Tone(440.0))
             call = await alice.call("800", speech, direction_video="inactive")
@@ -386,6 +389,7 @@ def test_the_peer_is_asked_only_when_kinds_of_media_come_or_go() -> None:
             await facade.replace_media_stream(CAMERA)
             assert wire.agreed == 2
             assert [line.direction.sends for line in call.lines] == [True, True]
+            assert call.lines[1].codec == "video/VP9", "the codecs of the connector"
             await facade.replace_media_stream(speech)
             assert wire.agreed == 3 and not call.lines[1].direction.sends
             await facade.replace_media_stream(speech, force_renegotiation=True)

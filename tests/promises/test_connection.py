@@ -87,7 +87,7 @@ def test_a_guest() -> None:
                 "s1",
             )
             assert re.fullmatch(rf"sip:[0-9]{{6,8}}@{REALM}", call.from_uri) and call.display_name == "Visitor"
-        assert not wire.sent("REGISTER")
+        assert not wire.sent("REGISTER") and not wire.sent("INFO"), "nothing is announced unasked"
 
     application(scenario)
 

@@ -138,6 +138,8 @@ def test_a_call_with_its_media() -> None:
             assert sent.codec is not None and sent.codec.mime_type == "video/VP9"
             assert got.inbound_rtp is not None and got.inbound_rtp.frames_decoded
             assert newest.inbound.audio.inbound_rtp is not None and newest.outbound.second_video.outbound_rtp is None
+            lost = newest.outbound.packets_lost
+            assert lost is None or 0 <= lost <= 1
             connection = newest.inbound.additional
             assert connection.candidate_pair is not None and connection.candidate_pair.nominated
             assert connection.transport is not None and connection.transport.dtls_state == "connected"

@@ -502,7 +502,7 @@ def test_a_presentation_reaches_the_others_and_ends() -> None:
 
     assert stage.say(1, STOPPED) == 200
     assert stage.heard(2) == [ShareState(state=Share.ENDED)]
-    assert stage.lines(2)["2"] == ("video", "inactive"), "nothing is sent any more"
+    assert stage.lines(2)["2"] == ("video", "recvonly"), "a browser presents on this line only while it receives on it"
     assert stage.arranged("p2").video == (VideoFrom(call="in-1", line=0),)
     assert not info(stage, "p1").presenting and len(stage.events(PresentationEnded)) == 1
 
@@ -517,7 +517,7 @@ def test_lines_are_used_again() -> None:
     stage.say(1, STOPPED)
     begin(stage, 2)  # a viewer with an idle line adds another
     assert stage.arranged("p1").video[1] == VideoFrom(call="in-2", line=2)
-    assert stage.lines(1)["2"] == ("video", "recvonly"), "the line that alice has presented on"
+    assert stage.lines(1)["2"] == ("video", "sendrecv"), "the line that alice has presented on"
 
 
 def test_a_viewer_who_presents_on_the_line_of_the_server() -> None:
@@ -527,11 +527,28 @@ def test_a_viewer_who_presents_on_the_line_of_the_server() -> None:
     assert stage.say(2, LET_ME_START) == 200
     assert stage.heard(1)[0] == ShareState(state=Share.MUST_STOP)
     stage.command(2, i.ChangeMedia, call="c", directions=(("2", Direction.SENDRECV),))
-    assert stage.lines(2)["2"] == ("video", "sendonly")
+    assert stage.lines(2)["2"] == ("video", "sendrecv")
     assert stage.arranged("p1").video[1] == VideoFrom(call="in-2", line=1)
+    assert stage.arranged("p2").video == (VideoFrom(call="in-1", line=0),), "who presents is shown no presentation"
     assert info(stage, "p2").presenting and not info(stage, "p1").presenting
     assert stage.say(1, STOPPED) == 200, "what the first one says of that changes nothing"
     assert info(stage, "p2").presenting
+
+
+def test_lines_do_not_grow_however_often_they_present_in_turn() -> None:
+    """As browsers do: the first presentation adds a line, or takes the one that it is seen by."""
+    stage = two()
+    begin(stage, 1)
+    stage.say(1, STOPPED)
+    for presenter, viewer in ((2, 1), (1, 2), (2, 1)):
+        assert stage.say(presenter, LET_ME_START) == 200
+        stage.command(presenter, i.ChangeMedia, call="c", directions=(("2", Direction.SENDRECV),))
+        assert info(stage, f"p{presenter}").presenting
+        assert stage.arranged(f"p{viewer}").video[1] == VideoFrom(call=f"in-{presenter}", line=1)
+        assert len(stage.arranged(f"p{presenter}").video) == 1
+        stage.say(presenter, STOPPED)
+        assert len(stage.arranged(f"p{viewer}").video) == 1
+    assert set(stage.lines(1)) == set(stage.lines(2)) == {"0", "1", "2"}
 
 
 def test_one_presents_at_a_time() -> None:
@@ -566,7 +583,7 @@ def test_a_presentation_ends_with_its_presenter(how: str) -> None:
         case _:
             stage.operate(how, "p1")
     assert stage.heard(2) == [ShareState(state=Share.ENDED)]
-    assert stage.lines(2)["2"] == ("video", "inactive")
+    assert len(stage.arranged("p2").video) < 2, "nothing is sent on its line any more"
     assert stage.say(2, LET_ME_START) == 200
 
 
@@ -578,7 +595,7 @@ def test_a_viewer_who_is_moved_sees_it_no_more() -> None:
     ended, entry, *_ = stage.heard(2)
     assert ended == ShareState(state=Share.ENDED)
     assert isinstance(entry, EnterRoom) and entry.room == "Open Room"
-    assert stage.lines(2)["2"] == ("video", "inactive") and stage.arranged("p2").video == (None,)
+    assert stage.arranged("p2").video == (None,)
 
 
 def test_a_viewer_who_was_away_is_given_what_there_is_now() -> None:

@@ -28,6 +28,12 @@ def in_room(one: Client, room: str) -> bool:
     return any(isinstance(x, EnterRoom) and x.room == room for x in one.told)
 
 
+def _lines(prepared: object) -> int:
+    """How many lines of pictures are sent."""
+    assert isinstance(prepared, Arrangement)
+    return len(prepared.video)
+
+
 @runtimes
 def test_a_conference_of_a_user_and_a_guest(name: str) -> None:
     async def scenario(runtime: Runtime) -> None:
@@ -58,7 +64,7 @@ def test_a_conference_of_a_user_and_a_guest(name: str) -> None:
             assert await guest.say(LET_ME_START) == 603
             await alice.call.hang_up()
             await guest.until_told(ShareState(state=Share.ENDED))
-            await guest.until("its line rests", lambda: guest.call.lines[2].direction is Direction.INACTIVE)
+            await guest.until("nothing is sent on its line", lambda: _lines(second.prepared[-1]) == 1)
             with pytest.raises(OperatorError):
                 server.operate(commands.Kick(target="p1"))
             server.operate(commands.Kick(target="p2"))
@@ -119,6 +125,18 @@ async def seen(runtime: Runtime, one: Client, number: int, color: tuple[int, int
     return reports[-1]
 
 
+async def rests(runtime: Runtime, one: Client, number: int) -> None:
+    """Waits until no more pictures come by the video line of this number."""
+    deadline, before = runtime.now() + 12.0, -1
+    while True:
+        video = [line for line in (await one.call.stats()).lines if line.kind == "video"]
+        if video[number].frames_decoded == before:
+            return
+        assert runtime.now() < deadline, f"pictures go on by line {number}"
+        before = video[number].frames_decoded or 0
+        await runtime.wait(runtime.event(), 0.5)
+
+
 def test_a_presentation_with_real_pictures() -> None:
     async def scenario(runtime: Runtime) -> None:
         engines = [AiortcEngine(include_loopback=True) for _ in range(2)]
@@ -145,7 +163,9 @@ def test_a_presentation_with_real_pictures() -> None:
                 assert all(later - earlier >= 5 for earlier, later in zip(*frames, strict=True)), frames
                 assert abs((after.lines[0].audio_frequency or 0) - 1000) < 50, "they hear each other, too"
                 assert await alice.say(STOPPED) == 200
-                await bob.until("the end", lambda: bob.call.lines[2].direction is Direction.INACTIVE)
+                await bob.until_told(ShareState(state=Share.ENDED))
+                assert bob.call.lines[2].direction is Direction.RECVONLY
+                await rests(runtime, bob, 1)
                 await seen(runtime, bob, 0, RED)
 
     play("anyio-asyncio", scenario)
