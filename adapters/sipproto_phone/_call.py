@@ -124,6 +124,8 @@ class PhoneCall:
         self.require_up()
         if self.view.phase is Phase.HELD:
             await self._rest(False)
+        elif Originator.LOCAL not in self.call.held_by:
+            self._set_resting(False)  # it only fell silent
 
     async def _rest(self, resting: bool) -> None:
         if resting:

@@ -385,7 +385,7 @@ class Phone:
         turn_password = given.pop("turn_password", None)
         ident = given.pop("id", "") or token(SystemTokens(), 12)
         before = next((one for one in self.settings.accounts if one.id == ident), None)
-        if not isinstance(ident, str) or "/" in ident or self._is_of_demo(ident):
+        if not isinstance(ident, str) or "/" in ident or len(ident) > 64 or self._is_of_demo(ident):
             raise CommandProblem("this account cannot be changed", "no_account")
         if before is None and len(self.settings.accounts) >= _MOST_ACCOUNTS:
             raise CommandProblem(f"{_MOST_ACCOUNTS} accounts are the most", "not_possible")
