@@ -37,6 +37,7 @@ class PhoneCall:
         self.entry: int | None = None  # in the journal
         self.early_media = False
         self.decided: Outcome | None = None  # by us, before the call has ended
+        self.answered: float | None = None  # when, by the clock of the event loop, which nobody sets
         self.hidden = False
         self._sounds = sound
         self._changed = changed
@@ -133,6 +134,8 @@ class PhoneCall:
             await (self.call.hold() if resting else self.call.resume())
         except SipProtoError as error:
             self._set_resting(self.view.phase is Phase.HELD)
+            if getattr(error, "status", None) is None:  # nobody has answered
+                raise CommandProblem(str(error)) from None
             raise CommandProblem(f"the other side refused: {error}", "refused") from None
         self._set_resting(resting)
 
