@@ -94,7 +94,7 @@ class Speaker:
 
 def _settings(library: Any, device: int | str | None, direction: str) -> tuple[int, int]:
     """Sample rate and channels to open a device with. Raises DeviceError when there is no such device."""
-    name = "the default" if device is None else repr(device)
+    name = f"default {direction} device" if device is None else f"{direction} device {device!r}"
     try:
         known = library.query_devices(device, direction)
         rate, most = round(known["default_samplerate"]), int(known[f"max_{direction}_channels"])
@@ -106,8 +106,8 @@ def _settings(library: Any, device: int | str | None, direction: str) -> tuple[i
                 continue
             return wish
     except (library.PortAudioError, ValueError) as error:
-        raise DeviceError(f"there is no {direction} device {name}: {reason(error)}") from None
-    raise DeviceError(f"the {direction} device {name} takes neither its own sample rate nor {SAMPLE_RATE} Hz")
+        raise DeviceError(f"there is no {name}: {reason(error)}") from None
+    raise DeviceError(f"the {name} takes neither its own sample rate nor {SAMPLE_RATE} Hz")
 
 
 class _Stream:

@@ -138,6 +138,15 @@ class PhoneCall:
         if self.sound is not None and not self.is_over:
             self._sounds.rest(self.sound, resting)
 
+    def fall_silent(self) -> None:
+        """Nobody hears us from now on, though the peer cannot be told of a hold: the connection to it is lost."""
+        self._set_resting(True)
+
+    @property
+    def is_to_be_held(self) -> bool:
+        """Whether we are silent, and the peer does not know it yet."""
+        return self.sound is not None and self.sound.resting and self.view.phase is Phase.TALKING
+
     def mute(self, muted: bool) -> None:
         """Really silent: zeros are sent in place of what the microphone hears."""
         if self.is_over or self.sound is None:

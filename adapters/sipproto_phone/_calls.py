@@ -154,11 +154,11 @@ class Calls:
         self, call: PhoneCall, endpoint: Endpoint, make: Callable[[object], Coroutine[Any, Any, object]]
     ) -> None:
         try:
+            await self._desk.sound.prepare()
             async with self._turn:
                 await self._hold_others(call)
             if call.is_over:
                 return  # the user was quicker
-            await self._desk.sound.prepare()
             self._give_sound(call, endpoint)
             assert call.sound is not None
             await make(self._desk.sound.setup(call.sound))
@@ -171,6 +171,8 @@ class Calls:
         for other in self.live:
             if other is not keep and other.view.phase is Phase.TALKING:
                 await other.hold()
+            elif other is not keep and other.view.phase is Phase.RECONNECTING:
+                other.fall_silent()
 
     # -- being called ------------------------------------------------------------------------------------------------
 
@@ -252,6 +254,8 @@ class Calls:
                 self._transfer_asked(event)
             case _:
                 call.heard(event)
+                if isinstance(event, o.CallRecovered) and call.is_to_be_held:
+                    self._desk.start(self._hold_at_last, call)
 
     def _established(self, call: PhoneCall) -> None:
         now = self._desk.now()
@@ -318,6 +322,15 @@ class Calls:
             await call.call.hang_up(status)
         except SipProtoError as error:
             self._over(call, None, str(error))  # it was not begun yet, or the endpoint is closed
+
+    async def _hold_at_last(self, call: PhoneCall) -> None:
+        """It could not be held before, for its connection was lost."""
+        try:
+            async with self._turn:
+                if call.is_to_be_held:
+                    await call.hold()
+        except CommandProblem as problem:
+            self._desk.notice(str(problem))
 
     async def hold(self, ident: str) -> None:
         async with self._turn:

@@ -6,9 +6,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from sipproto.agent.outputs import DtmfReceived
 from sipproto_phone import commands as c
 from sipproto_phone._numbers import dialled, name_headers, name_of, number_of, shown_number
 from sipproto_phone.commands import CommandProblem
+from sipproto_phone.files import StorageError
 from sipproto_phone.model import Outcome, Phase
 from tests.phone.rig import TestPhone, phones, play
 
@@ -162,8 +164,12 @@ def test_mute_volume_and_hold() -> None:
             await alice.until_hears(660.0)
             await bob.until_hears(440.0)
 
-            await alice.do(c.SendDigits(call=at_alice, digits="12#"))
-            assert alice.call("bob").digits == "12#"
+            assert bob.endpoint is not None
+            with bob.endpoint.events(lambda event: isinstance(event, DtmfReceived)) as digits:
+                await alice.do(c.SendDigits(call=at_alice, digits="1#"))
+                heard = [await anext(digits), await anext(digits)]
+            assert [one.digit for one in heard if isinstance(one, DtmfReceived)] == ["1", "#"]
+            assert alice.call("bob").digits == "1#"
             with pytest.raises(CommandProblem):
                 await alice.do(c.SendDigits(call=at_alice, digits="x"))
 
@@ -260,6 +266,29 @@ def test_settings_and_tickets() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(alice.wait_quit)
                 await alice.do(c.Quit())
+
+    play(scenario)
+
+
+def test_a_journal_that_fails_and_a_view_that_goes_away_end_no_call() -> None:
+    async def scenario() -> None:
+        async with phones("alice", "bob") as (alice, bob):
+
+            def full(*_: object, **__: object) -> int:
+                raise StorageError("the disk is full")
+
+            bob.entries.call_began = full  # type: ignore[method-assign]
+            bob.entries.calls = full  # type: ignore[method-assign, assignment]
+            await alice.do(c.Dial(number="bob"))
+            ringing = await bob.until_phase("alice", Phase.INCOMING)
+            assert bob.state.notice == "the journal cannot be written: the disk is full"
+            with pytest.raises(CommandProblem, match="the disk is full"):
+                await bob.do(c.ListCalls())
+            with anyio.move_on_after(0) as gone:
+                await bob.do(c.Answer(call=ringing.id))
+            assert gone.cancelled_caught
+            await alice.until_phase("bob", Phase.TALKING)
+            await alice.until_hears(660.0)
 
     play(scenario)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,56 +60,68 @@ def near(found: float | None, hertz: float) -> bool:
     return found is not None and abs(found - hertz) < 12
 
 
-def test_devices_are_chosen_and_changed_in_a_call_and_may_vanish() -> None:
+@asynccontextmanager
+async def headset_call() -> AsyncIterator[tuple[Cards, TestPhone, TestPhone, str]]:
+    """Bob, who sends 660 Hz, has called alice, who has a headset and has answered."""
+    cards = Cards()
+    async with pbx() as server:
+        own = settings(account("alice", server.port), microphone=HEADSET, speaker=HEADSET)
+        async with (
+            TestPhone(own, devices=True, library=cards) as alice,
+            TestPhone(settings(account("bob", server.port)), tone=660.0) as bob,
+        ):
+            await alice.until_online()
+            await bob.until_online()
+            await alice.until("devices", lambda: len(alice.state.devices.microphones) == 2)
+            assert not cards.opened("default") and not cards.opened("headset")  # nothing is open while idle
+            await bob.do(c.Dial(number="alice"))
+            ringing = await alice.until_phase("bob", Phase.INCOMING)
+            await alice.until("it rings on the default speaker", lambda: cards.plays("default") is not None)
+            await alice.do(c.Answer(call=ringing.id))
+            await bob.until_hears(700.0)
+            yield cards, alice, bob, ringing.id
+            await alice.do(c.HangUp(call=ringing.id))
+        assert not cards.opened("default") and not cards.opened("headset")
+
+
+def test_devices_are_chosen_and_changed_in_a_call() -> None:
     async def scenario() -> None:
-        cards = Cards()
-        async with pbx() as server:
-            own = settings(account("alice", server.port), microphone=HEADSET, speaker=HEADSET, ringer="")
-            async with (
-                TestPhone(own, devices=True, library=cards) as alice,
-                TestPhone(settings(account("bob", server.port)), tone=660.0) as bob,
-            ):
-                await alice.until_online()
-                await bob.until_online()
-                await alice.until("devices", lambda: len(alice.state.devices.microphones) == 2)
-                shown = alice.state.devices
-                assert [x.label for x in shown.speakers] == ["Box", "Headset"] and shown.microphone == HEADSET
-                assert not cards.opened("default") and not cards.opened("headset")  # nothing is open while idle
+        async with headset_call() as (cards, alice, bob, call):
+            await alice.until("the headset plays", lambda: near(cards.plays("headset"), 660.0))
+            shown = alice.state.devices
+            assert [x.label for x in shown.speakers] == ["Box", "Headset"] and shown.microphone == HEADSET
 
-                await bob.do(c.Dial(number="alice"))
-                ringing = await alice.until_phase("bob", Phase.INCOMING)
-                await alice.until("it rings", lambda: cards.plays("default") is not None)
-                await alice.do(c.Answer(call=ringing.id))
-                await bob.until_hears(700.0)
-                await alice.until("the headset plays", lambda: near(cards.plays("headset"), 660.0))
+            await alice.do(c.ChooseDevices(microphone="", speaker=""))
+            await bob.until_hears(500.0)
+            await alice.until("the box plays", lambda: near(cards.plays("default"), 660.0))
+            await alice.until("the headset is closed", lambda: not cards.opened("headset"))
+            assert alice.kept.settings.microphone == "" == alice.state.devices.speaker
 
-                await alice.do(c.ChooseDevices(microphone="", speaker=""))
-                await bob.until_hears(500.0)
-                await alice.until("the box plays", lambda: near(cards.plays("default"), 660.0))
-                await alice.until("the headset is closed", lambda: not cards.opened("headset"))
-                assert alice.kept.settings.microphone == "" == alice.state.devices.speaker
+            await alice.do(c.Hold(call=call))
+            await alice.until("all is closed", lambda: not cards.opened("default"))
+            await alice.do(c.Resume(call=call))
+            await bob.until_hears(500.0)
+            assert alice.heard == []
 
-                await alice.do(c.Hold(call=ringing.id))
-                await alice.until("all is closed", lambda: not cards.opened("default"))
-                await alice.do(c.Resume(call=ringing.id))
+    play(scenario)
 
-                await alice.do(c.ChooseDevices(microphone=HEADSET, speaker=HEADSET))
-                await bob.until_hears(700.0)
-                assert alice.heard == []
-                cards.card["headset"].unplugged = True
-                await bob.until_hears(500.0)  # the default microphone takes its place
-                await alice.until("so does the box", lambda: near(cards.plays("default"), 660.0))
-                assert sorted(alice.heard) == [
-                    f"the input device {HEADSET!r} is gone",
-                    f"the output device {HEADSET!r} is gone",
-                ]
-                assert "is gone" in alice.state.devices.problem and alice.call("bob").phase is Phase.TALKING
-                cards.card["headset"].unplugged = False
-                await alice.do(c.RefreshDevices())
-                await bob.until_hears(700.0)
-                assert alice.state.devices.problem == "" and len(alice.heard) == 2
-                await alice.do(c.HangUp(call=ringing.id))
-            assert not cards.opened("default") and not cards.opened("headset")
+
+@pytest.mark.interop
+def test_a_device_that_vanishes_is_told_once_and_the_call_goes_on() -> None:
+    async def scenario() -> None:
+        async with headset_call() as (cards, alice, bob, _):
+            cards.card["headset"].unplugged = True
+            await bob.until_hears(500.0)  # the default microphone takes its place
+            await alice.until("so does the box", lambda: near(cards.plays("default"), 660.0))
+            assert sorted(alice.heard) == [
+                f"the input device {HEADSET!r} is gone",
+                f"the output device {HEADSET!r} is gone",
+            ]
+            assert "is gone" in alice.state.devices.problem and alice.call("bob").phase is Phase.TALKING
+            cards.card["headset"].unplugged = False
+            await alice.do(c.RefreshDevices())
+            await bob.until_hears(700.0)
+            assert alice.state.devices.problem == "" and len(alice.heard) == 2
 
     play(scenario)
 
