@@ -425,7 +425,7 @@ async def test_a_hidden_page_shows_callers(browser: Browser, journal: JournalFil
 
 async def _has_notes(page: Any, count: int) -> None:
     with anyio.fail_after(20):
-        while await page.evaluate("notes.length") < count:
+        while await page.evaluate("notes.length") < count:  # noqa: ASYNC110  a page has no events of ours
             await anyio.sleep(0.05)
 
 
