@@ -20,8 +20,8 @@ from .kamailio import INSTALL_HINT, Kamailio, password_of
 BROWSER_FOLDER = Path(__file__).resolve().parent / "browser"
 DEFAULT_TIMEOUT = 15.0
 # What each side sends, for the other to recognise.
-HERTZ = {"alice": 500, "bob": 800}
-COLORS = {"alice": (200, 30, 30), "bob": (30, 30, 200)}
+HERTZ = {"alice": 500, "bob": 800, "carol": 1100}
+COLORS = {"alice": (200, 30, 30), "bob": (30, 30, 200), "carol": (30, 160, 30)}
 
 Message = dict[str, Any]
 

@@ -38,6 +38,7 @@ def test_start_update_and_stop() -> None:
         async with in_conference("alice", "bob") as (place, (alice, bob)):
             facade, log = SipConnectorFacade(alice), Log(alice, *PRESENTATION)
             seen = Log(bob, "api:availableSecondRemoteStream", "api:notAvailableSecondRemoteStream")
+            streams = Log(bob, "call:remote-streams-changed")
             effective = await facade.start_presentation(
                 media_stream=SCREEN,
                 is_p2p=False,
@@ -54,6 +55,9 @@ def test_start_update_and_stop() -> None:
             )
             await until(lambda: len(bob.get_remote_streams() or ()) == 2)
             await until(lambda: seen.names == ["api:availableSecondRemoteStream"])
+            await until(
+                lambda: streams.payloads and streams.payloads[-1].contented == (bob.get_remote_streams() or ())[1]
+            )
             assert seen.payloads[0].codec == "VP8"
             assert place.server.core.rooms[1].presenter == place.participant("alice").participant
 
@@ -61,7 +65,7 @@ def test_start_update_and_stop() -> None:
             assert effective.encodings[0].max_bitrate == 6_000_000 and effective.content_hint.value == "detail"
             await facade.stop_share_sip_connector()
             await until(lambda: seen.names[1:] == ["api:notAvailableSecondRemoteStream"])
-            await until(lambda: len(bob.get_remote_streams() or ()) == 1)
+            await until(lambda: streams.payloads[-1].contented is None and streams.payloads[-1].main is not None)
             assert log.names == PRESENTATION[:6] and place.server.core.rooms[1].presenter is None
             await facade.stop_share_sip_connector()  # fine without one
             await facade.start_presentation(media_stream=SCREEN)  # on the line of before

@@ -121,6 +121,11 @@ function newCall({ originator, session, request }) {
     for (const [pattern, text] of edits) description.sdp = description.sdp.replace(new RegExp(pattern, "gm"), text);
     delete call.edits[originator];
   });
+  session.on("refer", async ({ accept }) => {
+    // The new call is told of like any that the page makes.
+    accept(null, { mediaStream: source.stream({ audio: true }), pcConfig: await connectionConfig() });
+  });
+  session.on("replaces", ({ accept }) => accept());
   session.on("newInfo", ({ originator, info, request }) => {
     if (originator !== "remote") return;
     const { contentType: content_type, body } = info;
