@@ -245,7 +245,11 @@ class _Live:
                 while True:
                     text = await self._socket.receive_text()
                     await self._take(text, tasks)
-            except (WebSocketDisconnect, KeyError, RuntimeError):  # closed by them, octets instead of text, closed by us
+            except (
+                WebSocketDisconnect,
+                KeyError,
+                RuntimeError,
+            ):  # closed by them, octets instead of text, closed by us
                 pass
             finally:
                 tasks.cancel_scope.cancel()

@@ -142,7 +142,7 @@ async def test_every_state_fits_and_is_accessible(
     phone = Shown(filled(journal), language=language)
     place = ("en", "ru").index(language)
     first = phone.state
-    async with shown(browser, phone, width=width, scheme=scheme) as page:
+    async with shown(browser, phone, width=width, height=1500, scheme=scheme) as page:
         for name, fields in STATES.items():
             phone.change(
                 **{
@@ -425,7 +425,7 @@ async def test_a_hidden_page_shows_callers(browser: Browser, journal: JournalFil
 
 async def _has_notes(page: Any, count: int) -> None:
     with anyio.fail_after(20):
-        while await page.evaluate("notes.length") < count:  # noqa: ASYNC110  a page has no events of ours
+        while await page.evaluate("notes.length") < count:  # noqa: ASYNC110  a page rings no bell
             await anyio.sleep(0.05)
 
 
