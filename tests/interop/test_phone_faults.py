@@ -16,6 +16,7 @@ import pytest
 from sipproto_phone import commands as c
 from sipproto_phone.commands import CommandProblem
 from sipproto_phone.files import StorageError
+from sipproto_phone.journal import JournalFile
 from sipproto_phone.model import Online, Outcome, Phase
 from tests.phone.test_sound import Cards
 
@@ -183,6 +184,11 @@ def test_the_headset_is_pulled_out(mortal: Kamailio, bob: Party, tmp_path: Path)
         phone.hang_up(call, bob)
 
 
+def fill(journal: JournalFile, length: int) -> None:
+    for _ in range(10_000):
+        journal.call_began(started=1.0, incoming=True, number="x" * length, name="", account="")
+
+
 def test_the_disk_is_full(mortal: Kamailio, bob: Party, phone: Softphone) -> None:
     """The call goes on, and is told of as not written."""
     database: Any = phone.journal._db
@@ -190,8 +196,7 @@ def test_the_disk_is_full(mortal: Kamailio, bob: Party, phone: Softphone) -> Non
     database.execute(f"PRAGMA max_page_count = {pages}")
     for length in (500, 1):  # until not even a short one has room
         with pytest.raises(StorageError, match="full"):
-            for _ in range(10_000):
-                phone.journal.call_began(started=1.0, incoming=True, number="x" * length, name="", account="")
+            fill(phone.journal, length)
     call = phone.called_by(bob)
     phone.talk(bob)
     assert "journal" in phone.state.notice and "full" in phone.state.notice
