@@ -66,7 +66,15 @@ def test_texts_of_the_terminal() -> None:
 
 def test_nothing_of_the_page_could_run_foreign_text() -> None:
     for name, source in SOURCES.items():
-        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc"):
+        for word in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "srcdoc",
+        ):
             assert word not in source, (name, word)
     html = SOURCES["index.html"]
     assert not re.search(r"\s(on\w+|style)=", html)
