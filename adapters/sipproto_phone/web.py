@@ -40,6 +40,7 @@ MAX_COMMAND = 64 * 1024  # octets, of a second start
 MAX_SOCKETS = 16
 MAX_COMMANDS = 32  # under way, of one socket
 _END = 2.0  # seconds in which the last answers may go out
+_IDLE = 1.0  # seconds; less than _END
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -128,8 +129,9 @@ def _with_headers(send: Send) -> Send:
 class _Views:
     """The routes, over one phone."""
 
-    def __init__(self, phone: PhonePort, token: str) -> None:
+    def __init__(self, phone: PhonePort, token: str, stop: asyncio.Event) -> None:
         self._phone = phone
+        self._stop = stop
         self._token = token
         self._session = secrets.token_urlsafe(32)
         self._sockets = 0
@@ -194,7 +196,7 @@ class _Views:
         self._sockets += 1
         try:
             await socket.accept()
-            await _Live(self._phone, socket).run()
+            await _Live(self._phone, socket).run(self._stop)
         finally:
             self._sockets -= 1
 
@@ -235,17 +237,29 @@ class _Live:
         self._socket = socket
         self._under_way = 0
 
-    async def run(self) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tell)
+            tasks.start_soon(self._close_at, stop)
             try:
                 while True:
                     text = await self._socket.receive_text()
                     await self._take(text, tasks)
-            except (WebSocketDisconnect, KeyError):  # closed, or octets instead of text
+            except (
+                WebSocketDisconnect,
+                KeyError,
+                RuntimeError,
+            ):  # closed by them, octets instead of text, closed by us
                 pass
             finally:
                 tasks.cancel_scope.cancel()
+
+    async def _close_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        try:
+            await self._socket.close(1001)  # RFC 6455 7.4.1: going away
+        except (RuntimeError, WebSocketDisconnect):
+            pass  # the page was quicker
 
     async def _tell(self) -> None:
         await self._send({"state": as_json(self._phone.state)})
@@ -292,33 +306,24 @@ async def run_page(phone: PhonePort, *, port: int = 0, token: str | None = None)
     config.accesslog = config.errorlog = None  # they would tell of every request, and who is not let in
     config.websocket_max_message_size = MAX_MESSAGE
     config.graceful_timeout = config.shutdown_timeout = _END
-    app = Guard(_Views(phone, page.token).app, page.port)
+    config.keep_alive_timeout = _IDLE  # a browser would keep connections open beyond the end
     stop = asyncio.Event()
+    app = Guard(_Views(phone, page.token, stop).app, page.port)
 
     async def wait_stop() -> None:
         await stop.wait()
 
+    scope = anyio.CancelScope(shield=True)
     async with anyio.create_task_group() as tasks:
 
         async def serving() -> None:
-            await serve(app, config, shutdown_trigger=wait_stop)  # type: ignore[arg-type]
+            # Ended in order, also when all is cancelled: Hypercorn fails when it is cancelled in the middle of its end.
+            with scope:
+                await serve(app, config, shutdown_trigger=wait_stop)  # type: ignore[arg-type]
 
         tasks.start_soon(serving)
         try:
             yield page
         finally:
             stop.set()
-            with anyio.move_on_after(_END + 1, shield=True):
-                await _ended(listener_port=page.port)
-            tasks.cancel_scope.cancel()
-
-
-async def _ended(*, listener_port: int) -> None:
-    """Waits until nobody listens any more."""
-    while True:
-        try:
-            stream = await anyio.connect_tcp("127.0.0.1", listener_port)
-        except OSError:
-            return
-        await stream.aclose()
-        await anyio.sleep(0.05)
+            scope.deadline = anyio.current_time() + 2 * _END

@@ -143,13 +143,18 @@ class Terminal:
         return code
 
 
+def environment(home: Path) -> dict[str, str]:
+    """Of a user who has nothing yet, and no keyring."""
+    names = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
+    keyring = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
+    return {**os.environ, **{name: str(home) for name in names}, **keyring, "LC_ALL": "C.UTF-8"}
+
+
 @contextmanager
 def terminal(home: Path, *options: str) -> Iterator[Terminal]:
     command = [sys.executable, "-m", "sipproto_cli", "phone", "--demo", "--headless", "--no-audio-devices", *options]
-    names = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
-    environment = {**os.environ, **{name: str(home) for name in names}, "LC_ALL": "C.UTF-8"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, env=environment, text=True, **pipes)  # type: ignore[call-overload]
+    process = subprocess.Popen(command, env=environment(home), text=True, **pipes)  # type: ignore[call-overload]
     try:
         yield Terminal(process)
     finally:
