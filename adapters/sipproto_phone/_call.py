@@ -116,9 +116,10 @@ class PhoneCall:
     async def hold(self) -> None:
         """Nobody hears us from now on, whatever the peer says to the hold. Raises CommandProblem when it refuses."""
         self.require_up()
-        if self.view.phase is Phase.HELD:
-            return
-        await self._rest(True)
+        if self.view.phase is Phase.RECONNECTING:
+            self.fall_silent()  # the peer is told when the call has recovered
+        elif self.view.phase is not Phase.HELD:
+            await self._rest(True)
 
     async def resume(self) -> None:
         self.require_up()

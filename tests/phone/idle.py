@@ -70,7 +70,7 @@ async def measure(seconds: float) -> None:
 async def _measured(child: Process, seconds: float) -> None:
     assert child.stdout is not None
     with anyio.fail_after(60):
-        assert await TextReceiveStream(child.stdout).receive() == "online\n"
+        await TextReceiveStream(child.stdout).receive()  # it is online; the end of the stream is an error
     await anyio.sleep(_SETTLED)
     before = cost(child.pid)
     await anyio.sleep(seconds)
