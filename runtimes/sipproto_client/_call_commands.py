@@ -42,7 +42,11 @@ class CallCommands(ConnectorBase):
     async def answer_to_incoming_call(
         self, media_stream: object = None, *, call: str | None = None, **options: Unpack[MediaOptions]
     ) -> Call:
-        """Answers a caller and waits until the call is established. call: which; None: who rings for the longest time."""
+        """Answers a caller and waits until the call is established. call: which; None: who rings for the longest time.
+
+        While there is another call the caller cannot be answered, and rings on. When the waiting is cancelled the call is
+        given up.
+        """
         ident = call if call is not None else next(iter(self.engine.call.ringing), None)
         ringing = self.endpoint.call_of(ident) if ident is not None else None
         if ringing is None or ident not in self.engine.call.ringing:
@@ -78,7 +82,8 @@ class CallCommands(ConnectorBase):
         finally:
             if not established:
                 self._streams.over(call.ident)
-                self.endpoint.give_up(call)
+                if call.ident not in self.engine.call.ringing:  # else it could not be answered now, and rings on
+                    self.endpoint.give_up(call)
         return call
 
     async def decline_to_incoming_call(self, *, status_code: int = 487, call: str | None = None) -> None:
@@ -194,6 +199,10 @@ class CallCommands(ConnectorBase):
     def remote_caller_data(self) -> IncomingCaller | None:
         """Who rings for the longest time."""
         return self._naming.caller
+
+    def caller_data_of(self, call: str) -> IncomingCaller | None:
+        """Who rings as this call."""
+        return self._naming.caller_of(call)
 
     async def restart_ice(
         self,

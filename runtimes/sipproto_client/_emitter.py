@@ -32,6 +32,7 @@ class _Registered:
     name: str  # as it was registered
     call: RaceHandler
     original: object  # what `off` names
+    by_on: bool = False  # by `on`, so that the same need not be registered again
     is_over: bool = False
 
 
@@ -64,8 +65,9 @@ class Emitter:
         task of the connector. Returns what ends it. Raises UnknownEventName, and LocalProtocolError for more than 1000
         handlers of one name.
         """
-        known = next((one for one in self._of(name) if one.original == handler), None)
+        known = next((one for one in self._of(name) if one.by_on and one.original == handler), None)
         one = known or self._add(name, lambda payload, _: handler(payload), handler)
+        one.by_on = True
         return lambda: self._remove(one)
 
     def once(self, name: str, handler: Handler) -> Unsubscribe:

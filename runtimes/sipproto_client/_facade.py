@@ -114,13 +114,13 @@ class _Progress:
     async def run(self, number: str, make: Callable[[], Awaitable[Call]]) -> Call:
         on = self._connector.on
         streams = _Debounced(self._connector, self._tell_streams)
-        self._subscriptions = [
-            on("api:enterRoom", self._entered),
-            on("call:remote-streams-changed", streams),
-            self._connector.once_race(_ENDS, self._ended),
-        ]
         try:
             await self._tell("on_before_progress_call", number)
+            self._subscriptions = [  # not before: what is told up to here is of another call
+                on("api:enterRoom", self._entered),
+                on("call:remote-streams-changed", streams),
+                self._connector.once_race(_ENDS, self._ended),
+            ]
             call = await make()
         except BaseException:
             self._unsubscribe()
@@ -273,7 +273,8 @@ class SipConnectorFacade:
     ) -> Call:
         """Answers a caller (`call`, or who rings for the longest time); otherwise as `call_to_server`."""
         callbacks, media = _parted(options)
-        caller = self.sip_connector.remote_caller_data
+        connector = self.sip_connector
+        caller = connector.remote_caller_data if call is None else connector.caller_data_of(call)
         number = caller.incoming_number if caller is not None else ""
         return await _Progress(self.sip_connector, callbacks).run(
             number, lambda: self.sip_connector.answer_to_incoming_call(media_stream, call=call, **media)

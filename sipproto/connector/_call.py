@@ -47,6 +47,7 @@ class CurrentCall:
         self.on_parameters: Callable[[str, SenderParameters], None] = lambda _, __: None
         self.ringing: dict[CallId, o.IncomingCall] = {}
         self._declined: set[CallId] = set()
+        self._changes = ground.lane()  # each looks at the lines that the one before has left
         self._restarting = False
         self._restarts: list[c.RestartCallIce] = []  # that end with the restart under way
 
@@ -160,15 +161,15 @@ class CurrentCall:
     # -- media ---------------------------------------------------------------------------------------------------------
 
     def change_media(self, command: c.ChangeCallMedia) -> None:
-        self.require()
-        self._ground.procedures.start(
-            self._changing(command), lambda result: self._ground.finish(command.command, result)
-        )
-
-    def _changing(self, command: c.ChangeCallMedia) -> Procedure:
         call = self.require()
+        self._changes.check_room()
+        self._changes.add(command.command, self._changing(call, command))
+
+    def _changing(self, call: CallId, command: c.ChangeCallMedia) -> Procedure:
+        if self.ident != call:
+            raise Failed(o.Cause.TERMINATED, "the call has ended")
         add, directions = self._difference(command)
-        if add or directions or command.renegotiate:
+        if add or directions or (command.renegotiate and self.lines):
             if not add and not directions:
                 same = self.lines[0]
                 directions = ((same.mid, same.direction),)

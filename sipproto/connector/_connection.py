@@ -53,6 +53,7 @@ class Connection:
         self._leave = leave
         self._lane = ground.lane()
         self._wanting: CommandId | None = None  # whose parameters we wait for
+        self._connects: CommandId | None = None  # the newest connect
         self._leaving = False
         self._disconnects: list[CommandId] = []  # that end with the leaving under way
         self.status = S.IDLE
@@ -72,6 +73,7 @@ class Connection:
         if command.parameters is not None:
             command.parameters.check()
         self._clear(_SUPERSEDED)
+        self._connects = command.command
         self.epoch += 1
         self._ground.emit(ConnectStarted(epoch=self.epoch))
         self._lane.add(command.command, self._connecting(command))
@@ -120,10 +122,11 @@ class Connection:
         )
 
     def cancel(self, command: CommandId) -> None:
-        """Gives up an operation; a connection that it was about to make is left."""
+        """Gives up an operation; a connection that it was about to make is left, whatever waits for it."""
         self._unwant(command)
-        if self._lane.cancel(command, _GIVEN_UP) and self.status in (S.PREPARING, S.CONNECTING):
+        if command == self._lane.current == self._connects:
             self._leave_connection()
+        self._lane.cancel(command, _GIVEN_UP)
 
     def _leave_connection(self) -> None:
         if not self._leaving:  # else the one under way is as good
@@ -204,7 +207,9 @@ class Connection:
         return resolved.parameters
 
     def _settling(self, steps: Procedure) -> Procedure:
-        """Steps after which the status is what the agent has said meanwhile."""
+        """Steps after which the status is what the agent has said meanwhile; not before a leaving under way is through."""
+        if self._leaving:
+            yield Hear("disconnected")
         try:
             result = yield from steps
         except Failed:

@@ -141,6 +141,7 @@ class Connector:
             self.call.note(event)
         else:
             self.call.note(event)
+            self.presentation.note(event)
             self.media.note(event)
 
     def _fire_due(self, now: float) -> None:

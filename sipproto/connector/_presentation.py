@@ -59,6 +59,7 @@ class Presentation:
         self._stopping = False
         self._by_server = False
         self._peer_to_peer = False
+        self._goodbye: Share | None = None  # at the last end
 
     @property
     def line_to_use(self) -> str | None:
@@ -79,7 +80,7 @@ class Presentation:
 
     def update(self, command: c.UpdatePresentation) -> None:
         self._call.require()
-        if self.state not in (S.STARTING, S.STARTED):
+        if self.state not in (S.STARTING, S.STARTED) or self._stopping:
             raise LocalProtocolError("Presentation has not started yet")
         self._lane.check_room()
         self._lane.add(command.command, self._updating(command))
@@ -96,7 +97,7 @@ class Presentation:
             self._lane.add(None, self._stop(self._peer_to_peer))
 
     def cancel(self, command: CommandId) -> None:
-        """Gives up a start or an update; what it has done already is undone."""
+        """Gives up a start; what it has done already is undone. An update goes on: it is only not waited for."""
         if command in self._lane.commands and self.state is S.STARTING and not self._stopping:
             self._stopping = True
             self._lane.add(None, self._stop(self._peer_to_peer))
@@ -120,6 +121,7 @@ class Presentation:
                     self._tell(P.STARTED)
                     return effective
                 yield Pause(self._ground.config.presentation_pause)
+                self._check_not_stopped()
         except Failed:
             self.state = S.IDLE
             raise
@@ -133,6 +135,8 @@ class Presentation:
             return (yield from self._send(call, command.parameters))
         except Failed:
             yield from self._say(call, _GOODBYE[command.peer_to_peer])  # we may present, and do not
+            if self._is_sent:
+                yield from self._silence(call)
             raise
 
     def _check_not_stopped(self) -> None:
@@ -158,8 +162,7 @@ class Presentation:
             mids = yield from ask(lambda n: i.ChangeMedia(command=n, call=call, add=add, codecs=codecs))
             assert isinstance(mids, tuple)
             self.line = mids[0]
-        agreed = next((line for line in self._call.lines if line.mid == self.line), None)
-        if agreed is None or not agreed.direction.sends:
+        if not self._is_sent:
             raise Failed(Cause.INCOMPATIBLE_MEDIA, "the peer does not take a second video line")
         return None
 
@@ -198,19 +201,29 @@ class Presentation:
         self._stopping = self._by_server = False
         if self.state is not S.STARTED or self._call.ident is None:
             return None
-        call, line = self._call.ident, self.line
         self.state = S.STOPPING
         self._tell(P.END, by_server=by_server)
-        if not by_server:
-            yield from self._say(call, _GOODBYE[peer_to_peer])
-        if line is not None:
-            # Nothing is sent any more, whatever the peer says of the offer; and it need not keep a decoder.
-            silent = SenderParameters(encodings=(Encoding(active=False),))
-            yield Ask(lambda n: i.SetParameters(command=n, call=call, line=line, parameters=silent))
-            directions = ((line, Direction.RECVONLY),)
-            yield Ask(lambda n: i.ChangeMedia(command=n, call=call, directions=directions))
+        self._goodbye = None if by_server else _GOODBYE[peer_to_peer]
+        yield from self._end(self._call.ident)
         self.state = S.IDLE
         self._tell(P.ENDED, by_server=by_server)
+        return None
+
+    def _end(self, call: CallId) -> Procedure:
+        if self._goodbye is not None:
+            yield from self._say(call, self._goodbye)
+        if self.line is not None:
+            yield from self._silence(call)
+        return None
+
+    def _silence(self, call: CallId) -> Procedure:
+        """Nothing is sent any more, whatever the peer says of the offer; and it need not keep a decoder."""
+        line = self.line
+        assert line is not None
+        silent = SenderParameters(encodings=(Encoding(active=False),))
+        yield Ask(lambda n: i.SetParameters(command=n, call=call, line=line, parameters=silent))
+        directions = ((line, Direction.RECVONLY),)
+        yield Ask(lambda n: i.ChangeMedia(command=n, call=call, directions=directions))
         return None
 
     def _say(self, call: CallId, share: Share) -> Procedure:
@@ -218,11 +231,26 @@ class Presentation:
         yield Ask(lambda n: _info(n, call, share))
         return None
 
-    # -- the end of the call -------------------------------------------------------------------------------------------
+    @property
+    def _is_sent(self) -> bool:
+        """Whether the peer takes what is sent on our line."""
+        return any(one.mid == self.line and one.direction.sends for one in self._call.lines)
+
+    # -- what the agent says ------------------------------------------------------------------------------------------
 
     def note(self, event: object) -> None:
-        if isinstance(event, o.CallEnded) and event.call == self._call.ident:
-            self._call_ended(event)
+        match event:
+            case o.CallEnded(call=call) if call == self._call.ident:
+                self._call_ended(event)
+            case o.CallRecovered(call=call) if call == self._call.ident and self.state is S.IDLE:
+                self._catch_up(call)
+            case _:
+                pass
+
+    def _catch_up(self, call: CallId) -> None:
+        """While the connection was lost a presentation may have been ended of which the peer could not be told."""
+        if self._is_sent and not self._lane.is_busy:
+            self._lane.add(None, self._end(call))
 
     def _call_ended(self, event: o.CallEnded) -> None:
         was, self.state, self.line = self.state, S.IDLE, None

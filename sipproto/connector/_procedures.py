@@ -163,11 +163,17 @@ class Procedures:
                 self._hearing[key] = running
             case Ask(make=make, limit=limit):
                 self._number -= 1
+                try:
+                    command = make(self._number)
+                except LocalProtocolError as error:  # there is no such command: the agent would say the same
+                    failed = o.CommandFailed(command=self._number, cause=Cause.NOT_POSSIBLE, detail=str(error))
+                    self._go_on(running, failed)
+                    return
                 running.asked = self._number
                 self._asked[self._number] = running
                 if limit is not None:
                     self._timers.start(running, "procedure", self.now + limit)
-                self._tell(make(self._number))
+                self._tell(command)
 
 
 @define(eq=False)
@@ -195,6 +201,11 @@ class Lane:
         return self._current is not None
 
     @property
+    def current(self) -> CommandId | None:
+        """The one under way."""
+        return self._current.command if self._current is not None else None
+
+    @property
     def commands(self) -> tuple[CommandId, ...]:
         """Those under way and waiting."""
         entries = [*([self._current] if self._current is not None else []), *self._waiting]
@@ -219,18 +230,17 @@ class Lane:
         for entry in entries:
             self._drop(entry, failure)
 
-    def cancel(self, command: CommandId, failure: Failed) -> bool:
-        """Ends one command with this failure. Whether it was under way, and not only waiting."""
+    def cancel(self, command: CommandId, failure: Failed) -> None:
+        """Ends one command with this failure, under way or waiting."""
         entry = self._current
         if entry is not None and entry.command == command:
             self._current = None
             self._drop(entry, failure)
             self._next()
-            return True
+            return
         for waiting in [entry for entry in self._waiting if entry.command == command]:
             self._waiting.remove(waiting)
             self._drop(waiting, failure)
-        return False
 
     def _drop(self, entry: _Entry, failure: Failed) -> None:
         if entry.running is not None:

@@ -107,8 +107,11 @@ class ConnectionParameters:
             raise LocalProtocolError("password is required for an authorized connection")
         if self.attempts is not None and self.attempts < 1:
             raise LocalProtocolError("there is at least one attempt")
+        first, last = self.connection_recovery
+        if not 0 < first <= last:
+            raise LocalProtocolError("the times between two attempts are above 0, the shortest first")
         Headers([("Display-Name", self.display_name), ("User-Agent", self.user_agent), *self.headers])
-        self.address("1")
+        self.address((self.user or "").strip() or "1")
 
     def address(self, user: str) -> str:
         """The address of a user of the server."""

@@ -256,6 +256,10 @@ class EventNaming:
         """Who rings for the longest time."""
         return next(iter(self._callers.values()), None)
 
+    def caller_of(self, call: CallId) -> IncomingCaller | None:
+        """Who rings as this call."""
+        return self._callers.get(call)
+
     # -- the connection ------------------------------------------------------------------------------------------------
 
     def _connection(self, event: o.ConnectionChanged) -> Names:

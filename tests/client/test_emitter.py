@@ -59,6 +59,18 @@ def test_handlers_are_called_in_order_until_they_are_not() -> None:
     playing(scenario)
 
 
+def test_who_is_told_once_may_be_told_for_good_as_well() -> None:
+    async def scenario(runtime: Runtime, emitter: Emitter) -> None:
+        heard: list[object] = []
+        emitter.once(ENDED, heard.append)
+        emitter.on(ENDED, heard.append)
+        for number in range(3):
+            emitter.fire(Named(ENDED, number))
+        assert heard == [0, 0, 1, 2]
+
+    playing(scenario)
+
+
 def test_a_race_is_won_once_and_an_alias_is_the_name_that_was_asked_for() -> None:
     async def scenario(runtime: Runtime, emitter: Emitter) -> None:
         heard: list[object] = []
@@ -190,7 +202,7 @@ def test_handlers_are_those_of_a_simple_model(steps: list[tuple[str, str, int]])
         model: list[tuple[set[str], int, bool, Callable[[], None]]] = []
         for number, (what, name, n) in enumerate(steps):
             match what:
-                case "on" if not any(names == {name} and known == n for names, known, _, _ in model):
+                case "on" if not any(name in names and known == n and not once for names, known, once, _ in model):
                     model.append(({name}, n, False, emitter.on(name, handlers[n])))
                 case "once":
                     model.append(({name}, n, True, emitter.once(name, handlers[n])))

@@ -151,6 +151,48 @@ def test_answered_calls_are_told_the_same(name: str) -> None:
     play(name, scenario)
 
 
+@runtimes
+def test_a_caller_who_rings_meanwhile(name: str) -> None:
+    """Cannot be answered beside the call, and rings on; may be answered in its place."""
+
+    async def scenario(runtime: Runtime) -> None:
+        async with (
+            conference(runtime) as room,
+            connector(runtime) as alice,
+            connector(runtime, seed=3) as bob,
+            connector(runtime, seed=4) as other,
+            runtime.task_group() as tasks,
+        ):
+            facade = SipConnectorFacade(alice)
+            await connected(facade, room)
+            await other.connect(**{**room.settings("alice"), "register": False})
+            await bob.connect(**room.settings("bob"))
+            callers = []
+            with alice.events("incoming-call:incomingCall") as incoming:
+                for who in (other, bob):
+                    tasks.start_soon(who.call, "alice", STREAM)
+                    callers.append((await anext(incoming)).payload)
+            log = Log()
+            await facade.answer_to_incoming_call(media_stream=STREAM, call=callers[1].call, **callbacks(log))
+            assert log[0] == ("before", "bob")
+            with pytest.raises(ConnectorError, match="a call already"):
+                await facade.answer_to_incoming_call(media_stream=STREAM)
+            assert alice.remote_caller_data == callers[0] and alice.is_call_active
+
+            async def hang_up(_: str) -> None:
+                await alice.hang_up()
+
+            second = Log()
+            told = {**callbacks(second), "on_before_progress_call": hang_up}
+            await facade.answer_to_incoming_call(media_stream=STREAM, **told)
+            assert log[-1] == "ended" and second == [("success", False), "finish"]
+            await room.until(lambda: other.is_call_active)
+            await alice.hang_up()
+            await room.until(lambda: second[-1] == "ended")
+
+    play(name, scenario)
+
+
 async def send_room(who: SipConnector, room: str) -> None:
     call = who.require_call()
     headers = (("x-webrtc-enter-room", room),)

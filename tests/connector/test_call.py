@@ -296,3 +296,17 @@ def test_kinds_that_come_and_go() -> None:
     world.do(c.ChangeCallMedia, media=BOTH)
     (line,) = [line for line in world.connector.call.lines if line.kind == "video"]
     assert line.direction.sends
+
+
+def test_changes_follow_each_other() -> None:
+    """The second one finds the line that the first one has added."""
+    world = in_call(media=(("audio", SENDRECV),))
+    world.give_at_once(c.ChangeCallMedia(command=101))
+    world.give_at_once(c.ChangeCallMedia(command=102))
+    world.settle()
+    assert all(isinstance(world.outcome(command), o.CommandSucceeded) for command in (101, 102))
+    assert [line.kind for line in world.connector.call.lines] == ["audio", "video"]
+    world.give_at_once(c.ChangeCallMedia(command=103, media=(("audio", SENDRECV),)))
+    world.give_at_once(c.ChangeCallMedia(command=104))
+    world.do(c.HangUpCall)
+    assert all(isinstance(world.outcome(command), o.CommandFailed) for command in (103, 104))

@@ -75,6 +75,9 @@ def test_underscores_for_older_servers() -> None:
         ({"display_name": "a\r\nb"}, "control character"),
         ({"extra_headers": (("a b", "c"),)}, "header name"),
         ({"attempts": 0}, "at least one"),
+        ({"user": "sip:a b@c"}, "no address"),
+        ({"connection_recovery": (0.0, 0.0)}, "between two attempts"),
+        ({"connection_recovery": (6.0, 2.0)}, "between two attempts"),
     ],
 )
 def test_what_cannot_be_used(changes: dict[str, Any], error: str) -> None:
@@ -254,6 +257,41 @@ def test_given_up() -> None:
     world.wait(100)
     assert len(world.outcomes(command)) == 1
     assert world.connector.retained["procedures"] == world.connector.retained["connector_timers"] == 0
+
+
+def test_what_makes_no_command_fails_as_one() -> None:
+    """The user name is found out to be none when the old connection is gone already; the command ends all the same."""
+    world = connected()
+    command = world.command(lambda n: c.ConnectToServer(command=n, parameters=evolve(ALICE, user="a\nb")))
+    assert world.outcome(command).cause is Cause.NOT_POSSIBLE
+    assert world.connector.retained["procedures"] == 0
+    assert isinstance(world.do(c.ConnectToServer, parameters=ALICE), o.CommandSucceeded)
+
+
+def test_given_up_while_it_registers() -> None:
+    world = World()
+    world.to_server = lambda data: not data.startswith(b"REGISTER")
+    command = world.command(lambda n: c.ConnectToServer(command=n, parameters=ALICE))
+    assert world.connection_status() is S.CONNECTED
+    waiting = world.command(lambda n: c.RegisterAtServer(command=n))
+    world.sent.clear()
+    world.give(c.Cancel(target=command))
+    world.wait(5)
+    assert world.outcome(command).cause is Cause.CANCELED
+    assert world.outcome(waiting).cause is Cause.NOT_POSSIBLE
+    assert world.connection_status() is S.DISCONNECTED
+    assert world.flows == {} and world.requests("REGISTER") == []
+
+
+def test_registering_waits_for_a_leaving_under_way() -> None:
+    world = connected()
+    world.requests("REGISTER")
+    world.give_at_once(c.DisconnectFromServer(command=101))
+    world.give_at_once(c.RegisterAtServer(command=102))
+    world.settle()
+    assert isinstance(world.outcome(101), o.CommandSucceeded)
+    assert world.outcome(102).cause is Cause.NOT_POSSIBLE
+    assert [b"\r\nExpires: 0\r\n" in data for data in world.requests("REGISTER")] == [True]
 
 
 def test_lost_and_got_back() -> None:

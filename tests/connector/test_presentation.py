@@ -188,14 +188,51 @@ def test_stopped_while_it_starts() -> None:
     assert steps(world) == [P.START, P.STARTED, P.END, P.ENDED]
 
 
+def test_nothing_is_updated_that_is_about_to_end() -> None:
+    world = in_call()
+    world.focus.verdict = lambda _: None
+    world.command(lambda n: c.StartPresentation(command=n))
+    world.command(lambda n: c.StopPresentation(command=n))
+    with pytest.raises(LocalProtocolError, match="not started yet"):
+        world.do(c.UpdatePresentation)
+
+
+def test_a_line_that_the_engine_does_not_feed_is_closed_again() -> None:
+    world = in_call()
+    world.engine.fail(SetSenderParameters, "no encoder")
+    outcome = world.do(c.StartPresentation)
+    assert outcome.cause is Cause.MEDIA_ERROR
+    assert world.focus.heard == [START, STOP]
+    assert [info.direction.sends for info in world.connector.call.lines if info.kind == "video"] == [True, False]
+    assert isinstance(world.do(c.StartPresentation), o.CommandSucceeded)
+
+
+def test_ended_while_the_connection_is_lost() -> None:
+    """The peer cannot be told then; when the call goes on it is."""
+    world = presenting()
+    world.answers = False
+    world.cut()
+    assert isinstance(world.do(c.StopPresentation), o.CommandSucceeded)
+    assert steps(world) == [P.END, P.ENDED]
+    assert world.focus.heard == []
+    world.answers = True
+    world.wait(30)
+    assert world.one(o.CallRecovered)
+    assert world.focus.heard == [STOP]
+    assert [info.direction.sends for info in world.connector.call.lines if info.kind == "video"] == [True, False]
+    assert world.connector.retained["procedures"] == 0
+
+
 def test_given_up_in_the_pause_between_two_attempts() -> None:
     world = in_call()
     world.focus.verdict = lambda _: 603
     command = world.command(lambda n: c.StartPresentation(command=n, attempts=1000))
     world.wait(1)
+    asked = len(world.focus.heard)
     world.give(c.Cancel(target=command))
     world.wait(1)
     assert world.outcome(command).cause is Cause.CANCELED
+    assert len(world.focus.heard) == asked  # who has given up does not ask again
     assert world.connector.retained["procedures"] == 0
 
 
