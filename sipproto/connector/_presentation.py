@@ -3,7 +3,7 @@
 State       what is asked for   what is done
 IDLE        start               ask for permission; add the line, or use that of before; STARTED
 STARTED     update              ask for permission; send with the new parameters
-STARTED     stop                tell the server; stop sending; take the line out of the offer; ENDED
+STARTED     stop                give updates up; tell the server; stop sending; take the line out of the offer; ENDED
 STARTING    stop                the start is given up where it is, then as above
 A refusal of the server, or of the peer, leaves the call and its other lines as they were.
 """
@@ -87,14 +87,21 @@ class Presentation:
 
     def stop(self, command: c.StopPresentation) -> None:
         self._lane.check_room()
+        self._drop_updates()
         self._stopping = self.state is not S.IDLE
         self._lane.add(command.command, self._stop(command.peer_to_peer or self._peer_to_peer))
 
     def stop_by_server(self) -> None:
         """The server has ended it, or has made us a spectator."""
         if self.state in (S.STARTING, S.STARTED) and not self._stopping:
+            self._drop_updates()
             self._stopping = self._by_server = True
             self._lane.add(None, self._stop(self._peer_to_peer))
+
+    def _drop_updates(self) -> None:
+        """The end does not wait for the server's answer to a wish that has become void."""
+        if self.state is S.STARTED:
+            self._lane.clear(Failed(Cause.CANCELED, "the presentation was ended"))
 
     def cancel(self, command: CommandId) -> None:
         """Gives up a start; what it has done already is undone. An update goes on: it is only not waited for."""

@@ -98,7 +98,10 @@ class Ping:
 
 @frozen(kw_only=True)
 class Cancel:
-    """Give up a command of the connector that is under way. Fine when it has ended. Has no outcome of its own."""
+    """Give up an operation of the connection, or the start of a presentation; a call is given up by HangUpCall.
+
+    Fine when it has ended. Has no outcome of its own.
+    """
 
     target: CommandId
 
