@@ -56,6 +56,7 @@ class Presentation:
         self._lane = ground.lane()
         self.state = S.IDLE
         self.line: str | None = None  # the mid of the line that presentations of this call are sent on
+        self._starts: CommandId | None = None  # the last start
         self._stopping = False
         self._by_server = False
         self._peer_to_peer = False
@@ -76,6 +77,7 @@ class Presentation:
         if self.state is not S.IDLE or self._lane.is_busy:
             raise LocalProtocolError("Presentation is already started")
         self.state, self._peer_to_peer = S.STARTING, command.peer_to_peer
+        self._starts = command.command
         self._lane.add(command.command, self._starting(command))
 
     def update(self, command: c.UpdatePresentation) -> None:
@@ -104,8 +106,9 @@ class Presentation:
             self._lane.clear(Failed(Cause.CANCELED, "the presentation was ended"))
 
     def cancel(self, command: CommandId) -> None:
-        """Gives up a start; what it has done already is undone. An update goes on: it is only not waited for."""
-        if command in self._lane.commands and self.state is S.STARTING and not self._stopping:
+        """Gives up a start, also one that has just come about. An update goes on: it is only not waited for."""
+        if command == self._starts and self.state in (S.STARTING, S.STARTED) and not self._stopping:
+            self._drop_updates()
             self._stopping = True
             self._lane.add(None, self._stop(self._peer_to_peer))
 

@@ -100,7 +100,8 @@ class Ping:
 class Cancel:
     """Give up an operation of the connection, or the start of a presentation; a call is given up by HangUpCall.
 
-    Fine when it has ended. Has no outcome of its own.
+    A connection that it has made by now is left, a presentation ended; else fine when it has ended. Has no outcome of its
+    own.
     """
 
     target: CommandId

@@ -239,6 +239,16 @@ def test_ended_while_the_connection_is_lost() -> None:
     assert world.connector.retained["procedures"] == 0
 
 
+def test_given_up_when_it_has_just_started() -> None:
+    world = in_call()
+    command = world.command(lambda n: c.StartPresentation(command=n))
+    assert isinstance(world.outcome(command), o.CommandSucceeded)
+    world.give(c.Cancel(target=command))
+    assert steps(world) == [P.START, P.STARTED, P.END, P.ENDED]
+    world.give(c.Cancel(target=command))
+    assert steps(world)[-1] is P.ENDED and world.focus.heard == [START, STOP]
+
+
 def test_given_up_in_the_pause_between_two_attempts() -> None:
     world = in_call()
     world.focus.verdict = lambda _: 603
