@@ -367,6 +367,45 @@ def agent(
 
 
 @app.command()
+def phone(
+    number: Annotated[
+        str | None,
+        typer.Argument(help="Call this number, or sip: or tel: link; a phone that runs already makes the call"),
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="With a server of its own: nothing to set up, nothing is kept")
+    ] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="In the terminal: `help` lists the commands")] = False,
+    window: Annotated[bool, typer.Option("--window", help="In a window of its own (needs pywebview)")] = False,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser")] = True,
+    audio_devices: Annotated[
+        bool, typer.Option(help="Use microphone and speaker; without them silence is sent, or a tone with --demo")
+    ] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes a free one")] = 0,
+    install_link_handler: Annotated[
+        bool, typer.Option("--install-link-handler", help="Make this the program for sip: and tel: links, and end")
+    ] = False,
+) -> None:
+    """A telephone: a page in your browser, calls with microphone and speaker (docs/phone.md). Try `sipproto phone --demo`."""
+    try:
+        from sipproto_cli._phone import PhoneOptions, start
+    except ModuleNotFoundError as error:
+        raise CommandProblem(f"{error.name} is not installed: pip install 'sipproto[phone]'") from None
+
+    options = PhoneOptions(
+        number=number,
+        demo=demo,
+        headless=headless,
+        window=window,
+        browser=browser,
+        audio_devices=audio_devices,
+        port=port,
+        install_link_handler=install_link_handler,
+    )
+    raise typer.Exit(start(options))
+
+
+@app.command()
 def devices(as_json: Annotated[bool, typer.Option("--json", help="As JSON lines")] = False) -> None:
     """List microphones, speakers, cameras and screens, with the names that the options take."""
     from sipproto_cli._simple import print_devices

@@ -37,6 +37,7 @@ class PhoneCall:
         self.entry: int | None = None  # in the journal
         self.early_media = False
         self.decided: Outcome | None = None  # by us, before the call has ended
+        self.answered: float | None = None  # when, by the clock of the event loop, which nobody sets
         self.hidden = False
         self._sounds = sound
         self._changed = changed
@@ -115,14 +116,17 @@ class PhoneCall:
     async def hold(self) -> None:
         """Nobody hears us from now on, whatever the peer says to the hold. Raises CommandProblem when it refuses."""
         self.require_up()
-        if self.view.phase is Phase.HELD:
-            return
-        await self._rest(True)
+        if self.view.phase is Phase.RECONNECTING:
+            self.fall_silent()  # the peer is told when the call has recovered
+        elif self.view.phase is not Phase.HELD:
+            await self._rest(True)
 
     async def resume(self) -> None:
         self.require_up()
         if self.view.phase is Phase.HELD:
             await self._rest(False)
+        elif Originator.LOCAL not in self.call.held_by:
+            self._set_resting(False)  # it only fell silent
 
     async def _rest(self, resting: bool) -> None:
         if resting:
@@ -131,6 +135,8 @@ class PhoneCall:
             await (self.call.hold() if resting else self.call.resume())
         except SipProtoError as error:
             self._set_resting(self.view.phase is Phase.HELD)
+            if getattr(error, "status", None) is None:  # nobody has answered
+                raise CommandProblem(str(error)) from None
             raise CommandProblem(f"the other side refused: {error}", "refused") from None
         self._set_resting(resting)
 

@@ -261,6 +261,7 @@ class Calls:
         now = self._desk.now()
         if (entry := call.entry) is not None:
             self._written(lambda: self._desk.journal.call_answered(entry, now))
+        call.answered = anyio.current_time()
         call.show(phase=Phase.TALKING, answered_at=now)
         self._desk.start(self._measure, call)
 
@@ -281,8 +282,8 @@ class Calls:
             return
         outcome = call.outcome_of(ended)
         if (entry := call.entry) is not None:
-            now = self._desk.now()
-            self._written(lambda: self._desk.journal.call_ended(entry, at=now, outcome=outcome))
+            at = self._end_of(call)
+            self._written(lambda: self._desk.journal.call_ended(entry, at=at, outcome=outcome))
         if call.sound is not None:
             self._desk.sound.leave(call.sound)
         call.on_answer()
@@ -290,6 +291,12 @@ class Calls:
         if not call.view.incoming and outcome in _BUSY_SOUNDS:
             self._desk.start(self._busy_tone)
         self._desk.start(self._forget, call.view.id)
+
+    def _end_of(self, call: PhoneCall) -> float:
+        """Now, in the journal's time. Somebody may set the clock in a call: how long it was is measured by another."""
+        if call.view.answered_at is None or call.answered is None:
+            return self._desk.now()
+        return call.view.answered_at + anyio.current_time() - call.answered
 
     async def _busy_tone(self) -> None:
         self._busy_tones += 1

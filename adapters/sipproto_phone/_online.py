@@ -102,6 +102,7 @@ class Link:
         self._again = anyio.Event()  # somebody wants to try now
         self._agent_waits = False  # it tries again by itself
         self._leaving = False
+        self._connected = False
         self._subscribed = False
 
     async def run(self) -> None:
@@ -135,7 +136,8 @@ class Link:
             self._failure, self._over, self._leaving = None, anyio.Event(), False
             self._tell(Connection(online=Online.CONNECTING))
             try:
-                await endpoint.connect(self._url)
+                if not self._connected:
+                    await endpoint.connect(self._url)
                 await endpoint.register()
                 failures = 0
                 if not self._subscribed:
@@ -146,12 +148,16 @@ class Link:
             except LocalProtocolError as error:
                 self._failure = Failure(problem=Problem.SETTINGS, detail=str(error), lasting=True)
             self._leaving = True
-            try:
-                await endpoint.disconnect()
-            except SipProtoError:
-                pass  # there is no connection
+            if not self._busy():  # a registration that is refused is no reason to cut a call
+                await self._disconnect(endpoint)
             failures += 1
             await self._pause(self._failure or registration_failure(None, "the connection was lost"), failures)
+
+    async def _disconnect(self, endpoint: Endpoint) -> None:
+        try:
+            await endpoint.disconnect()
+        except SipProtoError:
+            pass  # there is no connection
 
     async def _pause(self, failure: Failure, failures: int) -> None:
         self._again = anyio.Event()
@@ -190,6 +196,8 @@ class Link:
     # -- what the agent tells ----------------------------------------------------------------------------------------
 
     def _event(self, event: object) -> None:
+        if isinstance(event, o.ConnectionChanged):
+            self._connected = event.state is o.ConnectionState.CONNECTED
         match event:
             case o.ConnectionChanged() if not self._leaving:
                 self._connection(event)

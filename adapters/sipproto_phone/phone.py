@@ -47,7 +47,8 @@ class Phone:
     make_engine: the media engine for an account with these ICE servers. devices: False for no sound hardware at all: the
     microphone is silence, or a sine of `tone` Hz, and what would be heard is measured (`sound.meter`). library: in place
     of the module sounddevice. demo: brings a server and an account of its own. ended_shown: seconds for which a call that is
-    over stays in the state. on_ticket: told each ticket that was saved, with the webhook of the settings.
+    over stays in the state. on_ticket: told each ticket that was saved, with the webhook of the settings;
+    a CommandProblem of it becomes a notice.
 
     `do` carries out commands, `state` is what is to be shown, `changes` tells of it. To be used on one event loop.
     """
@@ -385,7 +386,7 @@ class Phone:
         turn_password = given.pop("turn_password", None)
         ident = given.pop("id", "") or token(SystemTokens(), 12)
         before = next((one for one in self.settings.accounts if one.id == ident), None)
-        if not isinstance(ident, str) or "/" in ident or self._is_of_demo(ident):
+        if not isinstance(ident, str) or "/" in ident or len(ident) > 64 or self._is_of_demo(ident):
             raise CommandProblem("this account cannot be changed", "no_account")
         if before is None and len(self.settings.accounts) >= _MOST_ACCOUNTS:
             raise CommandProblem(f"{_MOST_ACCOUNTS} accounts are the most", "not_possible")
@@ -478,8 +479,14 @@ class Phone:
         }
         ticket = self.journal.save_ticket(values, self._clock())
         if self._on_ticket is not None and self.settings.webhook:
-            self.start(self._on_ticket, ticket, self.settings.webhook)
+            self.start(self._tell_ticket, self._on_ticket(ticket, self.settings.webhook))
         return as_json(ticket)
+
+    async def _tell_ticket(self, telling: Coroutine[Any, Any, object]) -> None:
+        try:
+            await telling
+        except SipProtoError as error:
+            self.notice(str(error))
 
     def _last_number(self) -> str:
         try:

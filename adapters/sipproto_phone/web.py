@@ -24,7 +24,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -36,9 +36,11 @@ from sipproto_phone.model import PhoneState, as_json
 log = logging.getLogger("sipproto.phone")
 COOKIE = "sipproto-phone"
 MAX_MESSAGE = 8 * 1024 * 1024  # octets: a journal to import is a message
+MAX_COMMAND = 64 * 1024  # octets, of a second start
 MAX_SOCKETS = 16
 MAX_COMMANDS = 32  # under way, of one socket
 _END = 2.0  # seconds in which the last answers may go out
+_IDLE = 1.0  # seconds; less than _END
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -127,8 +129,9 @@ def _with_headers(send: Send) -> Send:
 class _Views:
     """The routes, over one phone."""
 
-    def __init__(self, phone: PhonePort, token: str) -> None:
+    def __init__(self, phone: PhonePort, token: str, stop: asyncio.Event) -> None:
         self._phone = phone
+        self._stop = stop
         self._token = token
         self._session = secrets.token_urlsafe(32)
         self._sockets = 0
@@ -143,6 +146,7 @@ class _Views:
             routes=[
                 Route("/", self._index),
                 Route("/enter", self._enter, methods=["POST"]),
+                Route("/do", self._do, methods=["POST"]),
                 Route("/{name}", self._asset),
                 WebSocketRoute("/live", self._live),
             ]
@@ -162,16 +166,22 @@ class _Views:
 
     async def _enter(self, request: Request) -> Response:
         """The start token for the cookie of this run."""
-        given = b""
-        async for part in request.stream():
-            given += part
-            if len(given) > 256:
-                break
+        given = await _body(request, 256)
         if not hmac.compare_digest(given, self._token.encode()):
             return PlainTextResponse("the token is missing or wrong", 401)
         answer = PlainTextResponse("welcome")
         answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict", path="/")
         return answer
+
+    async def _do(self, request: Request) -> Response:
+        """One command and its answer, for a second start of the phone."""
+        if not self._may(request.cookies):
+            return PlainTextResponse("the cookie is missing or wrong", 401)
+        try:
+            message = json.loads(await _body(request, MAX_COMMAND))
+        except (ValueError, RecursionError):
+            message = None
+        return JSONResponse(await carried_out(self._phone, message if isinstance(message, dict) else {}))
 
     def _may(self, cookies: Mapping[str, str]) -> bool:
         return hmac.compare_digest(cookies.get(COOKIE, "").encode(), self._session.encode())
@@ -186,9 +196,37 @@ class _Views:
         self._sockets += 1
         try:
             await socket.accept()
-            await _Live(self._phone, socket).run()
+            await _Live(self._phone, socket).run(self._stop)
         finally:
             self._sockets -= 1
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, or what is too much of it already."""
+    given = b""
+    async for part in request.stream():
+        given += part
+        if len(given) > most:
+            break
+    return given
+
+
+async def carried_out(phone: PhonePort, message: dict[str, Any]) -> dict[str, Any]:
+    """The result of the command of a message, or the error."""
+    try:
+        name, values = message.get("command"), message.get("fields", {})
+        if not isinstance(name, str) or not isinstance(values, dict):
+            raise CommandProblem("a command has a name and fields", "bad_message")
+        return {"result": await phone.do(command_of(name, values))}
+    except SipProtoError as error:
+        return _told(error)
+    except Exception:
+        log.exception("a command of the page failed")
+        return _told(CommandProblem("something went wrong in the phone; its log says what", "internal"))
+
+
+def _told(error: SipProtoError) -> dict[str, Any]:
+    return {"error": {"code": getattr(error, "code", "failed"), "text": str(error)}}
 
 
 class _Live:
@@ -199,17 +237,29 @@ class _Live:
         self._socket = socket
         self._under_way = 0
 
-    async def run(self) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tell)
+            tasks.start_soon(self._close_at, stop)
             try:
                 while True:
                     text = await self._socket.receive_text()
                     await self._take(text, tasks)
-            except (WebSocketDisconnect, KeyError):  # closed, or octets instead of text
+            except (
+                WebSocketDisconnect,
+                KeyError,
+                RuntimeError,
+            ):  # closed by them, octets instead of text, closed by us
                 pass
             finally:
                 tasks.cancel_scope.cancel()
+
+    async def _close_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        try:
+            await self._socket.close(1001)  # RFC 6455 7.4.1: going away
+        except (RuntimeError, WebSocketDisconnect):
+            pass  # the page was quicker
 
     async def _tell(self) -> None:
         await self._send({"state": as_json(self._phone.state)})
@@ -225,31 +275,16 @@ class _Live:
             await self._send({"error": {"code": "bad_message", "text": "a message is an object with an id"}})
             return
         if self._under_way >= MAX_COMMANDS:
-            await self._answer(ident, CommandProblem("too much is under way", "busy"))
+            await self._send({"id": ident, **_told(CommandProblem("too much is under way", "busy"))})
             return
         self._under_way += 1
         tasks.start_soon(self._carry_out, ident, message)
 
     async def _carry_out(self, ident: int, message: dict[str, Any]) -> None:
         try:
-            name, values = message.get("command"), message.get("fields", {})
-            if not isinstance(name, str) or not isinstance(values, dict):
-                raise CommandProblem("a command has a name and fields", "bad_message")
-            result = await self._phone.do(command_of(name, values))
-        except SipProtoError as error:
-            await self._answer(ident, error)
-        except Exception:
-            log.exception("a command of the page failed")
-            await self._answer(
-                ident, CommandProblem("something went wrong in the phone; its log says what", "internal")
-            )
-        else:
-            await self._send({"id": ident, "result": result})
+            await self._send({"id": ident, **await carried_out(self._phone, message)})
         finally:
             self._under_way -= 1
-
-    async def _answer(self, ident: int, error: SipProtoError) -> None:
-        await self._send({"id": ident, "error": {"code": getattr(error, "code", "failed"), "text": str(error)}})
 
     async def _send(self, value: dict[str, Any]) -> None:
         try:
@@ -271,33 +306,24 @@ async def run_page(phone: PhonePort, *, port: int = 0, token: str | None = None)
     config.accesslog = config.errorlog = None  # they would tell of every request, and who is not let in
     config.websocket_max_message_size = MAX_MESSAGE
     config.graceful_timeout = config.shutdown_timeout = _END
-    app = Guard(_Views(phone, page.token).app, page.port)
+    config.keep_alive_timeout = _IDLE  # a browser would keep connections open beyond the end
     stop = asyncio.Event()
+    app = Guard(_Views(phone, page.token, stop).app, page.port)
 
     async def wait_stop() -> None:
         await stop.wait()
 
+    scope = anyio.CancelScope(shield=True)
     async with anyio.create_task_group() as tasks:
 
         async def serving() -> None:
-            await serve(app, config, shutdown_trigger=wait_stop)  # type: ignore[arg-type]
+            # Ended in order, also when all is cancelled: Hypercorn fails when it is cancelled in the middle of its end.
+            with scope:
+                await serve(app, config, shutdown_trigger=wait_stop)  # type: ignore[arg-type]
 
         tasks.start_soon(serving)
         try:
             yield page
         finally:
             stop.set()
-            with anyio.move_on_after(_END + 1, shield=True):
-                await _ended(listener_port=page.port)
-            tasks.cancel_scope.cancel()
-
-
-async def _ended(*, listener_port: int) -> None:
-    """Waits until nobody listens any more."""
-    while True:
-        try:
-            stream = await anyio.connect_tcp("127.0.0.1", listener_port)
-        except OSError:
-            return
-        await stream.aclose()
-        await anyio.sleep(0.05)
+            scope.deadline = anyio.current_time() + 2 * _END

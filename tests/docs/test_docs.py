@@ -66,6 +66,73 @@ def test_example_runs(name: str, says: str) -> None:
     assert says in run_example(name)
 
 
+COURSES = {
+    "conference_streams.py": """\
+a line of video
+streams, the same for 0.2 s: ('0', '1')
+right now: 1
+the engine sends the other one: True
+somebody presents on the line 2
+and does so no more: None
+""",
+    "conference_ice_restart.py": """\
+restarted by hand: True
+the server wants it: SENDRECV
+restarted: True, automatically: True
+ICE is another one each time: True
+""",
+    "conference_statistics.py": """\
+there is something to measure: True
+video: sent 320 wide, received 320 wide
+the available incoming bit rate is known
+after one of 4 ms the next in 1 s
+after one of 20 ms the next in 2 s
+after one of 40 ms the next in 3 s
+after one of 60 ms the next in 4 s
+""",
+    "conference_polling.py": """\
+it is 720x1280 now, noticed at 47.5 s
+measured at 0.5 1.5 3.5 7.5 15.5 23.5 31.5 39.5 47.5 48.0 49.0 s
+a picture of unknown size: 4000000
+a picture of 1280x720: 1000000
+a picture of 640x360: 500000
+""",
+    "conference_balancer.py": """\
+video-balancer:balancing-scheduled
+video-balancer:balancing-started
+before any wish: 640 wide, 500000 bit/s
+the server wants 320x180: 320 wide, 320000 bit/s
+it pauses the camera: 16 wide, 60000 bit/s
+video-balancer:balancing-stopped
+as without balancing: 640 wide, None bit/s
+video-balancer:balancing-started
+the server wants the camera again: 640 wide, 500000 bit/s
+""",
+    "conference_queue.py": """\
+the first: SUPERSEDED
+the second is connected
+a ping is answered while they wait: True
+registered anew: [1, 2]
+the third: CANCELED
+disconnected: True
+""",
+    "conference_debugging.py": """\
+CONNECTION_FAILED is WS_CONNECTION_FAILED for the user; the password is told: False
+WRONG_USER_OR_PASSWORD is WRONG_USER_OR_PASSWORD for the user; the password is told: False
+NOT_FOUND 404: 404 Not Found
+registered: True call: in_room
+nothing is logged any more: True
+the log: more than 50 lines: True, secrets in it: []
+the recording: more than 50 lines: True, secrets in it: []
+""",
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_example_takes_its_course(name: str) -> None:
+    assert COURSES[name] in run_example(name)
+
+
 def test_selectors_example_runs() -> None:
     async def main() -> str:
         config = ServerConfig(realm="example.invalid", users={"alice": "secret"})

@@ -105,13 +105,13 @@ class Softphone:
         self.until(f"{state}", lambda: self.state.connection.online is state, timeout)
         return self.state.connection
 
-    def until_phase(self, phase: Phase, number: str = "bob") -> CallView:
+    def until_phase(self, phase: Phase, number: str = "bob", timeout: float = 20) -> CallView:
         """The newest call with this other side, as soon as it is in this phase."""
 
         def found() -> CallView | None:
             return next((x for x in reversed(self.state.calls) if (x.number, x.phase) == (number, phase)), None)
 
-        self.until(f"{number} {phase}", found)
+        self.until(f"{number} {phase}", found, timeout)
         view = found()
         assert view is not None
         return view

@@ -12,6 +12,7 @@ from sipproto_phone._numbers import dialled, name_headers, name_of, number_of, s
 from sipproto_phone.commands import CommandProblem
 from sipproto_phone.files import StorageError
 from sipproto_phone.model import Outcome, Phase
+from sipproto_phone.ports import Settings, Ticket
 from tests.phone.rig import TestPhone, phones, play
 
 
@@ -223,6 +224,18 @@ def test_an_attended_transfer() -> None:
                     await alice.do(wrong)
             await alice.do(c.Transfer(call=first, other=second))
             await three(alice, bob, carol)  # carol did not have to answer again
+
+    play(scenario)
+
+
+def test_a_ticket_that_cannot_be_sent_is_a_notice() -> None:
+    async def refuse(ticket: Ticket, webhook: str) -> None:
+        raise CommandProblem(f"ticket {ticket.id} was not sent to {webhook}", "webhook")
+
+    async def scenario() -> None:
+        async with TestPhone(Settings(webhook="https://crm.invalid/"), on_ticket=refuse) as phone:
+            await phone.do(c.SaveTicket(text="no sound"))
+            await phone.until("told", lambda: phone.state.notice == "ticket 1 was not sent to https://crm.invalid/")
 
     play(scenario)
 

@@ -170,6 +170,7 @@ def test_the_server_is_gone_and_comes_back(talking: bool) -> None:
                 tasks.start_soon(serve, port)
                 await started.wait()
                 for phone in (alice, bob):
+                    await phone.do(c.Connect())  # at once, where that ends no call
                     await phone.until_online()
                 if talking:
                     await alice.until_phase("bob", Phase.TALKING)
@@ -307,3 +308,36 @@ def test_an_idle_phone_sleeps() -> None:
             assert Counting.woken - before <= 4
 
     play(scenario, loop_factory=lambda: asyncio.SelectorEventLoop(Counting()))
+
+
+def test_a_registration_that_is_refused_cuts_no_call() -> None:
+    """The refresh is answered 403 while somebody talks; the call goes on, and so does the connection."""
+    answers = [200, 403]
+
+    def answer(request: Request, send: Callable[[bytes], None]) -> None:
+        status = 200 if request.method != "REGISTER" or not answers else answers.pop(0)
+        contacts = request.headers.all(fields.CONTACT)
+        extra = [("Contact", str(one).replace("expires=30", "expires=1")) for one in contacts]
+        if request.method == "INVITE":
+            lines = request.body.replace(b"a=setup:actpass", b"a=setup:passive")
+            kind = ("Content-Type", "application/sdp")
+            contact = ("Contact", "<sip:peer@peer.invalid;transport=ws>")
+            send(build_response(request, 200, to_tag="peer", extra=[contact, kind], body=lines).to_bytes())
+        elif request.method == "SUBSCRIBE":
+            send(build_response(request, 489, to_tag="x").to_bytes())
+        elif request.method != "ACK":
+            send(build_response(request, status, to_tag="x", extra=extra).to_bytes())
+
+    async def scenario() -> None:
+        async with odd_server(answer) as port, TestPhone(settings(account("alice", port, expires=30))) as phone:
+            await phone.until_online()
+            await phone.do(c.Dial(number="peer"))
+            call = await phone.until_phase("peer", Phase.TALKING)
+            assert (await phone.until_online(Online.FAILED)).problem is Problem.REFUSED
+            assert phone.call("peer").phase is Phase.TALKING
+            await phone.do(c.Connect())
+            await phone.until_online()
+            await phone.do(c.HangUp(call=call.id))
+            await phone.until_phase("peer", Phase.ENDED)
+
+    play(scenario)

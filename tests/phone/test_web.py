@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -85,6 +86,14 @@ class Socket:
             text += event.data
             if event.message_finished:
                 return json.loads(text)
+
+    async def until_closed(self) -> int:
+        """Closes when the other side does, as a browser would, and returns its code."""
+        while not isinstance(event := await self.next(), CloseConnection):
+            pass
+        await self._stream.send(self._ws.send(event.response()))
+        await self.close()
+        return event.code
 
     async def close(self) -> None:
         await self._stream.aclose()
@@ -245,3 +254,28 @@ async def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         assert mine["Cookie"].partition("=")[2] not in ours
     with pytest.raises(OSError, match="onnect"):
         await anyio.connect_tcp("127.0.0.1", page.port)
+
+
+async def test_pages_that_stay_open_do_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    with anyio.fail_after(20):
+        async with httpx.AsyncClient() as http:
+            async with run_page(StandIn()) as page:
+                socket = await connect(page, await entered(page))
+                await socket.next()
+                await socket.hear()
+                await http.get(f"http://127.0.0.1:{page.port}")  # keeps its connection
+                closed = asyncio.create_task(socket.until_closed())
+                started = anyio.current_time()
+            assert anyio.current_time() - started < 4
+            assert await closed == 1001
+        async with run_page(StandIn(), port=page.port):
+            pass  # the port is free again
+        with anyio.move_on_after(0.3):  # as at Ctrl-C
+            async with run_page(StandIn()) as page:
+                socket = await connect(page, await entered(page))
+                await socket.next()
+                await socket.hear()
+                closed = asyncio.create_task(socket.until_closed())
+                await anyio.sleep_forever()
+        assert await closed == 1001
+    assert not [record for record in caplog.records if record.name == "asyncio"]

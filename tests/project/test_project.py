@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -90,12 +91,19 @@ def test_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = {Path(item).name for item in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
     assert listed == {package.name for package in PACKAGES}
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         top = {name.split("/")[0] for name in wheel.namelist()}
         typed = {name for name in wheel.namelist() if name.endswith("py.typed")}
+        names = set(wheel.namelist())
+    page = {
+        path.relative_to(ROOT / "adapters").as_posix() for path in (ROOT / "adapters/sipproto_phone/page").iterdir()
+    }
+    assert len(page) > 10 and page <= names
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as source:
+        assert {f"adapters/{name}" for name in page} <= {name.partition("/")[2] for name in source.getnames()}
     assert {name for name in top if not name.endswith(".dist-info")} == listed
     assert len(typed) == len(listed)
 

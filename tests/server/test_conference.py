@@ -600,14 +600,26 @@ def test_a_viewer_who_is_moved_sees_it_no_more() -> None:
 
 def test_a_viewer_who_was_away_is_given_what_there_is_now() -> None:
     stage = two()
-    begin(stage, 1)
     stage.lose(2)
-    stage.say(1, STOPPED)
-    assert stage.lines(2)["2"] == ("video", "recvonly")
+    begin(stage, 1)
+    assert set(stage.lines(2)) == {"0", "1"}
     stage.reconnect(2)
     assert isinstance(stage.last(2, o.CallRecovered), o.CallRecovered)
     stage.pass_time(4.0)  # both sides ask for something after a loss, one waits for the other
-    assert stage.lines(2)["2"] == ("video", "inactive")
+    assert stage.lines(2)["2"] == ("video", "recvonly")
+    assert stage.arranged("p2").video[1] == VideoFrom(call="in-1", line=1)
+    assert len(stage.core.participants) == 2
+
+
+def test_a_viewer_who_is_away_at_the_end_is_sent_nothing_more() -> None:
+    stage = two()
+    begin(stage, 1)
+    stage.lose(2)
+    stage.say(1, STOPPED)
+    stage.reconnect(2)
+    stage.pass_time(4.0)
+    assert stage.arranged("p2").video == (VideoFrom(call="in-1", line=0),)
+    assert stage.say(2, LET_ME_START) == 200
     assert len(stage.core.participants) == 2
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sipproto.agent import AgentConfig, Input, Output
+from sipproto.agent import AgentConfig, Input, Output, SessionTimers
 from sipproto.agent.parameters import Encoding, SenderParameters
 from sipproto.auth import BearerToken, Secret
 from sipproto.trace import TranscriptDamaged, read_transcript
@@ -52,7 +52,11 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         if hint is Secret:
             printable = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
             parts |= {"username": printable, "password": printable, "realm": st.none() | printable, "ha1": st.just(())}
-        return st.builds(hint, **parts)
+        built = st.builds(hint, **parts)
+        if hint is SessionTimers:  # who asks for them agrees to them
+            without = st.builds(hint, **{**parts, "expires": st.just(0)})
+            return without | st.builds(hint, **{**parts, "agree": st.just(True)})
+        return built
     if issubclass(hint, enum.Enum):
         return st.sampled_from(list(hint))
     simple: dict[Any, st.SearchStrategy[Any]] = {

@@ -1,4 +1,4 @@
-// Elements without innerHTML: whatever comes from outside is text, and stays text.
+// Elements, never out of HTML text: whatever comes from outside is text, and stays text.
 
 import { language, t } from "./texts.js";
 
@@ -41,10 +41,12 @@ export function say(element, text) {
 
 /** A click that has to be made twice within some seconds. */
 export function twice(element, key, action) {
+  const label = element.getAttribute("aria-label");
   let timer = 0;
   const calm = () => {
     timer = 0;
     element.textContent = t(key);
+    if (label) element.setAttribute("aria-label", label);
   };
   element.addEventListener("click", () => {
     if (timer) {
@@ -53,6 +55,7 @@ export function twice(element, key, action) {
       action();
     } else {
       element.textContent = t("really");
+      element.removeAttribute("aria-label");
       timer = setTimeout(calm, 4000);
     }
   });

@@ -52,7 +52,7 @@ function row(entry) {
   const back = button("call", t("call"), () => dial(entry.number));
   back.setAttribute("aria-label", t("call_back", { name }));
   back.hidden = !entry.number;
-  const ticket = button("ticket", t("ticket_create"), () => ticketOf({ ...entry, entry: entry.id }), "quiet");
+  const ticket = button("ticket", t("ticket"), () => ticketOf({ ...entry, entry: entry.id }), "quiet");
   ticket.setAttribute("aria-label", t("ticket_of_call", { name }));
   return h(
     "li",

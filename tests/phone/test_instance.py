@@ -1,0 +1,113 @@
+"""A second start finds the first one, and nobody else can."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.to_thread import run_sync
+
+from sipproto_phone.commands import CommandProblem, Dial
+from sipproto_phone.instance import FILE, OPENER, number_of_link, running_phone, told
+from sipproto_phone.web import MAX_COMMAND, run_page
+
+from .test_web import StandIn, entered, origin
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def hand_over(directory: Path, command: str, **fields: Any) -> Any:
+    with running_phone(directory) as running:
+        assert running is not None
+        return running.do(command, **fields)
+
+
+def is_running(directory: Path) -> bool:
+    with running_phone(directory) as running:
+        return running is not None
+
+
+async def test_the_second_start_hands_over(tmp_path: Path) -> None:
+    phone = StandIn()
+    with anyio.fail_after(20):
+        async with run_page(phone) as page:
+            assert not await run_sync(is_running, tmp_path)
+            with told(page, tmp_path) as opener:
+                for path in (tmp_path / FILE, opener):
+                    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+                assert page.url in opener.read_text()
+                assert await run_sync(lambda: hand_over(tmp_path, "dial", number="600")) == "call-1"
+                assert phone.done == [Dial(number="600")]
+                with pytest.raises(CommandProblem, match="that number cannot be called"):
+                    await run_sync(lambda: hand_over(tmp_path, "dial", number="fail"))
+            assert not (tmp_path / FILE).exists() and not (tmp_path / OPENER).exists()
+
+
+async def test_what_a_dead_phone_has_left_behind(tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        async with run_page(StandIn()) as page:
+            dead = page
+        (tmp_path / FILE).write_text(json.dumps({"port": dead.port, "token": dead.token}))
+        assert not await run_sync(is_running, tmp_path)
+        for left in ("", "[]", '{"port": "x"}', '{"port": 0, "token": "x"}', '{"port": 80, "token": "ü"}', "\x00"):
+            (tmp_path / FILE).write_text(left)
+            assert not await run_sync(is_running, tmp_path)
+        # The port may be of somebody else now, who does not know the token.
+        async with run_page(StandIn()) as other:
+            (tmp_path / FILE).write_text(json.dumps({"port": other.port, "token": dead.token}))
+            assert not await run_sync(is_running, tmp_path)
+            with told(other, tmp_path):
+                later = {"port": 1, "token": "of a later phone"}
+                (tmp_path / FILE).write_text(json.dumps(later))
+            assert json.loads((tmp_path / FILE).read_text()) == later
+
+
+async def test_commands_by_post_are_for_the_user_alone() -> None:
+    phone = StandIn()
+    with anyio.fail_after(20):
+        async with run_page(phone) as page, httpx.AsyncClient(base_url=f"http://127.0.0.1:{page.port}") as http:
+            mine, wanted = await entered(page), {"command": "dial", "fields": {"number": "600"}}
+            for headers, status in (
+                (origin(page), 401),
+                ({**mine, "Cookie": "sipproto-phone=x"}, 401),
+                ({**mine, "Origin": "http://evil.example"}, 403),
+                ({"Cookie": mine["Cookie"]}, 403),
+            ):
+                assert (await http.post("/do", json=wanted, headers=headers)).status_code == status
+            assert not phone.done
+            for content in (b"", b"no json", b"[]", b"[" * 10_000, b'{"command": 1}', b"x" * (MAX_COMMAND + 1)):
+                answer = await http.post("/do", content=content, headers=mine)
+                assert answer.json()["error"]["code"] == "bad_message"
+            crash = {"command": "dial", "fields": {"number": "crash"}}
+            assert "hunter2" not in (await http.post("/do", json=crash, headers=mine)).text
+
+
+@pytest.mark.parametrize(
+    ("link", "number"),
+    [
+        ("600", "600"),
+        (" sip:123@example.com ", "sip:123@example.com"),
+        ("SIP:123@example.com", "sip:123@example.com"),
+        ("sip://123@example.com", "sip:123@example.com"),
+        ("tel:+7-921-123-45-67", "+7-921-123-45-67"),
+        ("TEL:7042;phone-context=example.com", "7042"),
+    ],
+)
+async def test_links(link: str, number: str) -> None:
+    assert number_of_link(link) == number
+
+
+@pytest.mark.parametrize("link", ["", "tel:", "tel:;x=1", "6\x1b[2J"])
+async def test_links_that_name_nobody(link: str) -> None:
+    with pytest.raises(CommandProblem):
+        number_of_link(link)
