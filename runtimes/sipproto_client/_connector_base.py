@@ -16,7 +16,7 @@ from sipproto_client._endpoint import Endpoint
 from sipproto_client._events import EventStream
 from sipproto_client._settings import FlowSettings
 from sipproto_client._streams import Streams
-from sipproto_client.connector_errors import connector_error
+from sipproto_client.connector_errors import ConnectorError, ErrorCode, connector_error
 from sipproto_client.port import TaskGroup
 
 _T = TypeVar("_T")
@@ -110,7 +110,7 @@ class ConnectorBase:
 
         def numbered(number: CommandId) -> object:
             numbers.append(number)
-            return make(number)
+            return self.checked(make, number)
 
         is_over = False
         try:
@@ -130,3 +130,5 @@ class ConnectorBase:
             return make(*arguments, **more)
         except LocalProtocolError as error:
             raise connector_error(error) from error
+        except ValueError as error:  # a value is out of its range
+            raise ConnectorError(ErrorCode.NOT_POSSIBLE, str(error)) from error

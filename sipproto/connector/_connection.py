@@ -53,7 +53,7 @@ class Connection:
         self._leave = leave
         self._lane = ground.lane()
         self._wanting: CommandId | None = None  # whose parameters we wait for
-        self._connects: CommandId | None = None  # the newest connect
+        self._connects: CommandId | None = None  # the newest connect, under way or come about
         self._leaving = False
         self._disconnects: list[CommandId] = []  # that end with the leaving under way
         self.status = S.IDLE
@@ -122,13 +122,14 @@ class Connection:
         )
 
     def cancel(self, command: CommandId) -> None:
-        """Gives up an operation; a connection that it was about to make is left, whatever waits for it."""
+        """Gives up an operation; the connection that it was about to make, or has made, is left, whatever waits for it."""
         self._unwant(command)
-        if command == self._lane.current == self._connects:
+        if command == self._connects:
             self._leave_connection()
         self._lane.cancel(command, _GIVEN_UP)
 
     def _leave_connection(self) -> None:
+        self._connects = None
         if not self._leaving:  # else the one under way is as good
             self._leaving = True
             self.epoch += 1
@@ -152,7 +153,7 @@ class Connection:
             configuration = yield from self._connect(command)
         except Failed as error:
             yield from self._close()
-            self.parameters = self.configuration = None
+            self._connects = self.parameters = self.configuration = None
             self._change(S.DISCONNECTED)
             self._ground.emit(ConnectFailed(epoch=epoch, cause=error.cause, detail=error.detail, status=error.status))
             raise

@@ -83,7 +83,7 @@ class Connector:
         else:
             self._give(what, now)  # type: ignore[arg-type]
             if isinstance(what, i.TimeoutElapsed):
-                self._fire_due(now)
+                self._fire_due()
         while ground.todo:
             following = ground.todo.popleft()
             try:
@@ -144,13 +144,10 @@ class Connector:
             self.presentation.note(event)
             self.media.note(event)
 
-    def _fire_due(self, now: float) -> None:
+    def _fire_due(self) -> None:
         ground = self._ground
-        while (due := ground.timers.pop_due(now)) is not None:
-            owner, _, deadline = due
-            ground.procedures.now = max(ground.now, min(deadline, now))
-            ground.procedures.fire(owner)
-        ground.procedures.now = max(now, ground.now)
+        while (due := ground.timers.pop_due(ground.now)) is not None:
+            ground.procedures.fire(due[0])
         self.media.time()
 
     def _resolved(self, resolved: c.ParametersResolved) -> None:

@@ -36,6 +36,7 @@ from sipproto.media.video_balancer import (
     ParametersRefused,
     ServerCommand,
     SizeMeasured,
+    StopBalancing,
     TrackReplaced,
     VideoBalancer,
 )
@@ -77,6 +78,8 @@ class CallMedia:
     # -- what happens --------------------------------------------------------------------------------------------------
 
     def command(self, command: BalancingCommand) -> None:
+        if not isinstance(command, StopBalancing):
+            self._call.require()
         self._balance(command)
 
     def replaced(self) -> None:

@@ -3,7 +3,7 @@
 State       what is asked for   what is done
 IDLE        start               ask for permission; add the line, or use that of before; STARTED
 STARTED     update              ask for permission; send with the new parameters
-STARTED     stop                tell the server; stop sending; take the line out of the offer; ENDED
+STARTED     stop                give updates up; tell the server; stop sending; take the line out of the offer; ENDED
 STARTING    stop                the start is given up where it is, then as above
 A refusal of the server, or of the peer, leaves the call and its other lines as they were.
 """
@@ -56,6 +56,7 @@ class Presentation:
         self._lane = ground.lane()
         self.state = S.IDLE
         self.line: str | None = None  # the mid of the line that presentations of this call are sent on
+        self._starts: CommandId | None = None  # the last start
         self._stopping = False
         self._by_server = False
         self._peer_to_peer = False
@@ -76,6 +77,7 @@ class Presentation:
         if self.state is not S.IDLE or self._lane.is_busy:
             raise LocalProtocolError("Presentation is already started")
         self.state, self._peer_to_peer = S.STARTING, command.peer_to_peer
+        self._starts = command.command
         self._lane.add(command.command, self._starting(command))
 
     def update(self, command: c.UpdatePresentation) -> None:
@@ -87,18 +89,26 @@ class Presentation:
 
     def stop(self, command: c.StopPresentation) -> None:
         self._lane.check_room()
+        self._drop_updates()
         self._stopping = self.state is not S.IDLE
         self._lane.add(command.command, self._stop(command.peer_to_peer or self._peer_to_peer))
 
     def stop_by_server(self) -> None:
         """The server has ended it, or has made us a spectator."""
         if self.state in (S.STARTING, S.STARTED) and not self._stopping:
+            self._drop_updates()
             self._stopping = self._by_server = True
             self._lane.add(None, self._stop(self._peer_to_peer))
 
+    def _drop_updates(self) -> None:
+        """The end does not wait for the server's answer to a wish that has become void."""
+        if self.state is S.STARTED:
+            self._lane.clear(Failed(Cause.CANCELED, "the presentation was ended"))
+
     def cancel(self, command: CommandId) -> None:
-        """Gives up a start; what it has done already is undone. An update goes on: it is only not waited for."""
-        if command in self._lane.commands and self.state is S.STARTING and not self._stopping:
+        """Gives up a start, also one that has just come about. An update goes on: it is only not waited for."""
+        if command == self._starts and self.state in (S.STARTING, S.STARTED) and not self._stopping:
+            self._drop_updates()
             self._stopping = True
             self._lane.add(None, self._stop(self._peer_to_peer))
 

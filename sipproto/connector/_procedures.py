@@ -200,17 +200,6 @@ class Lane:
     def is_busy(self) -> bool:
         return self._current is not None
 
-    @property
-    def current(self) -> CommandId | None:
-        """The one under way."""
-        return self._current.command if self._current is not None else None
-
-    @property
-    def commands(self) -> tuple[CommandId, ...]:
-        """Those under way and waiting."""
-        entries = [*([self._current] if self._current is not None else []), *self._waiting]
-        return tuple(entry.command for entry in entries if entry.command is not None)
-
     def check_room(self) -> None:
         """Raises LocalProtocolError when too much waits already."""
         if len(self._waiting) >= self._limit:

@@ -98,7 +98,11 @@ class Ping:
 
 @frozen(kw_only=True)
 class Cancel:
-    """Give up a command of the connector that is under way. Fine when it has ended. Has no outcome of its own."""
+    """Give up an operation of the connection, or the start of a presentation; a call is given up by HangUpCall.
+
+    A connection that it has made by now is left, a presentation ended; else fine when it has ended. Has no outcome of its
+    own.
+    """
 
     target: CommandId
 

@@ -261,6 +261,10 @@ def test_a_presentation(name: str) -> None:
             with pytest.raises(ConnectorError) as twice:
                 await alice.start_presentation(STREAM)
             assert twice.value.detail == "Presentation is already started"
+            for out_of_range in ({"call_limit": 0}, {"max_bitrate": 0}, {"send_encodings": [{"max_bitrate": -1}]}):
+                with pytest.raises(ConnectorError) as wrong:
+                    await alice.start_presentation(SCREEN, **out_of_range)
+                assert wrong.value.code == "NOT_POSSIBLE"
             assert given.prepared[-1] == evolve(STREAM, further_video=(SCREEN.video,))
             other = evolve(SCREEN, video=TestPattern(width=1920, height=1080))
             assert (await alice.update_presentation(other, max_bitrate=6_000_000)).encodings[0].max_bitrate == 6_000_000

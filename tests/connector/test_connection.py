@@ -283,6 +283,18 @@ def test_given_up_while_it_registers() -> None:
     assert world.flows == {} and world.requests("REGISTER") == []
 
 
+def test_given_up_when_it_has_just_come_about() -> None:
+    world = World()
+    command = world.command(lambda n: c.ConnectToServer(command=n, parameters=ALICE))
+    assert isinstance(world.outcome(command), o.CommandSucceeded)
+    world.give(c.Cancel(target=command))
+    assert world.connection_status() is S.DISCONNECTED and world.flows == {}
+    later = world.command(lambda n: c.ConnectToServer(command=n, parameters=ALICE))
+    assert isinstance(world.outcome(later), o.CommandSucceeded)
+    world.give(c.Cancel(target=command))  # is past
+    assert world.connection_status() is S.ESTABLISHED
+
+
 def test_registering_waits_for_a_leaving_under_way() -> None:
     world = connected()
     world.requests("REGISTER")

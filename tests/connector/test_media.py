@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import CollectStats, LineStats, MediaReport, MediaState, SetSenderParameters
@@ -17,6 +19,7 @@ from sipproto.conference import AvailableIncomingBitrate, MainCam, MainCamContro
 from sipproto.connector import ConnectorConfig
 from sipproto.connector import inputs as c
 from sipproto.connector.events import RemoteStreamsChanged, ReportCollected
+from sipproto.errors import LocalProtocolError
 from sipproto.media.video_balancer import (
     BalancerState,
     BalancingStarted,
@@ -134,7 +137,10 @@ def test_by_hand() -> None:
     assert world.do(c.Balance).result is not None
     assert limits(world) == [Encoding(max_bitrate=1_000_000)]
     world.do(c.HangUpCall)
-    assert isinstance(world.do(c.StartBalancing), o.CommandFailed)
+    for command in (c.StartBalancing, c.Balance):
+        with pytest.raises(LocalProtocolError, match="no established call"):
+            world.do(command)
+    assert isinstance(world.do(c.StopBalancing), o.CommandSucceeded)
 
 
 def test_what_the_engine_refused_is_not_given_back() -> None:

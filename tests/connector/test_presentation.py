@@ -197,6 +197,22 @@ def test_nothing_is_updated_that_is_about_to_end() -> None:
         world.do(c.UpdatePresentation)
 
 
+def test_the_end_does_not_wait_for_an_update() -> None:
+    for end in ("stop", "must stop"):
+        world = presenting()
+        world.focus.verdict = lambda _: None
+        update = world.command(lambda n: c.UpdatePresentation(command=n))
+        if end == "stop":
+            world.focus.verdict = lambda _: 200
+            assert isinstance(world.do(c.StopPresentation), o.CommandSucceeded)
+        else:
+            world.say(ShareState(state=Share.MUST_STOP))
+        assert world.outcome(update).cause is Cause.CANCELED
+        assert steps(world) == [P.UPDATING, P.END, P.ENDED]
+        world.wait(20)
+        assert steps(world)[-1] is P.ENDED and len(world.outcomes(update)) == 1
+
+
 def test_a_line_that_the_engine_does_not_feed_is_closed_again() -> None:
     world = in_call()
     world.engine.fail(SetSenderParameters, "no encoder")
@@ -221,6 +237,16 @@ def test_ended_while_the_connection_is_lost() -> None:
     assert world.focus.heard == [STOP]
     assert [info.direction.sends for info in world.connector.call.lines if info.kind == "video"] == [True, False]
     assert world.connector.retained["procedures"] == 0
+
+
+def test_given_up_when_it_has_just_started() -> None:
+    world = in_call()
+    command = world.command(lambda n: c.StartPresentation(command=n))
+    assert isinstance(world.outcome(command), o.CommandSucceeded)
+    world.give(c.Cancel(target=command))
+    assert steps(world) == [P.START, P.STARTED, P.END, P.ENDED]
+    world.give(c.Cancel(target=command))
+    assert steps(world)[-1] is P.ENDED and world.focus.heard == [START, STOP]
 
 
 def test_given_up_in_the_pause_between_two_attempts() -> None:
