@@ -73,13 +73,17 @@ class JournalFile:
             self._migrate()
 
     def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        # Two phones may be started at once: whoever comes second finds the work done.
+        with _transaction(self._db):
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            for migration in MIGRATIONS[version:]:
+                for statement in migration.split(";"):
+                    self._db.execute(statement)
+            if version < len(MIGRATIONS):
+                self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         if version > len(MIGRATIONS):
             self._db.close()
             raise StorageError(f"{self.path} was written by a newer version of the phone")
-        for number in range(version, len(MIGRATIONS)):
-            # executescript commits what is open: the whole step is one transaction of its own.
-            self._db.executescript(f"BEGIN; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
 
     def close(self) -> None:
         with _told(self.path):
@@ -219,7 +223,7 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN")
+    db.execute("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
