@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -67,10 +68,22 @@ class JournalFile:
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             # A lower-case that knows more than ASCII, for searches.
             self._db.create_function("folded", 1, lambda text: str(text).casefold(), deterministic=True)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
+
+    def _write_ahead(self) -> None:
+        """Here SQLite does not wait by itself for another phone that is being started, too."""
+        deadline = time.monotonic() + _BUSY
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def _migrate(self) -> None:
         # Two phones may be started at once: whoever comes second finds the work done.
