@@ -167,7 +167,7 @@ def test_a_caller_who_rings_meanwhile(name: str) -> None:
             await connected(facade, room)
             await other.connect(**{**room.settings("alice"), "register": False})
             await bob.connect(**room.settings("bob"))
-            callers = []
+            callers: list[Any] = []
             with alice.events("incoming-call:incomingCall") as incoming:
                 for who in (other, bob):
                     tasks.start_soon(who.call, "alice", STREAM)
