@@ -41,6 +41,7 @@ class CurrentCall:
         self.ident: CallId | None = None
         self.status = S.IDLE
         self.room: Room | None = None
+        self._place = S.ACTIVE  # the status that goes with the room
         self._issued: tuple[str, str] | None = None  # the last token and the conference it is for
         self.lines: tuple[o.LineInfo, ...] = ()
         self.streams: RemoteStreamsChanged | None = None  # as told last
@@ -242,6 +243,8 @@ class CurrentCall:
                 self._rings(event)
             case o.CallEstablished(call=call) if call == self.ident:
                 self._change(S.ACTIVE)
+                if self.room is not None:
+                    self._change(self._place)
             case o.MediaNegotiated(call=call, lines=lines) if call == self.ident:
                 self.lines = lines
             case o.CallEnded(call=call) if call in self.ringing:
@@ -271,9 +274,7 @@ class CurrentCall:
         self.ident = None
 
     def entered(self, message: EnterRoom) -> None:
-        """The server names the room."""
-        if not self.is_established:
-            return
+        """The server names the room; it may do so before we know that the call is established."""
         token = message.bearer_token
         if token is None and self.room is not None and self.room.name.lower() == message.room.lower():
             token = self.room.token
@@ -281,8 +282,9 @@ class CurrentCall:
             token = self._issued[0]
         self.room = Room(name=message.room, participant_name=message.participant_name, token=token)
         direct = message.direct_peer_to_peer or has_peer_to_peer(message.room)
-        status = S.PURGATORY if has_purgatory(message.room) else S.PEER_TO_PEER if direct else S.IN_ROOM
-        self._change(status, again=True)
+        self._place = S.PURGATORY if has_purgatory(message.room) else S.PEER_TO_PEER if direct else S.IN_ROOM
+        if self.is_established:
+            self._change(self._place, again=True)
 
     def issued(self, message: ParticipantTokenIssued) -> None:
         """A token for a conference; good for our room if that is the one."""

@@ -22,6 +22,7 @@ from sipproto.conference import (
     ShareState,
     SpectatorMode,
     UseLicense,
+    write_info,
     write_notify,
 )
 from sipproto.conference import (
@@ -202,6 +203,22 @@ def test_rooms_and_tokens() -> None:
     assert world.connector.call.room.token == "token-3"
     world.say(EnterRoom(room="p2p1To2"))
     assert world.call_status() is S.PEER_TO_PEER
+
+
+def test_a_room_that_is_named_before_the_ack_is_here() -> None:
+    world = conference()
+    rings(world)
+    world.to_client = lambda data: not data.startswith(b"ACK")
+    command = world.command(lambda n: c.AnswerCall(command=n))
+    info = write_info(EnterRoom(room="purgatory"))
+    made = world.focus.made[-1]
+    world.tell_focus(i.SendInfo(command=0, call=made, content_type=info.content_type, body=b"", headers=info.headers))
+    assert world.call_status() is S.CONNECTING and world.one(MessageFromServer)
+    world.to_client = lambda _: True
+    world.wait(1)
+    assert isinstance(world.outcome(command), o.CommandSucceeded)
+    assert world.call_status() is S.PURGATORY
+    assert world.connector.call.room is not None and world.connector.call.room.name == "purgatory"
 
 
 def test_notify_outside_of_calls() -> None:
