@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import webview
+import webview  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:

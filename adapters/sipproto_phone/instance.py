@@ -93,8 +93,10 @@ def running_phone(directory: Path | None = None) -> Iterator[Running | None]:
     # Not by a proxy of the environment: this is for nobody but the phone.
     with httpx.Client(base_url=address, headers={"Origin": address}, timeout=_LIMIT, trust_env=False) as http:
         try:
-            entered = http.post("/enter", content=page.token).status_code == 200
-        except httpx.HTTPError:
+            answer = http.post("/enter", content=page.token)
+            entered = answer.status_code == 200
+            http.headers["Authorization"] = f"Bearer {answer.text}"
+        except (httpx.HTTPError, UnicodeEncodeError):
             entered = False
         yield Running(http, place / OPENER) if entered else None
 

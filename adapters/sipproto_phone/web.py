@@ -1,8 +1,9 @@
 """The local page of the phone: served on loopback, for one user of this machine, on Hypercorn and Starlette.
 
 Who opens the page has to bring the start token of this run, in the fragment of the address, which browsers send to nobody; the
-page hands it over once and gets a cookie for it. All else needs that cookie: other users of the machine have neither. Other
-web pages are kept out by Host and Origin. What is on the page comes from the package, and runs no script but its own.
+page hands it over and gets the session for it, which all else needs: other users of the machine have neither. It is no cookie:
+those go to every port of a host, so that a server of another user on this machine could get them. Other web pages are kept out
+by Host and Origin. What is on the page comes from the package, and runs no script but its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ from sipproto_phone.commands import CommandProblem, command_of
 from sipproto_phone.model import PhoneState, as_json
 
 log = logging.getLogger("sipproto.phone")
-COOKIE = "sipproto-phone"
+PROTOCOL = "sipproto-phone"  # of the WebSocket
 MAX_MESSAGE = 8 * 1024 * 1024  # octets: a journal to import is a message
 MAX_COMMAND = 64 * 1024  # octets, of a second start
 MAX_SOCKETS = 16
@@ -165,29 +166,30 @@ class _Views:
         )
 
     async def _enter(self, request: Request) -> Response:
-        """The start token for the cookie of this run."""
+        """The start token for the session of this run."""
         given = await _body(request, 256)
         if not hmac.compare_digest(given, self._token.encode()):
             return PlainTextResponse("the token is missing or wrong", 401)
-        answer = PlainTextResponse("welcome")
-        answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict", path="/")
-        return answer
+        return PlainTextResponse(self._session)
 
     async def _do(self, request: Request) -> Response:
         """One command and its answer, for a second start of the phone."""
-        if not self._may(request.cookies):
-            return PlainTextResponse("the cookie is missing or wrong", 401)
+        scheme, _, session = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._may(session):
+            return PlainTextResponse("the session is missing or wrong", 401, {"WWW-Authenticate": "Bearer"})
         try:
             message = json.loads(await _body(request, MAX_COMMAND))
         except (ValueError, RecursionError):
             message = None
         return JSONResponse(await carried_out(self._phone, message if isinstance(message, dict) else {}))
 
-    def _may(self, cookies: Mapping[str, str]) -> bool:
-        return hmac.compare_digest(cookies.get(COOKIE, "").encode(), self._session.encode())
+    def _may(self, session: str) -> bool:
+        return hmac.compare_digest(session.encode(), self._session.encode())
 
     async def _live(self, socket: WebSocket) -> None:
-        if not self._may(socket.cookies):
+        # A page can set no other header of the handshake. The session is not named in the answer.
+        protocols: list[str] = socket.scope.get("subprotocols", [])
+        if PROTOCOL not in protocols or not any(map(self._may, protocols)):
             await socket.close(4401)
             return
         if self._sockets >= MAX_SOCKETS:
@@ -195,7 +197,7 @@ class _Views:
             return
         self._sockets += 1
         try:
-            await socket.accept()
+            await socket.accept(PROTOCOL)
             await _Live(self._phone, socket).run(self._stop)
         finally:
             self._sockets -= 1

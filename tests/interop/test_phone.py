@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from sipproto.agent import outputs as o
+from sipproto.agent.inputs import DigitWay
 from sipproto_phone import commands as c
 from sipproto_phone.commands import CommandProblem
 from sipproto_phone.model import Connection, Online, Outcome, Phase, Problem
 
 from .kamailio import Kamailio, password_of
+from .ours import Ours
 from .peers import HERTZ, BrowserPeer, Party, PeerError
 from .softphone import Softphone, page_hears
 
@@ -137,6 +140,21 @@ def test_hold_mute_digits_and_volume(phone: Softphone, bob: Party) -> None:
     phone.do(c.SetVolume(volume=1))
     phone.until("all of it", lambda: 0.9 * loud < meter.heard()[0] < 1.1 * loud)
     phone.hang_up(call, bob)
+
+
+def test_digits_in_rtp(kamailio: Kamailio, phone: Softphone) -> None:
+    """With telephone-event in both descriptions digits go in RTP (RFC 4733)."""
+    with Ours("anyio-asyncio", "bob", hertz=HERTZ["bob"]) as bob:
+        bob.connect(kamailio.ws_url)
+        call = phone.do(c.Dial(number="bob"))
+        bob.answer()
+        phone.until_phase(Phase.TALKING)
+        phone.until_hears(HERTZ["bob"])
+        phone.do(c.SendDigits(call=call, digits="7A#"))
+        heard = [bob.expect(o.DtmfReceived) for _ in range(3)]
+        assert [(one.digit, one.way) for one in heard] == [(digit, DigitWay.RTP) for digit in "7A#"]
+        phone.do(c.HangUp(call=call))
+        bob.expect(o.CallEnded)
 
 
 def test_calls_that_come_to_nothing(phone: Softphone, bob: Party) -> None:

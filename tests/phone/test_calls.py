@@ -64,6 +64,21 @@ def test_a_call_from_begin_to_end() -> None:
     play(scenario)
 
 
+def test_how_long_a_call_was_does_not_follow_a_clock_that_is_set() -> None:
+    async def scenario() -> None:
+        async with phones("alice", "bob") as (alice, bob):
+            for step in (7200.0, -7200.0):
+                ident, _ = await alice.talk_to(bob)
+                before = alice._clock
+                alice._clock = lambda before=before, step=step: before() + step  # type: ignore[misc]
+                await anyio.sleep(0.1)
+                await alice.do(c.HangUp(call=ident))
+                await alice.until("forgotten", lambda: not alice.state.calls and not bob.state.calls)
+            assert all(0.1 <= one.duration < 30 for one in alice.entries.entries.values())
+
+    play(scenario)
+
+
 def test_calls_that_nobody_takes() -> None:
     async def scenario() -> None:
         async with phones("alice", "bob", ring_seconds=0.3, call_waiting=False) as (alice, bob):

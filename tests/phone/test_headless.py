@@ -21,6 +21,8 @@ from sipproto_phone import commands as c
 from sipproto_phone.commands import COMMANDS, CommandProblem
 from sipproto_phone.model import CallView, Connection, Mailbox, Online, Outcome, Phase, PhoneState, Problem
 
+from .test_webhook import receiver
+
 
 def call(ident: str, phase: Phase, **more: Any) -> CallView:
     return CallView(id=ident, phase=phase, incoming=phase is Phase.INCOMING, number="600", **more)
@@ -186,6 +188,22 @@ def test_a_call_in_the_terminal(tmp_path: Path) -> None:
         assert phone.ended() == 0
         assert not any("Traceback" in line or "\x1b" in line for line in phone.lines)
     assert not list(tmp_path.iterdir())  # a demo keeps nothing
+
+
+@pytest.mark.interop  # for its time
+def test_a_saved_ticket_is_posted(tmp_path: Path) -> None:
+    with receiver() as (port, posted), terminal(tmp_path) as phone:
+        phone.type(f"save_settings webhook=http://127.0.0.1:{port}/hook", "save_ticket customer=Анна text='help me'")
+        phone.until('"customer": "Анна"')
+        deadline = time.monotonic() + 20
+        while not posted and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert [(path, value["text"]) for path, value in posted] == [("/hook", "help me")]
+        phone.type(f"save_settings webhook=http://127.0.0.1:{port}/refused", "save_ticket text=again")
+        phone.until("! ticket 2 was saved, but 127.0.0.1 answered 500 to it")
+        phone.type("list_tickets", "quit")
+        phone.until("again")
+        assert phone.ended() == 0
 
 
 @pytest.mark.interop  # for its time

@@ -79,9 +79,10 @@ async def test_commands_by_post_are_for_the_user_alone() -> None:
             mine, wanted = await entered(page), {"command": "dial", "fields": {"number": "600"}}
             for headers, status in (
                 (origin(page), 401),
-                ({**mine, "Cookie": "sipproto-phone=x"}, 401),
+                ({**mine, "Authorization": "Bearer x"}, 401),
+                ({**mine, "Authorization": mine["Authorization"].replace("Bearer", "Basic")}, 401),
                 ({**mine, "Origin": "http://evil.example"}, 403),
-                ({"Cookie": mine["Cookie"]}, 403),
+                ({"Authorization": mine["Authorization"]}, 403),
             ):
                 assert (await http.post("/do", json=wanted, headers=headers)).status_code == status
             assert not phone.done

@@ -281,9 +281,14 @@ async def test_buttons_and_devices(browser: Browser, journal: JournalFile) -> No
         speaker="gone",
     )
     phone = Shown(
-        journal, connection=ONLINE, devices=devices, calls=(call("c1", Phase.TALKING), call("c2", Phase.HELD))
+        journal,
+        connection=ONLINE,
+        volume=0.3,
+        devices=devices,
+        calls=(call("c1", Phase.TALKING), call("c2", Phase.HELD)),
     )
     async with shown(browser, phone) as page:
+        await expect(page.locator("#volume")).to_have_value("30")  # from the first state on
         await page.select_option("#microphone", label="USB headset")
         await phone.until_done(c.ChooseDevices(microphone="usb"))
         await expect(page.locator("#speaker option:checked")).to_have_text("gone (not there)")

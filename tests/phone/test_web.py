@@ -17,7 +17,7 @@ from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, 
 
 from sipproto_phone.commands import CommandProblem, Dial
 from sipproto_phone.model import PhoneState
-from sipproto_phone.web import COOKIE, MAX_SOCKETS, Page, run_page
+from sipproto_phone.web import MAX_SOCKETS, PROTOCOL, Page, run_page
 
 pytestmark = pytest.mark.anyio
 
@@ -65,9 +65,13 @@ class Socket:
         self.events: list[Any] = []
 
     async def open(self, page: Page, *, headers: dict[str, str], path: str = "/live") -> None:
-        lines = [(name.encode(), value.encode()) for name, value in headers.items() if name != "Host"]
+        own = ("Host", "Authorization")  # the session goes as a page sends it: among the subprotocols
+        lines = [(name.encode(), value.encode()) for name, value in headers.items() if name not in own]
         host = headers.get("Host", f"127.0.0.1:{page.port}")
-        await self._stream.send(self._ws.send(Request(host=host, target=path, extra_headers=lines)))
+        session = headers.get("Authorization", "").removeprefix("Bearer ")
+        protocols = [PROTOCOL, session] if session else []
+        request = Request(host=host, target=path, extra_headers=lines, subprotocols=protocols)
+        await self._stream.send(self._ws.send(request))
 
     async def next(self) -> Any:
         while not self.events:
@@ -108,9 +112,9 @@ async def entered(page: Page) -> dict[str, str]:
     async with httpx.AsyncClient() as http:
         answer = await http.post(f"http://127.0.0.1:{page.port}/enter", content=page.token, headers=origin(page))
     assert answer.status_code == 200
-    cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie and "SameSite=strict" in cookie
-    return {**origin(page), "Cookie": f"{COOKIE}={answer.cookies[COOKIE]}"}
+    # Cookies would go to other ports of this host, too, and so to servers of other users.
+    assert not answer.cookies
+    return {**origin(page), "Authorization": f"Bearer {answer.text}"}
 
 
 async def connect(page: Page, headers: dict[str, str]) -> Socket:
@@ -182,8 +186,8 @@ async def test_others_are_not_let_in() -> None:
             ]
             for headers in foreign:
                 assert isinstance(await refusal(page, headers), RejectConnection)
-            for cookie in ("", f"{COOKIE}=", f"{COOKIE}={page.token}", f"{COOKIE}=ü"):
-                answer = await refusal(page, {**mine, "Cookie": cookie})
+            for session in ("none", page.token, mine["Authorization"][7:-1]):
+                answer = await refusal(page, {**mine, "Authorization": f"Bearer {session}"})
                 assert isinstance(answer, RejectConnection | CloseConnection)
             address = f"http://127.0.0.1:{page.port}"
             async with httpx.AsyncClient() as http:
@@ -251,7 +255,7 @@ async def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         # What the client of this test logs is its own affair.
         ours = " ".join(record.getMessage() for record in caplog.records if not record.name.startswith("http"))
         assert page.token not in ours
-        assert mine["Cookie"].partition("=")[2] not in ours
+        assert mine["Authorization"].partition(" ")[2] not in ours
     with pytest.raises(OSError, match="onnect"):
         await anyio.connect_tcp("127.0.0.1", page.port)
 

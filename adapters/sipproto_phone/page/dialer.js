@@ -11,7 +11,7 @@ const PAD = [
   ["7", "PQRS"], ["8", "TUV"], ["9", "WXYZ"], ["*", ""], ["0", "+"], ["#", ""],
 ];
 const DEVICES = [["microphone", "microphones"], ["speaker", "speakers"], ["ringer", "speakers"]];
-let sliding = 0; // when the user last moved the slider
+let sliding = -Infinity; // when the user last moved the slider
 
 export function setUpDialer() {
   const field = $("number");

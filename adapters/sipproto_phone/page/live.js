@@ -26,7 +26,7 @@ class Live {
   }
 
   open() {
-    const socket = new WebSocket(`ws://${location.host}/live`);
+    const socket = new WebSocket(`ws://${location.host}/live`, ["sipproto-phone", session() || "none"]);
     this._socket = socket;
     socket.addEventListener("message", (event) => this._heard(JSON.parse(event.data)));
     socket.addEventListener("close", () => this._lost());
@@ -90,10 +90,17 @@ class Live {
 
 export const phone = new Live();
 
+const SESSION = "session"; // kept for this tab, and for this port alone
+
+function session() {
+  return sessionStorage.getItem(SESSION);
+}
+
 /** Hands over the start token of the address, which then is seen nowhere any more. */
 export async function enter() {
   const token = location.hash.slice(1);
   if (!token) return;
   history.replaceState(null, "", location.pathname);
-  await fetch("/enter", { method: "POST", body: token }).catch(() => null);
+  const answer = await fetch("/enter", { method: "POST", body: token }).catch(() => null);
+  if (answer?.ok) sessionStorage.setItem(SESSION, await answer.text());
 }
