@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -67,19 +68,35 @@ class JournalFile:
             self._db = sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             # A lower-case that knows more than ASCII, for searches.
             self._db.create_function("folded", 1, lambda text: str(text).casefold(), deterministic=True)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
 
+    def _write_ahead(self) -> None:
+        """Here SQLite does not wait by itself for another phone that is being started, too."""
+        deadline = time.monotonic() + _BUSY
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
+
     def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        # Two phones may be started at once: whoever comes second finds the work done.
+        with _transaction(self._db):
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            for migration in MIGRATIONS[version:]:
+                for statement in migration.split(";"):
+                    self._db.execute(statement)
+            if version < len(MIGRATIONS):
+                self._db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         if version > len(MIGRATIONS):
             self._db.close()
             raise StorageError(f"{self.path} was written by a newer version of the phone")
-        for number in range(version, len(MIGRATIONS)):
-            # executescript commits what is open: the whole step is one transaction of its own.
-            self._db.executescript(f"BEGIN; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
 
     def close(self) -> None:
         with _told(self.path):
@@ -219,7 +236,7 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN")
+    db.execute("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:

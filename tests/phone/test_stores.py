@@ -7,6 +7,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +290,25 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
 def _fill(journal: JournalFile) -> None:
     for _ in range(1000):
         journal.call_began(started=1.0, incoming=True, number="2" * 1000, name="", account="")
+
+
+def test_a_journal_is_begun_by_several_phones_at_once(tmp_path: Path) -> None:
+    """By a user who clicks twice at the first start."""
+    for round_ in range(5):
+        path, ready = tmp_path / f"{round_}.sqlite3", threading.Barrier(6)
+
+        def begin(path: Path = path, ready: threading.Barrier = ready) -> None:
+            ready.wait()
+            journal = JournalFile(path)
+            journal.call_began(started=1.0, incoming=True, number="1", name="", account="")
+            journal.close()
+
+        with ThreadPoolExecutor(6) as pool:
+            for started in [pool.submit(begin) for _ in range(6)]:
+                started.result(20)
+        journal = JournalFile(path)
+        assert len(journal.calls()) == 6
+        journal.close()
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
