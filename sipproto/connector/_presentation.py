@@ -121,10 +121,9 @@ class Presentation:
             for left in reversed(range(command.attempts)):
                 try:
                     effective = yield from self._attempt(call, command)
-                except Failed as error:
+                except Failed:
                     self._check_not_stopped()
                     if not left or self._call.ident != call:
-                        self._tell(P.FAILED, error)
                         raise
                 else:
                     self.state = S.STARTED
@@ -132,8 +131,9 @@ class Presentation:
                     return effective
                 yield Pause(self._ground.config.presentation_pause)
                 self._check_not_stopped()
-        except Failed:
+        except Failed as error:
             self.state = S.IDLE
+            self._tell(P.FAILED, error)  # also of a start that was given up: what began has an end
             raise
         return None
 

@@ -176,6 +176,8 @@ def test_stopped_while_it_starts() -> None:
     assert world.outcome(start).cause is Cause.CANCELED
     assert isinstance(world.outcome(stop), o.CommandSucceeded)
     assert world.focus.heard == [START, STOP]
+    assert steps(world) == [P.START, P.FAILED]
+    assert world.all(PresentationChanged)[-1].cause is Cause.CANCELED
     assert not [data for data in world.requests("INVITE") if data.count(b"m=video") > 1]
     world = in_call()
     world.give_at_once(c.StartPresentation(command=101))
