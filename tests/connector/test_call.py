@@ -300,12 +300,12 @@ def test_the_same_kinds_need_no_offer() -> None:
 
 def test_kinds_that_come_and_go() -> None:
     world = in_call(media=(("audio", SENDRECV),))
-    assert world.connector.call.first_line("video") is None
+    assert world.connector.call.main_line("video") is None
     world.do(c.ChangeCallMedia, media=BOTH, add=False)
     assert not world.requests("INVITE")
     world.do(c.ChangeCallMedia, media=BOTH)
     assert b"m=video" in world.requests("INVITE")[0]
-    assert world.connector.call.first_line("video") is not None
+    assert world.connector.call.main_line("video") is not None
     world.do(c.ChangeCallMedia, media=(("audio", SENDRECV),), remove=False)
     assert not world.requests("INVITE")
     world.do(c.ChangeCallMedia, media=(("audio", SENDRECV),))
