@@ -59,7 +59,10 @@ class ConnectorBase:
         return self._emitter.once_race(names, handler)
 
     async def wait(self, name: str, timeout: float | None = None) -> Any:
-        """Waits for the next event of that name and returns its payload. Raises TimeoutError after so many seconds."""
+        """Waits for the next event of that name and returns its payload.
+
+        Raises TimeoutError after so many seconds, EndpointClosed when the connector ends before.
+        """
         return await self._emitter.wait(name, timeout)
 
     def off(self, name: str, handler: object) -> None:

@@ -35,8 +35,9 @@ _NOBODY = "sip:anonymous@anonymous.invalid"  # until somebody connects (RFC 3261
 class SipConnector(ConnectionCommands, ConferenceCommands):
     """A conference client for the length of a block: `async with open_connector(media=engine) as sip_connector`.
 
-    Every method that waits raises ConnectorError when it fails, with a stable `code`, and can be cancelled. Events have the
-    names of `sipproto.connector.names`, see `on`. The managers are views of it: the same methods, and `on` without the prefix.
+    Every method that waits, but for `wait`, raises ConnectorError when it fails, with a stable `code`, and can be
+    cancelled. Events have the names of `sipproto.connector.names`, see `on`. The managers are views of it: the same
+    methods, and `on` without the prefix.
     """
 
     def __init__(self, endpoint: Endpoint, engine: Connector, tasks: TaskGroup, flow: FlowSettings | None) -> None:

@@ -29,11 +29,15 @@ def size_of(stream: object) -> Resolution | None:
 
 
 def with_video(stream: Any, source: object, line: int) -> object:
-    """The stream with another source for the video line of that number, counted from 0. Raises LocalProtocolError."""
+    """The stream with another source for the video line of that number, counted from 0. Raises LocalProtocolError.
+
+    On the first one in a call that began without video: that of the stream then goes to the next.
+    """
     if not (attrs.has(type(stream)) and hasattr(stream, "further_video")):
         raise LocalProtocolError(f"a {type(stream).__name__} has no place for the video of a presentation")
     if line == 0:
-        return attrs.evolve(stream, video=source)
+        later = () if stream.video is None else (stream.video, *stream.further_video)
+        return attrs.evolve(stream, video=source, further_video=later or stream.further_video)
     further = [*stream.further_video, *[None] * line][: max(line, len(stream.further_video))]
     further[line - 1] = source
     return attrs.evolve(stream, further_video=tuple(further))
@@ -47,7 +51,8 @@ class _CallStreams:
 
     def setup(self) -> object:
         if self.presentation is None:
-            return self.main
+            # The first line stays that of presentations: the camera of a call that began without one is on the next.
+            return self.main if self.line or self.main is None else with_video(self.main, None, 0)
         video = self.presentation.video
         if self.main is None:  # of the presentation only the picture is sent, whatever else it has
             return with_video(attrs.evolve(self.presentation, video=None), video, self.line)

@@ -41,9 +41,12 @@ class CurrentCall:
         self.ident: CallId | None = None
         self.status = S.IDLE
         self.room: Room | None = None
+        self._place = S.ACTIVE  # the status that goes with the room
         self._issued: tuple[str, str] | None = None  # the last token and the conference it is for
         self.lines: tuple[o.LineInfo, ...] = ()
         self.streams: RemoteStreamsChanged | None = None  # as told last
+        self.presentation_line: str | None = None  # the mid of the line that presentations are sent on
+        self.on_lines: Callable[[], None] = lambda: None
         self.on_parameters: Callable[[str, SenderParameters], None] = lambda _, __: None
         self.ringing: dict[CallId, o.IncomingCall] = {}
         self._declined: set[CallId] = set()
@@ -63,9 +66,14 @@ class CurrentCall:
             raise LocalProtocolError("there is no established call")
         return self.ident
 
-    def first_line(self, kind: str) -> str | None:
-        """The mid of the first line of a kind."""
-        return next((line.mid for line in self.lines if line.kind == kind), None)
+    def use_for_presentations(self, line: str) -> None:
+        """The line of that mid is no main line from now on, also where there is no other of its kind."""
+        self.presentation_line = line
+        self.on_lines()
+
+    def main_line(self, kind: str) -> o.LineInfo | None:
+        """The first line of a kind that is not for presentations."""
+        return next((one for one in self.lines if one.kind == kind and one.mid != self.presentation_line), None)
 
     # -- calls made and answered ---------------------------------------------------------------------------------------
 
@@ -121,12 +129,13 @@ class CurrentCall:
         return None
 
     def send_with(self, parameters: SenderParameters) -> Procedure:
-        """The first video line is sent with these. A line that is not sent has none."""
-        call, line = self.ident, self.first_line("video")
+        """The main video is sent with these. A line that is not sent has none."""
+        call, line = self.ident, self.main_line("video")
         if call is not None and line is not None:
-            outcome = yield Ask(lambda n: i.SetParameters(command=n, call=call, line=line, parameters=parameters))
+            mid = line.mid
+            outcome = yield Ask(lambda n: i.SetParameters(command=n, call=call, line=mid, parameters=parameters))
             if isinstance(outcome, o.CommandSucceeded):
-                self.on_parameters(line, parameters)
+                self.on_parameters(mid, parameters)
         return None
 
     def _ringing(self, call: CallId | None) -> CallId:
@@ -187,7 +196,7 @@ class CurrentCall:
         wanted, add = dict(command.media), []
         directions: list[tuple[str, Direction]] = []
         for kind in ("audio", "video"):
-            line = next((line for line in self.lines if line.kind == kind), None)
+            line = self.main_line(kind)
             direction = wanted.get(kind)
             if line is None and direction is not None and command.add:
                 add.append((kind, direction))
@@ -242,6 +251,8 @@ class CurrentCall:
                 self._rings(event)
             case o.CallEstablished(call=call) if call == self.ident:
                 self._change(S.ACTIVE)
+                if self.room is not None:
+                    self._change(self._place)
             case o.MediaNegotiated(call=call, lines=lines) if call == self.ident:
                 self.lines = lines
             case o.CallEnded(call=call) if call in self.ringing:
@@ -267,13 +278,12 @@ class CurrentCall:
 
     def _over(self) -> None:
         self.lines, self.room, self._issued, self.streams = (), None, None, None
+        self.presentation_line = None
         self._change(S.IDLE)
         self.ident = None
 
     def entered(self, message: EnterRoom) -> None:
-        """The server names the room."""
-        if not self.is_established:
-            return
+        """The server names the room; it may do so before we know that the call is established."""
         token = message.bearer_token
         if token is None and self.room is not None and self.room.name.lower() == message.room.lower():
             token = self.room.token
@@ -281,8 +291,9 @@ class CurrentCall:
             token = self._issued[0]
         self.room = Room(name=message.room, participant_name=message.participant_name, token=token)
         direct = message.direct_peer_to_peer or has_peer_to_peer(message.room)
-        status = S.PURGATORY if has_purgatory(message.room) else S.PEER_TO_PEER if direct else S.IN_ROOM
-        self._change(status, again=True)
+        self._place = S.PURGATORY if has_purgatory(message.room) else S.PEER_TO_PEER if direct else S.IN_ROOM
+        if self.is_established:
+            self._change(self._place, again=True)
 
     def issued(self, message: ParticipantTokenIssued) -> None:
         """A token for a conference; good for our room if that is the one."""

@@ -49,6 +49,7 @@ class CallMedia:
         self._ground = ground
         self._call = call
         call.on_parameters = self._parameters_set
+        call.on_lines = self._know_main_line
         config = ground.config
         self._polling = StatisticsPolling(interval=config.statistics_interval or 1.0)
         self.balancer = VideoBalancer(
@@ -104,7 +105,9 @@ class CallMedia:
                     self._poll(StartPolling())
                 self._balance(CallConfirmed())
             case o.MediaNegotiated(call=call, lines=lines) if call == self._call.ident:
-                self._negotiated(lines)
+                self._know_main_line()
+                self.streams = self._grouping.negotiated(lines)
+                self._tell_streams()
             case o.CallEnded(call=call) if call == self._call.ident:
                 self._poll(StopPolling())
                 self._balance(CallOver())
@@ -112,11 +115,9 @@ class CallMedia:
             case _:
                 pass
 
-    def _negotiated(self, lines: tuple[o.LineInfo, ...]) -> None:
-        main = next((line for line in lines if line.kind == "video"), None)
+    def _know_main_line(self) -> None:
+        main = self._call.main_line("video")
         self._balance(LineGone() if main is None else LineKnown(line=main.mid, codec=main.codec))
-        self.streams = self._grouping.negotiated(lines)
-        self._tell_streams()
 
     def _tell_streams(self) -> None:
         if self._call.ident is not None:

@@ -55,12 +55,16 @@ class Presentation:
         self._call = call
         self._lane = ground.lane()
         self.state = S.IDLE
-        self.line: str | None = None  # the mid of the line that presentations of this call are sent on
         self._starts: CommandId | None = None  # the last start
         self._stopping = False
         self._by_server = False
         self._peer_to_peer = False
         self._goodbye: Share | None = None  # at the last end
+
+    @property
+    def line(self) -> str | None:
+        """The mid of the line that presentations of this call are sent on; None: there was none yet."""
+        return self._call.presentation_line
 
     @property
     def line_to_use(self) -> str | None:
@@ -121,10 +125,9 @@ class Presentation:
             for left in reversed(range(command.attempts)):
                 try:
                     effective = yield from self._attempt(call, command)
-                except Failed as error:
+                except Failed:
                     self._check_not_stopped()
                     if not left or self._call.ident != call:
-                        self._tell(P.FAILED, error)
                         raise
                 else:
                     self.state = S.STARTED
@@ -132,8 +135,9 @@ class Presentation:
                     return effective
                 yield Pause(self._ground.config.presentation_pause)
                 self._check_not_stopped()
-        except Failed:
+        except Failed as error:
             self.state = S.IDLE
+            self._tell(P.FAILED, error)  # also of a start that was given up: what began has an end
             raise
         return None
 
@@ -161,9 +165,9 @@ class Presentation:
     def _open_line(self, call: CallId, codecs: CodecPreferences) -> Procedure:
         """The line of an earlier presentation, one on which the server sends, or a new one."""
         known = {line.mid: line for line in self._call.lines}
-        self.line = self.line_to_use
-        if self.line is not None:
-            line = self.line
+        line = self.line_to_use
+        if line is not None:
+            self._call.use_for_presentations(line)
             if not known[line].direction.sends:
                 directions = ((line, Direction.SENDRECV),)
                 yield from ask(lambda n: i.ChangeMedia(command=n, call=call, directions=directions, codecs=codecs))
@@ -171,7 +175,7 @@ class Presentation:
             add = (("video", Direction.SENDRECV),)
             mids = yield from ask(lambda n: i.ChangeMedia(command=n, call=call, add=add, codecs=codecs))
             assert isinstance(mids, tuple)
-            self.line = mids[0]
+            self._call.use_for_presentations(mids[0])
         if not self._is_sent:
             raise Failed(Cause.INCOMPATIBLE_MEDIA, "the peer does not take a second video line")
         return None
@@ -263,7 +267,7 @@ class Presentation:
             self._lane.add(None, self._end(call))
 
     def _call_ended(self, event: o.CallEnded) -> None:
-        was, self.state, self.line = self.state, S.IDLE, None
+        was, self.state = self.state, S.IDLE
         self._stopping = self._by_server = False
         self._lane.clear(Failed(event.cause, event.detail, event.status))
         if was in (S.STARTED, S.STOPPING):

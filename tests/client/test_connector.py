@@ -289,6 +289,27 @@ def test_a_presentation(name: str) -> None:
 
 
 @runtimes
+def test_a_presentation_in_a_call_without_video(name: str) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        async with joined(runtime) as (_, alice):
+            await alice.hang_up()
+            sound = MediaSetup(audio=Tone(440.0))
+            await alice.call("800", sound, offer_to_receive_video=False)
+            media = alice.endpoint.media_method("call")
+            call = alice.require_call()
+            given = media(call.ident)
+            await alice.start_presentation(SCREEN)
+            assert given.prepared[-1] == evolve(sound, video=SCREEN.video)
+            await alice.replace_media_stream(STREAM)  # a camera comes: on a line of its own
+            assert given.prepared[-1] == evolve(STREAM, video=SCREEN.video, further_video=(STREAM.video,))
+            assert [line.kind for line in call.lines] == ["audio", "video", "video"]
+            await alice.stop_presentation()
+            assert given.prepared[-1] == evolve(STREAM, video=None, further_video=(STREAM.video,))
+
+    play(name, scenario)
+
+
+@runtimes
 def test_a_presentation_that_is_refused(name: str) -> None:
     async def scenario(runtime: Runtime) -> None:
         async with joined(runtime, presentation=Verdict.DENY) as (_, alice):

@@ -22,6 +22,7 @@ from sipproto.conference import (
     ShareState,
     SpectatorMode,
     UseLicense,
+    write_info,
     write_notify,
 )
 from sipproto.conference import (
@@ -204,6 +205,22 @@ def test_rooms_and_tokens() -> None:
     assert world.call_status() is S.PEER_TO_PEER
 
 
+def test_a_room_that_is_named_before_the_ack_is_here() -> None:
+    world = conference()
+    rings(world)
+    world.to_client = lambda data: not data.startswith(b"ACK")
+    command = world.command(lambda n: c.AnswerCall(command=n))
+    info = write_info(EnterRoom(room="purgatory"))
+    made = world.focus.made[-1]
+    world.tell_focus(i.SendInfo(command=0, call=made, content_type=info.content_type, body=b"", headers=info.headers))
+    assert world.call_status() is S.CONNECTING and world.one(MessageFromServer)
+    world.to_client = lambda _: True
+    world.wait(1)
+    assert isinstance(world.outcome(command), o.CommandSucceeded)
+    assert world.call_status() is S.PURGATORY
+    assert world.connector.call.room is not None and world.connector.call.room.name == "purgatory"
+
+
 def test_notify_outside_of_calls() -> None:
     world = conference()
     notification = ParticipantTokenIssued(conference="1", participant="SIP/1", jwt="secret token")
@@ -283,12 +300,12 @@ def test_the_same_kinds_need_no_offer() -> None:
 
 def test_kinds_that_come_and_go() -> None:
     world = in_call(media=(("audio", SENDRECV),))
-    assert world.connector.call.first_line("video") is None
+    assert world.connector.call.main_line("video") is None
     world.do(c.ChangeCallMedia, media=BOTH, add=False)
     assert not world.requests("INVITE")
     world.do(c.ChangeCallMedia, media=BOTH)
     assert b"m=video" in world.requests("INVITE")[0]
-    assert world.connector.call.first_line("video") is not None
+    assert world.connector.call.main_line("video") is not None
     world.do(c.ChangeCallMedia, media=(("audio", SENDRECV),), remove=False)
     assert not world.requests("INVITE")
     world.do(c.ChangeCallMedia, media=(("audio", SENDRECV),))

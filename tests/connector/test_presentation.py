@@ -12,13 +12,13 @@ from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.media import SetSenderParameters
 from sipproto.agent.parameters import ContentHint, DegradationPreference, EffectiveParameters, Encoding
-from sipproto.conference import ConferenceMessage, ParticipantState, Role, Share, ShareState
+from sipproto.conference import ConferenceMessage, MainCam, MainCamControl, ParticipantState, Role, Share, ShareState
 from sipproto.connector import inputs as c
 from sipproto.connector._presentation import PresentationState
 from sipproto.connector.events import PresentationChanged, PresentationStep
 from sipproto.errors import LocalProtocolError
 from sipproto.sdp import Direction
-from tests.connector.world import World, in_call
+from tests.connector.world import BOTH, World, in_call
 
 P = PresentationStep
 START = ShareState(state=Share.LET_ME_START)
@@ -176,6 +176,8 @@ def test_stopped_while_it_starts() -> None:
     assert world.outcome(start).cause is Cause.CANCELED
     assert isinstance(world.outcome(stop), o.CommandSucceeded)
     assert world.focus.heard == [START, STOP]
+    assert steps(world) == [P.START, P.FAILED]
+    assert world.all(PresentationChanged)[-1].cause is Cause.CANCELED
     assert not [data for data in world.requests("INVITE") if data.count(b"m=video") > 1]
     world = in_call()
     world.give_at_once(c.StartPresentation(command=101))
@@ -301,3 +303,22 @@ def test_the_call_ends() -> None:
     world.wait(100)
     assert set(world.connector.retained.values()) == {0}
     assert P.STARTED not in steps(world)
+
+
+def test_in_a_call_without_a_camera() -> None:
+    """The first video line is that of the presentation: it is not taken for the main video."""
+    world = in_call(media=BOTH[:1])
+    assert isinstance(world.do(c.StartPresentation), o.CommandSucceeded)
+    line = world.connector.presentation.line
+    world.take()
+    world.say(MainCamControl(command=MainCam.PAUSE))
+    world.wait(12)
+    assert world.all(SetSenderParameters) == []  # the server's word is about the camera
+    world.do(c.ChangeCallMedia, media=BOTH)
+    main = world.connector.call.main_line("video")
+    assert main is not None and main.mid != line and main.direction.sends
+    world.do(c.ChangeCallMedia, media=BOTH[:1])
+    sent = {info.mid: info.direction.sends for info in world.connector.call.lines}
+    assert sent[line or ""] and not sent[main.mid]
+    world.do(c.HangUpCall)
+    assert world.connector.presentation.line is None
