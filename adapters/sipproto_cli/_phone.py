@@ -25,7 +25,6 @@ from sipproto_phone.links import install_link_handler
 from sipproto_phone.model import Online
 from sipproto_phone.passwords import Passwords
 from sipproto_phone.phone import Phone
-from sipproto_phone.ports import Ticket
 from sipproto_phone.settings import SettingsFile
 from sipproto_phone.web import Page, run_page
 from sipproto_phone.webhook import post_ticket
@@ -91,12 +90,6 @@ def _kept(options: PhoneOptions) -> Iterator[tuple[Path, Phone]]:
         passwords = Passwords(library=None, path=place / "passwords.json") if options.demo else Passwords()
         journal = JournalFile(place / "journal.sqlite3" if options.demo else None)
 
-        async def on_ticket(ticket: Ticket, url: str) -> None:
-            try:
-                await post_ticket(ticket, url)
-            except CommandProblem as error:
-                phone.notice(str(error))
-
         devices = options.audio_devices
         phone = Phone(
             settings,
@@ -105,7 +98,7 @@ def _kept(options: PhoneOptions) -> Iterator[tuple[Path, Phone]]:
             devices=devices,
             tone=_DEMO_TONE if options.demo and not devices else None,
             demo=options.demo,
-            on_ticket=on_ticket,
+            on_ticket=post_ticket,
         )
         try:
             if settings.problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import evolve
 
@@ -44,9 +45,9 @@ class PhoneCall:
         self.sound: CallSound | None = None
         self.on_answer: Callable[[], object] = lambda: None  # or at the end: it rings no more
 
-    def show(self, **fields: object) -> None:
+    def show(self, **fields: Any) -> None:
         """The view with these fields."""
-        view = evolve(self.view, **fields)  # type: ignore[arg-type]
+        view = evolve(self.view, **fields)
         if view != self.view:
             self.view = view
             self._changed()

@@ -36,5 +36,5 @@ def changed(value: _V, given: dict[str, Any], *, fixed: tuple[str, ...] = ()) ->
                 raise CommandProblem(f"the setting {key} is a list of texts", "bad_field")
             item = tuple(part.strip() for part in item if part.strip())
         taken[key] = item.strip() if isinstance(item, str) else item
-    made: _V = evolve(value, **taken)  # type: ignore[misc]
+    made: _V = evolve(value, **taken)  # type: ignore[misc]  # the plugin knows no attrs type behind a variable
     return made

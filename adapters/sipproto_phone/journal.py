@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,7 +83,7 @@ class JournalFile:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
-            time.sleep(0.02)
+            time.sleep(0.02)  # the phone is being started: nobody else waits for this thread
 
     def _migrate(self) -> None:
         # Two phones may be started at once: whoever comes second finds the work done.
@@ -297,7 +297,6 @@ def _harmless(text: str) -> str:
 
 
 def _taken(line: int, row: list[str]) -> tuple[Any, ...]:
-    read: Callable[[str], str] = lambda text: _cut(text.removeprefix("'"))  # noqa: E731
     try:
         started, incoming, number, name, duration, outcome, account = row
         begin = datetime.fromisoformat(started).timestamp()
@@ -308,4 +307,5 @@ def _taken(line: int, row: list[str]) -> tuple[Any, ...]:
     except (ValueError, OverflowError, OSError):
         raise StorageError(f"line {line} is no call") from None
     answered = begin if how is Outcome.ANSWERED else None
-    return (begin, answered, begin + length, incoming == "yes", read(number), read(name), read(account), how.value)
+    texts = [_cut(text.removeprefix("'")) for text in (number, name, account)]
+    return (begin, answered, begin + length, incoming == "yes", *texts, how.value)

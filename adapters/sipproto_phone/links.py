@@ -60,7 +60,8 @@ def install_link_handler(directory: Path | None = None, platform: str = sys.plat
         return f"wrote {path}; xdg-mime is not installed, so choose it for sip: and tel: links in the settings of the desktop"
     for scheme in SCHEMES:
         try:
-            subprocess.run([tool, "default", FILE, f"x-scheme-handler/{scheme}"], check=True, timeout=_LIMIT)  # noqa: S603
+            command = [tool, "default", FILE, f"x-scheme-handler/{scheme}"]
+            subprocess.run(command, check=True, timeout=_LIMIT)  # noqa: S603  no part of it comes from others
         except (OSError, subprocess.SubprocessError):
             return (
                 f"wrote {path}, but xdg-mime failed: choose it for sip: and tel: links in the settings of the desktop"

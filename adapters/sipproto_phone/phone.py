@@ -28,6 +28,7 @@ from sipproto_phone._online import Link
 from sipproto_phone._sound import Sound, with_devices
 from sipproto_phone._values import changed
 from sipproto_phone.commands import CommandProblem
+from sipproto_phone.files import StorageError
 from sipproto_phone.model import AccountView, Connection, Mailbox, Online, PhoneState, Problem, as_json
 from sipproto_phone.ports import Account, Journal, PasswordStore, Settings, SettingsStore, Ticket
 
@@ -309,8 +310,8 @@ class Phone:
     def _save(self, settings: Settings) -> None:
         try:
             self._store.save(settings)
-        except OSError as error:
-            raise CommandProblem(f"the settings cannot be saved: {error.strerror or error}", "storage") from None
+        except StorageError as error:
+            raise CommandProblem(f"the settings cannot be saved: {error}", "storage") from None
         self.settings = settings
         self.sound.use(settings)
         self._show()
@@ -410,8 +411,8 @@ class Phone:
                 await anyio.to_thread.run_sync(store.set, ident, password)
             else:
                 await anyio.to_thread.run_sync(store.remove, ident)
-        except OSError as error:
-            raise CommandProblem(f"the password cannot be kept: {error.strerror or 'it failed'}", "storage") from None
+        except StorageError as error:
+            raise CommandProblem(f"the password cannot be kept: {error}", "storage") from None
 
     def _use_account(self, command: c.UseAccount) -> None:
         account = self._account(command.id)

@@ -14,9 +14,9 @@ class Account:
     """What to be registered as. transport: wss, ws, tls, tcp or udp. port 0: that of the transport.
 
     server: the domain of the address. path: of the WebSocket. proxy: a whole server address that takes the place of
-    server, transport, port and path as where to connect to. hosts: lines `host=address[:port]`. ca_file: further
-    authorities. ice_servers: URLs of STUN and TURN servers. turn_user: their user name; the password is in the password
-    store, under `<id>/turn`. expires: seconds of a registration.
+    server, transport, port and path as where to connect to. hosts: lines `host=address[:port]`. ca_file: the authorities
+    that count, in place of those of the system. ice_servers: URLs of STUN and TURN servers. turn_user: their user name;
+    the password is in the password store, under `<id>/turn`. expires: seconds of a registration.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Settings:
 
 
 class SettingsStore(Protocol):
-    """Keeps the settings; nothing of them is secret. Saving is complete or not at all."""
+    """Keeps the settings; nothing of them is secret. Saving is complete or not at all: then it raises StorageError."""
 
     def load(self) -> Settings: ...
 
@@ -66,7 +66,10 @@ class SettingsStore(Protocol):
 
 
 class PasswordStore(Protocol):
-    """Keeps passwords by account. `is_keyring`: whether that is the keyring of the system; else `detail` says where."""
+    """Keeps passwords by account. `is_keyring`: whether that is the keyring of the system; else `detail` says where.
+
+    `set` and `remove` raise StorageError when they cannot.
+    """
 
     @property
     def is_keyring(self) -> bool: ...

@@ -321,7 +321,7 @@ async def run_page(phone: PhonePort, *, port: int = 0, token: str | None = None)
         async def serving() -> None:
             # Ended in order, also when all is cancelled: Hypercorn fails when it is cancelled in the middle of its end.
             with scope:
-                await serve(app, config, shutdown_trigger=wait_stop)  # type: ignore[arg-type]
+                await serve(app, config, shutdown_trigger=wait_stop)  # type: ignore[arg-type]  # Hypercorn and Starlette type ASGI differently
 
         tasks.start_soon(serving)
         try:

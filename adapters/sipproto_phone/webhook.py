@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,7 +14,7 @@ from sipproto_phone.ports import Ticket
 LIMIT = 10.0  # seconds
 
 
-async def post_ticket(ticket: Ticket, url: str, *, verify: bool | object = True, limit: float = LIMIT) -> None:
+async def post_ticket(ticket: Ticket, url: str, *, verify: bool | ssl.SSLContext = True, limit: float = LIMIT) -> None:
     """POSTs the fields of the ticket. verify: a further `ssl.SSLContext` in place of the usual authorities.
 
     No redirect is followed: a ticket is for whom the user named. Raises CommandProblem, in one line without the address,
@@ -23,7 +24,7 @@ async def post_ticket(ticket: Ticket, url: str, *, verify: bool | object = True,
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise CommandProblem("the webhook is no http or https address", "webhook")
     try:
-        async with httpx.AsyncClient(verify=verify, timeout=limit, follow_redirects=False) as http:  # type: ignore[arg-type]
+        async with httpx.AsyncClient(verify=verify, timeout=limit, follow_redirects=False) as http:
             answer = await http.post(url, json=as_json(ticket))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sipproto.agent import inputs as i
+from attrs import evolve
+
 from sipproto.agent import outputs as o
 from sipproto.agent.media import CallId
 from sipproto.conference import (
@@ -20,11 +21,10 @@ from sipproto.conference import (
     UseLicense,
     parse_info,
     parse_notify,
-    write_info,
 )
 from sipproto.connector import inputs as c
 from sipproto.connector._call import CurrentCall
-from sipproto.connector._ground import Ground
+from sipproto.connector._ground import Ground, tell_server
 from sipproto.connector._presentation import Presentation
 from sipproto.connector._procedures import ask
 from sipproto.connector.events import (
@@ -54,13 +54,9 @@ class Conference:
 
     def send(self, command: c.SendToServer) -> None:
         call = self._call.require()
-        info = write_info(command.message)
+        info = tell_server(0, call, command.message)  # what cannot be written is known at once
         self._ground.procedures.start(
-            ask(
-                lambda n: i.SendInfo(
-                    command=n, call=call, content_type=info.content_type, body=b"", headers=info.headers
-                )
-            ),
+            ask(lambda n: evolve(info, command=n)),
             lambda result: self._ground.finish(command.command, result),
         )
 

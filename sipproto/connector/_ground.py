@@ -8,10 +8,18 @@ from collections.abc import Hashable
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.inputs import CommandId
+from sipproto.agent.media import CallId
+from sipproto.conference import ConferenceMessage, write_info
 from sipproto.connector._procedures import Failed, Lane, Procedures
 from sipproto.connector.config import ConnectorConfig
 from sipproto.timers import TimerTable
 from sipproto.tokens import TokenSource
+
+
+def tell_server(command: CommandId, call: CallId, message: ConferenceMessage) -> i.SendInfo:
+    """The INFO that says this to the conference server. Raises LocalProtocolError for what cannot be written."""
+    info = write_info(message)
+    return i.SendInfo(command=command, call=call, content_type=info.content_type, body=b"", headers=info.headers)
 
 
 class Ground:

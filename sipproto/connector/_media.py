@@ -7,12 +7,11 @@ from typing import Any
 
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
-from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId, MediaReport
 from sipproto.agent.parameters import EffectiveParameters, SenderParameters
-from sipproto.conference import AvailableIncomingBitrate, ConferenceMessage, MainCamControl, ShareState, write_info
+from sipproto.conference import AvailableIncomingBitrate, ConferenceMessage, MainCamControl, ShareState
 from sipproto.connector._call import CurrentCall
-from sipproto.connector._ground import Ground
+from sipproto.connector._ground import Ground, tell_server
 from sipproto.connector._procedures import Ask, Failed, Procedure, ask
 from sipproto.connector.events import RemoteStreamsChanged, ReportCollected
 from sipproto.media import SampleDone, SampleFailed, StartPolling, StatisticsPolling, StopPolling, TakeSample
@@ -201,7 +200,9 @@ class CallMedia:
             self._balance(SizeMeasured(size=size))
         bitrate = self._bitrates.sample(available_incoming_bitrate(sample))
         if bitrate is not None:
-            yield Ask(lambda n: _tell_bitrate(n, call, bitrate))  # whatever the server answers
+            yield Ask(
+                lambda n: tell_server(n, call, AvailableIncomingBitrate(bitrate=bitrate))
+            )  # whatever the server answers
         return None
 
     def _report(self, call: CallId | None) -> Generator[Ask, Any, MediaReport | None]:
@@ -211,11 +212,6 @@ class CallMedia:
         outcome = yield Ask(lambda n: i.GetStats(command=n, call=call))
         result = outcome.result if isinstance(outcome, o.CommandSucceeded) else None
         return result if isinstance(result, MediaReport) else None
-
-
-def _tell_bitrate(command: CommandId, call: CallId, bitrate: int) -> i.SendInfo:
-    info = write_info(AvailableIncomingBitrate(bitrate=bitrate))
-    return i.SendInfo(command=command, call=call, content_type=info.content_type, body=b"", headers=info.headers)
 
 
 def _size(report: MediaReport) -> Resolution | None:

@@ -20,10 +20,10 @@ from sipproto.agent.inputs import CommandId
 from sipproto.agent.media import CallId
 from sipproto.agent.outputs import Cause
 from sipproto.agent.parameters import EffectiveParameters, Encoding, SenderParameters
-from sipproto.conference import Share, ShareState, write_info
+from sipproto.conference import Share, ShareState
 from sipproto.connector import inputs as c
 from sipproto.connector._call import CurrentCall
-from sipproto.connector._ground import Ground
+from sipproto.connector._ground import Ground, tell_server
 from sipproto.connector._procedures import Ask, Failed, Pause, Procedure, ask
 from sipproto.connector.events import PresentationChanged, PresentationStep
 from sipproto.errors import LocalProtocolError
@@ -159,7 +159,7 @@ class Presentation:
 
     def _permission(self, call: CallId, peer_to_peer: bool) -> Procedure:
         for share in _PERMISSION[peer_to_peer]:
-            yield from ask(lambda n, share=share: _info(n, call, share))  # type: ignore[misc]
+            yield from ask(lambda n, share=share: tell_server(n, call, ShareState(state=share)))  # type: ignore[misc]
         return None
 
     def _open_line(self, call: CallId, codecs: CodecPreferences) -> Procedure:
@@ -242,7 +242,7 @@ class Presentation:
 
     def _say(self, call: CallId, share: Share) -> Procedure:
         """Tells the server, whatever it answers."""
-        yield Ask(lambda n: _info(n, call, share))
+        yield Ask(lambda n: tell_server(n, call, ShareState(state=share)))
         return None
 
     @property
@@ -287,8 +287,3 @@ class Presentation:
                 by_server=by_server,
             )
         )
-
-
-def _info(command: CommandId, call: CallId, share: Share) -> i.SendInfo:
-    info = write_info(ShareState(state=share))
-    return i.SendInfo(command=command, call=call, content_type=info.content_type, body=b"", headers=info.headers)

@@ -9,19 +9,22 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipproto_phone.commands import COMMANDS, CommandProblem, Dial, command_of
+from sipproto_phone.commands import COMMANDS, CommandProblem, Dial, SaveAccount, SetVolume, command_of
 from sipproto_phone.files import StorageError
 from sipproto_phone.journal import MIGRATIONS, JournalFile
 from sipproto_phone.model import Outcome, PhoneState, as_json
 from sipproto_phone.passwords import Passwords
+from sipproto_phone.phone import Phone
 from sipproto_phone.ports import Account, Settings
 from sipproto_phone.settings import SettingsFile, settings_of
 
@@ -82,10 +85,7 @@ def test_a_full_disk_leaves_the_settings_as_they_were(tmp_path: Path, monkeypatc
     store = SettingsFile(tmp_path / "phone.json")
     store.save(Settings(region="RU"))
 
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", _full)
     with pytest.raises(StorageError, match="No space left"):
         store.save(Settings(region="DE"))
     monkeypatch.undo()
@@ -358,3 +358,37 @@ def test_commands_that_are_none(name: str, values: dict[str, Any]) -> None:
 
 def test_the_state_is_plain() -> None:
     assert as_json(PhoneState())["connection"]["online"] == "offline"
+
+
+class ReadOnly(Passwords):
+    """A password store on a disk that is full."""
+
+    def set(self, account: str, password: str) -> None:
+        raise StorageError("cannot write: No space left on device")
+
+
+def test_a_phone_says_what_could_not_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        store = SettingsFile(tmp_path / "phone.json")
+        journal = JournalFile(tmp_path / "journal.sqlite3")
+        passwords = ReadOnly(None, tmp_path / "passwords.json")
+        with anyio.fail_after(20), closing(journal):
+            async with Phone(store, passwords, journal, devices=False) as phone:
+                account = {"server": "pbx.example", "login": "100"}
+                with pytest.raises(CommandProblem, match=r"password cannot be kept.*No space") as kept:
+                    await phone.do(SaveAccount(account=account, password="hunter2"))
+                assert kept.value.code == "storage" and "hunter2" not in str(kept.value)
+                monkeypatch.setattr(os, "fsync", _full)
+                with pytest.raises(CommandProblem, match=r"settings cannot be saved.*No space") as saved:
+                    await phone.do(SetVolume(volume=0.5))
+                assert saved.value.code == "storage"
+                assert phone.state.volume == 1.0 and phone.settings == Settings()
+                monkeypatch.undo()
+                await phone.do(SetVolume(volume=0.5))
+        assert store.load().volume == 0.5
+
+    anyio.run(scenario)
+
+
+def _full(_: int) -> None:
+    raise OSError(28, "No space left on device")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from rich.console import Console
 from rich.table import Table
@@ -59,10 +59,10 @@ async def run_conference_demo(
     return 0
 
 
-async def _played(act: Callable[[Stage], object], stage: Stage) -> None:
+async def _played(act: Callable[[Stage], Awaitable[None]], stage: Stage) -> None:
     """An act; whatever fails in it says in which one."""
     try:
-        await act(stage)  # type: ignore[misc]
+        await act(stage)
     except SipProtoError as error:
         raise CommandProblem(f"{act.__name__.replace('_', ' ')}: {error}") from error
 
