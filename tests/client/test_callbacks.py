@@ -126,5 +126,3 @@ def test_what_breaks_the_endpoint_comes_out_of_the_block_at_once(name: str) -> N
     with pytest.raises(ZeroDivisionError):
         play(name, scenario)
     assert took[0] < 2.0
-
-
