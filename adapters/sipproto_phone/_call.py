@@ -38,7 +38,7 @@ class PhoneCall:
         self.entry: int | None = None  # in the journal
         self.early_media = False
         self.decided: Outcome | None = None  # by us, before the call has ended
-        self.answered: float | None = None  # when, by the clock of the event loop, which nobody sets
+        self.answered: float | None = None  # when, in seconds since 1970, for the journal
         self.hidden = False
         self._sounds = sound
         self._changed = changed

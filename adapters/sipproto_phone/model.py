@@ -97,9 +97,9 @@ class Figures:
 
 @frozen(kw_only=True)
 class CallView:
-    """A call as it is shown. answered_at: seconds since 1970; the timer counts from it. `held_by_peer`: they hold us.
+    """A call as it is shown. answered_at: seconds of the clock of the event loop, which nobody sets; the timer counts from it.
 
-    number and name: of the other side; name "" when nothing but the number is known. transfer: the last status of a
+    held_by_peer: they hold us. number and name: of the other side; name "" when nothing but the number is known. transfer: the last status of a
     transfer that is under way. entry: of the journal.
     """
 
