@@ -101,7 +101,8 @@ class PhoneCall:
         if self.decided is not None:
             return self.decided
         if self.view.incoming:
-            return Outcome.MISSED
+            elsewhere = ended is not None and ended.answered_elsewhere
+            return Outcome.ELSEWHERE if elsewhere else Outcome.MISSED
         if ended is None:
             return Outcome.FAILED
         if ended.cause is Cause.REQUEST_TIMEOUT and ended.status == 408:

@@ -10,7 +10,7 @@ import enum
 
 from attrs import field, frozen
 
-from sipproto.agent.causes import ConnectFailure
+from sipproto.agent.causes import ConnectFailure, Reason
 from sipproto.agent.config import Recovery, SessionTimers
 from sipproto.agent.event_inputs import *  # noqa: F403  what belongs here, too
 from sipproto.agent.event_inputs import EventCommand
@@ -230,13 +230,15 @@ class Answer:
 class HangUp:
     """End a call in whatever state it is: CANCEL, BYE, or a refusal with `status` (300 to 699) of an incoming one.
 
-    The call is over for the application when the command ends, which is at once (RFC 3261 15.1.1).
+    The call is over for the application when the command ends, which is at once (RFC 3261 15.1.1). reason: the phrase of a
+    refusal. reasons: told in CANCEL, BYE or the refusal (RFC 3326).
     """
 
     command: CommandId
     call: CallId
     status: int = 603
     reason: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 @frozen(kw_only=True)
