@@ -262,6 +262,10 @@ class Endpoint:
             self._settings.host_of(server.url)
         await self.run(lambda n: i.Connect(command=n, server=known))
 
+    async def hurry_connection(self) -> None:
+        """Tries for a lost connection at once. Calls that wait for it go on waiting when that fails."""
+        await self.run(lambda n: i.HurryConnection(command=n))
+
     async def disconnect(self) -> None:
         """Closes the connection and does not try for another. Calls end without a word to their peers."""
         await self.run(lambda n: i.Disconnect(command=n))

@@ -95,6 +95,16 @@ class Connect:
 
 
 @frozen(kw_only=True)
+class HurryConnection:
+    """Try for a lost connection at once, not when the back-off is over. When that fails it goes on as before, calls included.
+
+    Otherwise it does nothing. Succeeds at once: what comes of it is told by ConnectionChanged.
+    """
+
+    command: CommandId
+
+
+@frozen(kw_only=True)
 class Disconnect:
     """Close the flow and do not try for another. Calls end without a BYE: to end in order, use Shutdown."""
 
@@ -442,6 +452,7 @@ class Shutdown:
 
 Command = (
     Connect
+    | HurryConnection
     | Disconnect
     | SetSecrets
     | UseAccount
