@@ -40,6 +40,7 @@ _CUSHIONS = {
     "output": 0.04,
 }  # seconds: what comes over the network is less even than what a device gives
 _LIMIT = 0.2  # seconds
+ASKING = threading.RLock()  # who asks PortAudio for devices, or has it look for them anew
 
 
 def sound_library(library: Any = None) -> Any:
@@ -53,6 +54,28 @@ def sound_library(library: Any = None) -> Any:
     except OSError:
         raise DeviceError("sound devices need the library PortAudio: on Debian install libportaudio2") from None
     return sounddevice
+
+
+def look_for_devices(library: Any = None) -> bool:
+    """Has PortAudio look for sound devices anew: it knows those that were there when the program first asked.
+
+    Returns False, and does nothing, while a Microphone or Speaker of this process is open: PortAudio would close it. So it
+    does with streams that the program opened itself by sounddevice: then leave this alone. May take a second.
+    library: what to use in place of the module sounddevice. Raises DeviceError when there is no PortAudio any more.
+    """
+    with ASKING:
+        if _OPEN:
+            return False
+        found = sound_library(library)
+        try:
+            found._terminate()
+        except found.PortAudioError:
+            pass  # it could not be begun anew the last time
+        try:
+            found._initialize()
+        except found.PortAudioError as error:
+            raise DeviceError(f"sound devices cannot be looked for: {reason(error)}") from None
+        return True
 
 
 @frozen
@@ -95,6 +118,11 @@ class Speaker:
 def _settings(library: Any, device: int | str | None, direction: str) -> tuple[int, int]:
     """Sample rate and channels to open a device with. Raises DeviceError when there is no such device."""
     name = f"default {direction} device" if device is None else f"{direction} device {device!r}"
+    with ASKING:
+        return _fitting(library, device, direction, name)
+
+
+def _fitting(library: Any, device: int | str | None, direction: str, name: str) -> tuple[int, int]:
     try:
         known = library.query_devices(device, direction)
         rate, most = round(known["default_samplerate"]), int(known[f"max_{direction}_channels"])
@@ -151,7 +179,8 @@ class _Stream:
         try:
             library = sound_library(self._given)
             _close_at_exit()
-            _OPEN.add(self)
+            with ASKING:
+                _OPEN.add(self)
             self.rate, channels = _settings(library, self._device, self._direction)
             self._opened(self.rate)
             kind = library.InputStream if self._direction == "input" else library.OutputStream

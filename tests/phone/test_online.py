@@ -137,10 +137,9 @@ _LONG = 6.0  # seconds
 
 async def until_it_would_wait(phone: TestPhone) -> None:
     """Has it try until the next attempt by itself is far away: the delay is one of chance, and its ceiling grows."""
-    while (phone.state.connection.retry_in or 0.0) < _LONG:
-        before = phone.state.connection
+    while ((before := phone.state.connection).retry_in or 0.0) < _LONG:
         await phone.do(c.Connect())
-        await phone.until("the attempt has failed", lambda before=before: phone.state.connection != before)
+        await phone.until("the attempt has failed", lambda: phone.state.connection != before)
 
 
 @pytest.mark.parametrize("talking", [True, pytest.param(False, marks=pytest.mark.interop)])
