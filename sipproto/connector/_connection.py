@@ -132,8 +132,7 @@ class Connection:
         self._connects = None
         if not self._leaving:  # else the one under way is as good
             self._leaving = True
-            self.epoch += 1
-            self._ground.procedures.start(self._disconnect(), self._disconnected)
+            self._ground.procedures.start(self._disconnect(self.epoch), self._disconnected)
 
     def _clear(self, failure: Failed) -> None:
         if self._wanting is not None:
@@ -235,13 +234,14 @@ class Connection:
         yield from ask(lambda n: i.Unregister(command=n))
         return None
 
-    def _disconnect(self) -> Procedure:
-        self._change(S.DISCONNECTING)
+    def _disconnect(self, left: int) -> Procedure:
+        """`left`: the epoch of what is left; the next connection may have been asked for before this is through."""
+        self._change(S.DISCONNECTING, left)
         told = yield from self._end_connection()
         self.parameters = self.configuration = None
         if not told:  # there was none: those who wait for the event get it all the same
             self._ground.emit(o.ConnectionChanged(state=o.ConnectionState.DISCONNECTED))
-        self._change(S.DISCONNECTED)
+        self._change(S.DISCONNECTED, left)
         return None
 
     def _disconnected(self, result: object) -> None:
@@ -293,12 +293,11 @@ class Connection:
         else:
             self._change(lost[self._link])
 
-    def _change(self, status: ConnectionStatus) -> None:
+    def _change(self, status: ConnectionStatus, epoch: int | None = None) -> None:
         if status is not self.status:
             self.status = status
-            self._ground.emit(
-                ConnectionStatusChanged(epoch=self.epoch, status=status, configuration=self.configuration)
-            )
+            of = self.epoch if epoch is None else epoch
+            self._ground.emit(ConnectionStatusChanged(epoch=of, status=status, configuration=self.configuration))
 
 
 def _configuration(parameters: ConnectionParameters, user: str) -> Configuration:

@@ -98,7 +98,7 @@ class Ping:
 
 @frozen(kw_only=True)
 class Cancel:
-    """Give up an operation of the connection, or the start of a presentation; a call is given up by HangUpCall.
+    """Give up an operation of the connection, or the start or update of a presentation; a call is given up by HangUpCall.
 
     A connection that it has made by now is left, a presentation ended; else fine when it has ended. Has no outcome of its
     own.

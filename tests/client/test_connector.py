@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from sipproto.agent.media import ApplyMedia, MediaReport
+from sipproto.agent.media import ApplyMedia, MediaReport, SetSenderParameters
 from sipproto.agent.parameters import ContentHint, DegradationPreference, Encoding
 from sipproto.conference import License, Restart, Role
 from sipproto.connector import ConnectionParameters, ConnectorConfig
@@ -269,6 +269,14 @@ def test_a_presentation(name: str) -> None:
             other = evolve(SCREEN, video=TestPattern(width=1920, height=1080))
             assert (await alice.update_presentation(other, max_bitrate=6_000_000)).encodings[0].max_bitrate == 6_000_000
             assert given.prepared[-1] == evolve(STREAM, further_video=(other.video,))
+            media.silent(SetSenderParameters)
+            with runtime.move_on_after(0.2) as limit:
+                await alice.update_presentation(SCREEN, max_bitrate=2_000_000)
+            assert limit.cancelled_caught
+            # What is shown and how it is sent is that of before.
+            assert given.prepared[-1] == evolve(STREAM, further_video=(other.video,))
+            sent = [one.parameters.encodings[0].max_bitrate for one in media.asked(SetSenderParameters, call.ident)]
+            assert sent[-2:] == [2_000_000, 6_000_000]
             await alice.stop_presentation()
             assert given.prepared[-1] == STREAM and not presents(room)
             await alice.stop_presentation()
