@@ -33,8 +33,9 @@ class ConnectorConfig:
     attempts. balancing_start_delay: from the start of a call until its main video is balanced; None: when asked for only.
     ignore_for_codec: a piece of the name of a codec that is left alone. max_resolution: of our own accord no larger pictures
     of the main video are sent. track_poll_interval, track_max_poll_interval: see sipproto.media.track_monitor.
-    statistics_interval: 0: no statistics. restart_ice: restart ICE when the server says so. busy: see BusyPolicy.
-    max_incoming: callers that may ring at once; others hear 486. max_waiting: commands that may wait for others.
+    statistics_interval: 0: no statistics. problem_samples: a problem of the main video is told when so many in a row have it.
+    restart_ice: restart ICE when the server says so. busy: see BusyPolicy. max_incoming: callers that may ring at once; others
+    hear 486. max_waiting: commands that may wait for others.
     """
 
     attempts: int = field(default=3, validator=validators.ge(1))
@@ -50,6 +51,7 @@ class ConnectorConfig:
     track_poll_interval: float = field(default=1.0, validator=validators.gt(0))
     track_max_poll_interval: float | None = None
     statistics_interval: float = field(default=1.0, validator=validators.ge(0))
+    problem_samples: int = field(default=3, validator=validators.ge(1))
     restart_ice: bool = True
     busy: BusyPolicy = BusyPolicy.RING
     max_incoming: int = field(default=8, validator=validators.ge(1))

@@ -12,6 +12,7 @@ from sipproto.agent.outputs import Cause, Originator
 from sipproto.conference import ConferenceMessage, License, Role
 from sipproto.media.remote_streams import RemoteStream
 from sipproto.media.sample import StatsSample
+from sipproto.media.stream_health import StreamProblem
 
 # -- effects -----------------------------------------------------------------------------------------------------------
 
@@ -219,9 +220,29 @@ class ReportCollected:
     elapsed: float
 
 
+class ProblemStep(enum.Enum):
+    """RESOLVED: the video arrives again; RESET: the call or the line has changed, and it is looked at anew."""
+
+    DETECTED = "detected"
+    RESOLVED = "resolved"
+    RESET = "reset"
+
+
+@frozen(kw_only=True)
+class MainVideoProblem:
+    """Whether the main video of the others arrives: a problem that has lasted for `problem_samples`, or its end."""
+
+    call: CallId
+    problem: StreamProblem
+    step: ProblemStep
+
+
 @frozen(kw_only=True)
 class RemoteStreamsChanged:
-    """What is received, grouped into streams. `contented`: the presentation of somebody else, while there is one."""
+    """What is received, grouped into streams. `contented`: the presentation of somebody else, while there is one.
+
+    A further video on which nothing comes is none, unless the server says that there is content.
+    """
 
     call: CallId
     streams: tuple[RemoteStream, ...]

@@ -16,6 +16,9 @@ def _prefixed(prefix: str, words: str) -> Iterator[str]:
     return (f"{prefix}:{word}" for word in words.split())
 
 
+# What the original does not tell: how an ICE restart has ended, and parameters of the balancer that were refused.
+OURS: frozenset[str] = frozenset(["call:ice-restarted", "video-balancer:parameters-not-updated"])
+
 # Those that handlers hear of.
 NAMES: frozenset[str] = frozenset(
     [
@@ -39,6 +42,9 @@ NAMES: frozenset[str] = frozenset(
         *_prefixed("presentation", "start started updating updated end ended failed"),
         *_prefixed("stats", "collected"),
         *_prefixed("video-balancer", "balancing-scheduled balancing-started balancing-stopped parameters-updated"),
+        *_prefixed("main-stream-health", "inbound-video-problem-detected inbound-video-problem-resolved"),
+        "main-stream-health:inbound-video-problem-reset",
+        *OURS,
         "disconnected-from-out-of-call",
         "connected-with-configuration-from-out-of-call",
         "stopped-presentation-by-server-command",
@@ -76,7 +82,6 @@ _NO_RECONNECTOR = (
     "connections that are lost are made again by the agent: see connection:disconnected and connection:connected"
 )
 _NO_REDIAL = "calls outlive the connection, and a call that has ended is not made again"
-_NO_HEALTH = "the statistics are told, not judged"
 
 # Those of the catalogue that never fire, and why.
 NEVER: dict[str, str] = {
@@ -117,13 +122,7 @@ NEVER: dict[str, str] = {
         ],
         _NO_REDIAL,
     ),
-    **dict.fromkeys(
-        [
-            *_prefixed("main-stream-health", "health-snapshot inbound-video-problem-detected"),
-            *_prefixed("main-stream-health", "inbound-video-problem-resolved inbound-video-problem-reset"),
-        ],
-        _NO_HEALTH,
-    ),
+    "main-stream-health:health-snapshot": "stats:collected has what it would be made of",
     "session:snapshot-changed": "there is no snapshot of everything: the properties of the connector are it",
 }
 

@@ -18,7 +18,13 @@ from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
 from sipproto.errors import MessageSyntaxError
 from sipproto.media.remote_streams import RemoteStream
-from sipproto.media.video_balancer import BalancingScheduled, BalancingStarted, BalancingStopped, ParametersUpdated
+from sipproto.media.video_balancer import (
+    BalancingScheduled,
+    BalancingStarted,
+    BalancingStopped,
+    ParametersNotUpdated,
+    ParametersUpdated,
+)
 from sipproto.message import parse_sip_uri
 
 
@@ -136,6 +142,7 @@ _BALANCING = {
     BalancingStarted: "balancing-started",
     BalancingStopped: "balancing-stopped",
     ParametersUpdated: "parameters-updated",
+    ParametersNotUpdated: "parameters-not-updated",
 }
 _SHARE: dict[k.Share, Callable[[k.ShareState], _Told]] = {
     k.Share.AVAILABLE: lambda said: ("api:availableSecondRemoteStream", ContentAvailable(codec=said.codec)),
@@ -242,6 +249,8 @@ class EventNaming:
             e.RemoteStreamsChanged: self._streams_changed,
             e.MessageFromServer: self._message,
             e.PresentationChanged: self._presentation,
+            e.IceRestarted: self._ours("call:ice-restarted"),
+            e.MainVideoProblem: self._main_video,
             e.ReportCollected: lambda event: iter([Named("stats:collected", event.sample)]),
             **dict.fromkeys(_BALANCING, self._balancing),
         }
@@ -358,6 +367,9 @@ class EventNaming:
 
     def _balancing(self, event: object) -> Names:
         yield Named(f"video-balancer:{_BALANCING[type(event)]}", event)
+
+    def _main_video(self, event: e.MainVideoProblem) -> Names:
+        yield Named(f"main-stream-health:inbound-video-problem-{event.step.value}", event)
 
     def _presentation(self, event: e.PresentationChanged) -> Names:
         yield Named(f"presentation:{event.step.value}", event)
