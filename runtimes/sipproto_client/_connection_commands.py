@@ -14,7 +14,7 @@ from sipproto.connector import inputs as c
 from sipproto.connector.config import address_at
 from sipproto.errors import SipProtoError
 from sipproto_client._connector_base import ConnectorBase
-from sipproto_client._connector_values import ConnectionSettings, ParametersProvider, header_lines
+from sipproto_client._connector_values import ConnectionSettings, HeaderLines, ParametersProvider, header_lines
 from sipproto_client._endpoint import run_endpoint
 from sipproto_client._tasks import plain_task_group
 from sipproto_client.connector_errors import ConnectorError, ErrorCode, code_of, connector_error
@@ -104,13 +104,31 @@ class ConnectionCommands(ConnectorBase):
         """Another display name, from the next request on. Returns whether it is another one."""
         return await self.run(lambda n: c.SetName(command=n, display_name=display_name)) is True
 
-    async def ping(self, target: str | None = None) -> int:
-        """OPTIONS to our own address, or to `target`. Any answer means that the server is there; returns its status."""
-        return int(str(await self.run(lambda n: c.Ping(command=n, target=target))))
+    async def ping(self, target: str | None = None, *, body: str = "", extra_headers: HeaderLines = ()) -> int:
+        """OPTIONS to our own address, or to `target`. Any answer means that the server is there; returns its status.
 
-    async def send_options(self, target: str) -> int:
-        """OPTIONS; returns the status. Raises ConnectorError for an answer of 300 and more."""
-        status = int(str(await self.run(lambda n: i.SendOptions(command=n, target=target), url=target)))
+        body: text/plain, where there is any.
+        """
+        lines, content = self.checked(header_lines, extra_headers), body.encode()
+        return int(str(await self.run(lambda n: c.Ping(command=n, target=target, body=content, headers=lines))))
+
+    async def send_options(
+        self,
+        target: str,
+        body: str = "",
+        *,
+        content_type: str = "text/plain",
+        extra_headers: HeaderLines = (),
+    ) -> int:
+        """OPTIONS, with a body where one is given; returns the status. Raises ConnectorError for an answer of 300 and more."""
+        lines = self.checked(header_lines, extra_headers)
+
+        def command(number: CommandId) -> i.SendOptions:
+            return i.SendOptions(
+                command=number, target=target, body=body.encode(), content_type=content_type, headers=lines
+            )
+
+        status = int(str(await self.run(command, url=target)))
         if status >= 300:
             cause = cause_of(status)
             detail = f"{target} answers {status}"

@@ -412,9 +412,26 @@ class Endpoint:
         )
         return int(str(result))
 
-    async def options(self, target: str, timeout: float | None = None) -> int:
+    async def options(
+        self,
+        target: str,
+        timeout: float | None = None,
+        *,
+        body: str = "",
+        content_type: str = "text/plain",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> int:
         """Asks whether somebody is there; returns the status of the answer, whatever it is."""
-        result = await self.run(lambda n: i.SendOptions(command=n, target=target, timeout=timeout))
+        result = await self.run(
+            lambda n: i.SendOptions(
+                command=n,
+                target=target,
+                timeout=timeout,
+                body=body.encode(),
+                content_type=content_type,
+                headers=headers,
+            )
+        )
         return int(str(result))
 
     # -- events ------------------------------------------------------------------------------------------------------

@@ -405,11 +405,17 @@ class SendMessage:
 
 @frozen(kw_only=True)
 class SendOptions:
-    """OPTIONS outside of calls. Any final answer is a success: the server is there. `timeout`: seconds."""
+    """OPTIONS outside of calls. Any final answer is a success: the server is there. `timeout`: seconds.
+
+    content_type: of a body, if there is one.
+    """
 
     command: CommandId
     target: str
     timeout: float | None = None
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "text/plain"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(kw_only=True)

@@ -117,7 +117,12 @@ class Connection:
         target = command.target or self.parameters.address(self.configuration.authorization_user)
         limit = self._ground.config.probe_limit
         self._ground.procedures.start(
-            ask(lambda n: i.SendOptions(command=n, target=target, timeout=limit), limit),
+            ask(
+                lambda n: i.SendOptions(
+                    command=n, target=target, timeout=limit, body=command.body, headers=command.headers
+                ),
+                limit,
+            ),
             lambda result: self._ground.finish(command.command, result),
         )
 

@@ -94,6 +94,8 @@ class Ping:
 
     command: CommandId
     target: str | None = None
+    body: bytes = field(default=b"", repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(kw_only=True)

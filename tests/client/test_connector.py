@@ -11,6 +11,7 @@ from sipproto.conference import License, Restart, Role
 from sipproto.connector import ConnectionParameters, ConnectorConfig
 from sipproto.connector.events import CallStatus, ConnectionStatus, IceRestarted
 from sipproto.connector.naming import IncomingCaller, SyncForced
+from sipproto.media.resolution import Resolution
 from sipproto.media.sample import StatsSample
 from sipproto.media.video_balancer import ParametersUpdated
 from sipproto.testing import FakeMediaEngine
@@ -140,6 +141,38 @@ def test_the_newest_connection_counts_and_parameters_are_asked_for(name: str) ->
             with pytest.raises(LookupError):
                 await alice.connect(broken)
             assert not alice.is_registered
+
+    play(name, scenario)
+
+
+@runtimes
+def test_no_picture_is_larger_than_the_connector_allows(name: str) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        media = FakeMediaEngine(seed=2)
+        config = ConnectorConfig(max_resolution=Resolution(640, 360), balancing_start_delay=None)
+        large = MediaSetup(audio=Tone(440), video=TestPattern(width=1280, height=720))
+        async with conference(runtime) as room, connector(runtime, media=media, config=config) as alice:
+            await alice.connect(**room.settings("alice"))
+            call = await alice.call("800", large)
+            assert media.call(call.ident).parameters[1].encodings == (Encoding(scale_resolution_down_by=2.0),)
+            await alice.replace_media_stream(large, send_encodings=[Encoding(scale_resolution_down_by=4.0)])
+            assert media.call(call.ident).parameters[1].encodings == (Encoding(scale_resolution_down_by=4.0),)
+            effective = await alice.start_presentation(MediaSetup(video=TestPattern(width=1920, height=1080)))
+            assert effective.encodings[0].scale_resolution_down_by == 3.0
+
+    play(name, scenario)
+
+
+@runtimes
+def test_options_with_a_body_and_headers(name: str) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        async with joined(runtime) as (_, alice), connector(runtime, seed=3) as bob:
+            assert 200 <= await alice.send_options(f"sip:{REALM}", "who is there?", extra_headers=["X-Mine: 1"]) < 300
+            assert await alice.ping(body="héllo", extra_headers=[("X-Mine", "2")]) >= 200
+            with pytest.raises(ConnectorError):
+                await alice.ping(extra_headers=["no header"])
+            with pytest.raises(ConnectorError):
+                await bob.ping()
 
     play(name, scenario)
 

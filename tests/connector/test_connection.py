@@ -207,6 +207,16 @@ def test_disconnect_does_not_wait() -> None:
     assert world.one(o.ConnectionChanged).state is o.ConnectionState.DISCONNECTED
 
 
+def test_a_ping_with_a_body_and_headers() -> None:
+    world = connected()
+    assert world.do(c.Ping, body="héllo".encode(), headers=(("X-Mine", "2"),)).result in range(200, 700)
+    (request,) = world.requests("OPTIONS")
+    assert (
+        "X-Mine: 2\r\n" in request and "Content-Type: text/plain\r\n" in request and request.endswith("\r\n\r\nhéllo")
+    )
+    assert isinstance(world.do(c.Ping, headers=(("X-Mine", "a\r\nVia: b"),)), o.CommandFailed)
+
+
 def test_a_ping_takes_nobodys_place() -> None:
     world = connected()
     world.to_server = lambda data: not data.startswith(b"REGISTER")
