@@ -229,12 +229,12 @@ def test_an_update_that_is_given_up_changes_nothing() -> None:
 
 def test_an_update_that_is_given_up_while_the_media_engine_is_told_is_taken_back() -> None:
     world = in_call()
+    other = c.PresentationParameters(max_bitrate=300_000)
     world.do(c.StartPresentation, parameters=c.PresentationParameters(max_bitrate=500_000))
     for _ in range(2):
         world.take()
         world.engine.silent(SetSenderParameters)
-        other = c.PresentationParameters(max_bitrate=300_000)
-        update = world.command(lambda n, other=other: c.UpdatePresentation(command=n, parameters=other))
+        update = world.command(lambda n: c.UpdatePresentation(command=n, parameters=other))
         world.give(c.Cancel(target=update))
         assert world.outcome(update).cause is Cause.CANCELED
         told = [operation.parameters.encodings[0].max_bitrate for operation in world.all(SetSenderParameters)]
