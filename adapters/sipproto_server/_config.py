@@ -127,6 +127,14 @@ class ArrangeMedia:
 
 
 @frozen(kw_only=True)
+class Loudness:
+    """Notice of the media engine: how loud a call of a conference is. level: RMS in dBFS, of a quarter of a second."""
+
+    call: CallId
+    level: float
+
+
+@frozen(kw_only=True)
 class UserChanged:
     """For the log: a user has registered (`contact`) or is gone (None)."""
 
