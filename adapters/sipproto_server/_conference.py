@@ -156,7 +156,7 @@ class Conference:
     def loud(self, call: CallId, level: float, now: float) -> None:
         """How loud somebody is, in dBFS: who speaks is shown."""
         participant = self._calls.get(call)
-        if participant is None or participant.info.role is not Role.PARTICIPANT:
+        if not self.config.follow_speaker or participant is None or participant.info.role is not Role.PARTICIPANT:
             return
         room = self.room_of(participant)
         if room.name != PURGATORY and participant in room.members and room.speakers.heard(call, level, now):

@@ -150,6 +150,14 @@ def test_in_a_room_who_speaks_is_shown_and_sees_who_spoke_before() -> None:
     assert stage.arranged("p3") == arranged, "a spectator is not heard, and not shown"
 
 
+def test_who_came_last_is_shown_where_that_is_asked_for() -> None:
+    stage = Stage(guests=False, follow_speaker=False)
+    for flow, user in ((1, "alice"), (2, "bob"), (3, "mallory")):
+        stage.join(flow, user)
+    _speak(stage, "p1")
+    assert [_shown(stage, name) for name in ("p1", "p2", "p3")] == ["p3", "p3", "p2"]
+
+
 def test_nobody_else_is_loud() -> None:
     stage = Stage()
     stage.carry_out(stage.core.handle(Loudness(call="unknown", level=LOUD), stage.now))
