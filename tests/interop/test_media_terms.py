@@ -65,7 +65,7 @@ def both_use(call: MediaCall, audio: str, video: str) -> None:
     call.watch()
 
 
-CODEC_CHANGES = [("PCMU", "H264"), ("opus", "VP9"), ("G722", "VP8")]
+CODEC_CHANGES = [("PCMU", "H264"), ("opus", "VP9"), ("opus", "AV1"), ("G722", "VP8")]
 
 
 @either_side
@@ -91,7 +91,7 @@ def test_preferred_and_excluded_codecs(caller: str, pair: Pair) -> None:
     both_use(call, "PCMA", "H264")
     ours, _ = call.descriptions()
     assert codec_names(ours, 0) == {"pcma", "g722", "pcmu"}
-    assert codec_names(ours, 1) == {"h264", "vp9"}
+    assert codec_names(ours, 1) == {"h264", "vp9", "av1"}
 
 
 def test_digits_in_rtp_follow_the_codec(pair: Pair) -> None:

@@ -155,7 +155,7 @@ def test_parameters_hold_over_codecs_holds_and_sessions(ends: tuple[End, End]) -
     until(lambda: size(b) == (320, 240))
     set_parameters(a, SenderParameters(encodings=(HALF,)))
     until(lambda: size(b) == (160, 120))
-    for name in ("VP9", "H264"):
+    for name in ("VP9", "AV1", "H264"):
         lines = tuple(evolve(line, send=tuple(c for c in line.send if c.name == name)) for line in a.session.lines)
         a.perform(evolve(a.session, lines=lines))
         decoded = b.line("video").frames_decoded or 0
