@@ -131,12 +131,12 @@ def _fitting(library: Any, device: int | str | None, direction: str, name: str) 
         rate, most = round(known["default_samplerate"]), int(known[f"max_{direction}_channels"])
         check = library.check_input_settings if direction == "input" else library.check_output_settings
         latency = max(_LATENCY, float(known[f"default_low_{direction}_latency"]))
-        for wish in ((SAMPLE_RATE, 1), (rate, 1), (rate, min(2, most))):
+        for wanted, channels in ((SAMPLE_RATE, 1), (rate, 1), (rate, min(2, most))):
             try:
-                check(device=device, channels=wish[1], dtype="int16", samplerate=wish[0])
+                check(device=device, channels=channels, dtype="int16", samplerate=wanted)
             except library.PortAudioError:
                 continue
-            return *wish, latency
+            return wanted, channels, latency
     except (library.PortAudioError, ValueError) as error:
         raise DeviceError(f"there is no {name}: {reason(error)}") from None
     raise DeviceError(f"the {name} takes neither its own sample rate nor {SAMPLE_RATE} Hz")

@@ -8,7 +8,7 @@ from sipproto.agent import AgentConfig, Recovery
 from sipproto.agent import inputs as i
 from sipproto.agent.causes import cause_of
 from sipproto.agent.inputs import CommandId
-from sipproto.connector import ConnectionParameters
+from sipproto.connector import AutoConnect, ConnectionParameters
 from sipproto.connector import events as e
 from sipproto.connector import inputs as c
 from sipproto.connector.config import address_at
@@ -40,26 +40,53 @@ class ConnectionCommands(ConnectorBase):
         at once the newest counts, the others fail as SUPERSEDED. When the waiting is cancelled, the connection is given up.
         What the async function raises comes out as it is.
         """
+        return await self._connect(parameters, settings, None)
+
+    async def start_auto_connect(
+        self,
+        parameters: ConnectionParameters | ParametersProvider | None = None,
+        *,
+        auto: AutoConnect | None = None,
+        **settings: Any,
+    ) -> e.Configuration:
+        """As `connect`, but tries until it comes about: `auto` says how, and `auto-connect:...` events tell of it.
+
+        Ends with an error only for what is refused for good (a password, a user, parameters that cannot be), after
+        `auto.attempts`, and when it is given up: by `stop_auto_connect`, a later connect, or a cancellation. A connection that
+        is lost afterwards is tried for by the agent, as always.
+        """
+        return await self._connect(parameters, settings, auto or AutoConnect())
+
+    async def stop_auto_connect(self) -> None:
+        """Gives up the attempts, or leaves the connection that has come of them; the same as `disconnect`."""
+        await self.run(lambda n: c.DisconnectFromServer(command=n))
+
+    async def _connect(
+        self,
+        parameters: ConnectionParameters | ParametersProvider | None,
+        settings: dict[str, Any],
+        auto: AutoConnect | None,
+    ) -> e.Configuration:
         if callable(parameters):
-            return await self._connect_by(parameters)
+            return await self._connect_by(parameters, auto)
         if parameters is None:
             lines = self.checked(header_lines, settings.pop("extra_headers", ()))
             parameters = ConnectionParameters(extra_headers=lines, **settings)
         known, url = parameters, parameters.sip_web_socket_server_url
         result = await self.run(
-            lambda n: c.ConnectToServer(command=n, parameters=known), signing_in=True, url=url, own=True
+            lambda n: c.ConnectToServer(command=n, parameters=known, auto=auto), signing_in=True, url=url, own=True
         )
         assert isinstance(result, e.Configuration)
         return result
 
-    async def _connect_by(self, provider: ParametersProvider) -> e.Configuration:
+    async def _connect_by(self, provider: ParametersProvider, auto: AutoConnect | None) -> e.Configuration:
         failures: list[Exception] = []
         wanted = self.endpoint.events(lambda event: isinstance(event, e.ParametersWanted))
         numbers: list[CommandId] = []
 
         def command(number: CommandId) -> c.ConnectToServer:
             numbers.append(number)
-            return c.ConnectToServer(command=number)
+            return c.ConnectToServer(command=number, auto=auto)
 
         async def provide() -> None:
             async for event in wanted:

@@ -59,6 +59,24 @@ class ConnectorConfig:
 
 
 @frozen(kw_only=True)
+class AutoConnect:
+    """How a connection is tried for until it comes about: whatever fails is tried again, but for what is refused for good.
+
+    first_delay, max_delay: seconds; the first doubles with each attempt up to the second, and of that between a half and all is
+    waited, by chance. attempts: the most of them; None: no limit.
+    """
+
+    first_delay: float = field(default=1.0, validator=validators.gt(0))
+    max_delay: float = field(default=30.0, validator=validators.gt(0))
+    attempts: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+
+    def delay(self, failed: int, chance: float) -> float:
+        """Seconds to wait after so many attempts that have failed. chance: from 0 to 1."""
+        ceiling = min(self.max_delay, self.first_delay * 2.0 ** min(failed - 1, 30))
+        return ceiling * (0.5 + 0.5 * chance)
+
+
+@frozen(kw_only=True)
 class ConnectionParameters:
     """What to connect with. Lifetimes and intervals in seconds.
 

@@ -89,6 +89,29 @@ class ConnectFailed:
     status: int | None = None
 
 
+class AttemptStep(enum.Enum):
+    """What happens to the attempts of an automatic connect."""
+
+    BEGINS = "begins"
+    WAITS = "waits"  # it has failed, and is tried again
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # for good: no other is made
+    LIMIT = "limit"  # it has failed, and was the last one
+    CANCELED = "canceled"  # given up, or superseded
+
+
+@frozen(kw_only=True)
+class ConnectAttempt:
+    """Of an automatic connect. number: from 1. retry_in: seconds, for WAITS. cause, detail: why it failed."""
+
+    epoch: int
+    number: int
+    step: AttemptStep
+    retry_in: float | None = None
+    cause: Cause | None = None
+    detail: str = ""
+
+
 # -- calls -------------------------------------------------------------------------------------------------------------
 
 

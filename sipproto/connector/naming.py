@@ -47,6 +47,13 @@ class IncomingCaller:
 
 
 @frozen(kw_only=True)
+class AttemptStatus:
+    """Whether a connection is tried for automatically."""
+
+    is_in_progress: bool
+
+
+@frozen(kw_only=True)
 class CallActivity:
     is_call_active: bool
 
@@ -131,6 +138,13 @@ _LINK = {
     o.ConnectionState.CONNECTED: "connection:connected",
     o.ConnectionState.RECONNECTING: "connection:disconnected",
     o.ConnectionState.DISCONNECTED: "connection:disconnected",
+}
+_ATTEMPTS = {
+    e.AttemptStep.BEGINS: "before-attempt",
+    e.AttemptStep.SUCCEEDED: "success",
+    e.AttemptStep.REFUSED: "stop-attempts-by-error",
+    e.AttemptStep.LIMIT: "limit-reached-attempts",
+    e.AttemptStep.CANCELED: "cancelled-attempts",
 }
 _REGISTRATION = {
     o.RegistrationState.REGISTERED: "connection:registered",
@@ -233,6 +247,7 @@ class EventNaming:
             e.ConnectionStatusChanged: self._connection_status,
             e.ConnectStarted: lambda event: iter([Named("connection:connect-started", event)]),
             e.ConnectSucceeded: lambda event: iter([Named("connection:connect-succeeded", event.configuration)]),
+            e.ConnectAttempt: self._attempt,
             e.ConnectFailed: lambda event: iter([Named("connection:connect-failed", event)]),
             o.IncomingCall: self._incoming,
             e.CallerGone: self._caller_gone,
@@ -283,6 +298,13 @@ class EventNaming:
             yield Named("connection:connected-with-configuration", event.configuration)
             if self._call is None:
                 yield Named("connected-with-configuration-from-out-of-call", event.configuration)
+
+    def _attempt(self, event: e.ConnectAttempt) -> Names:
+        if (name := _ATTEMPTS.get(event.step)) is not None:
+            yield Named(f"auto-connect:{name}", event)
+        if event.step is not e.AttemptStep.WAITS and (event.number == 1 or event.step is not e.AttemptStep.BEGINS):
+            going_on = event.step is e.AttemptStep.BEGINS
+            yield Named("auto-connect:changed-attempt-status", AttemptStatus(is_in_progress=going_on))
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 

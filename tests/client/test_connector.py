@@ -8,7 +8,7 @@ from attrs import evolve
 from sipproto.agent.media import ApplyMedia, MediaReport, SetSenderParameters
 from sipproto.agent.parameters import ContentHint, DegradationPreference, Encoding
 from sipproto.conference import License, Restart, Role
-from sipproto.connector import ConnectionParameters, ConnectorConfig
+from sipproto.connector import AutoConnect, ConnectionParameters, ConnectorConfig
 from sipproto.connector.events import CallStatus, ConnectionStatus, IceRestarted
 from sipproto.connector.naming import IncomingCaller, SyncForced
 from sipproto.media.resolution import Resolution
@@ -141,6 +141,41 @@ def test_the_newest_connection_counts_and_parameters_are_asked_for(name: str) ->
             with pytest.raises(LookupError):
                 await alice.connect(broken)
             assert not alice.is_registered
+
+    play(name, scenario)
+
+
+@runtimes
+def test_auto_connect(name: str) -> None:
+    """Stopped while nobody is there, and then until somebody is."""
+
+    async def scenario(runtime: Runtime) -> None:
+        async with connector(runtime) as alice:
+            told: list[str] = []
+            alice.on_race(
+                ["auto-connect:before-attempt", "auto-connect:success"], lambda _, name: told.append(name[13:])
+            )
+            quick = AutoConnect(first_delay=0.05, max_delay=0.1)
+            nobody = {"sip_server_url": REALM, "sip_web_socket_server_url": url(1)}
+            failures: list[ConnectorError] = []
+
+            async def start() -> None:
+                try:
+                    await alice.start_auto_connect(auto=quick, **nobody)
+                except ConnectorError as error:
+                    failures.append(error)
+
+            async with runtime.task_group() as tasks:
+                tasks.start_soon(start)
+                await until(runtime, lambda: told.count("before-attempt") >= 3)
+                await alice.stop_auto_connect()
+            assert failures[0].code == "CANCELED" and "success" not in told
+            async with conference(runtime) as room:
+                configuration = await alice.start_auto_connect(**room.settings("alice"))
+                assert configuration.authorization_user == "alice" and told[-2:] == ["before-attempt", "success"]
+                with pytest.raises(ConnectorError) as wrong:
+                    await alice.start_auto_connect(**{**room.settings("alice"), "password": "wrong"})
+                assert wrong.value.code == "WRONG_USER_OR_PASSWORD"
 
     play(name, scenario)
 
