@@ -42,6 +42,16 @@ class ConnectionCommands(ConnectorBase):
         """
         return await self._connect(parameters, settings, None)
 
+    @overload
+    async def start_auto_connect(
+        self, parameters: ConnectionParameters | ParametersProvider, *, auto: AutoConnect | None = None
+    ) -> e.Configuration: ...
+
+    @overload
+    async def start_auto_connect(
+        self, *, auto: AutoConnect | None = None, **settings: Unpack[ConnectionSettings]
+    ) -> e.Configuration: ...
+
     async def start_auto_connect(
         self,
         parameters: ConnectionParameters | ParametersProvider | None = None,

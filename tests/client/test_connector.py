@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from attrs import evolve
 
@@ -156,7 +158,7 @@ def test_auto_connect(name: str) -> None:
                 ["auto-connect:before-attempt", "auto-connect:success"], lambda _, name: told.append(name[13:])
             )
             quick = AutoConnect(first_delay=0.05, max_delay=0.1)
-            nobody = {"sip_server_url": REALM, "sip_web_socket_server_url": url(1)}
+            nobody: dict[str, Any] = {"sip_server_url": REALM, "sip_web_socket_server_url": url(1)}
             failures: list[ConnectorError] = []
 
             async def start() -> None:

@@ -118,4 +118,4 @@ def test_names() -> None:
 def test_settings_that_cannot_be() -> None:
     for wrong in ({"first_delay": 0.0}, {"max_delay": -1.0}, {"attempts": 0}):
         with pytest.raises(ValueError):
-            AutoConnect(**wrong)  # type: ignore[arg-type]
+            AutoConnect(**wrong)
