@@ -41,7 +41,8 @@ class Janus:
     """A Janus child process, to be used as a context manager.
 
     `nat` and `media` are settings of these sections of its configuration, such as `ice_lite=True`; `rsa`: an RSA
-    certificate in the place of ECDSA.
+    certificate in the place of ECDSA. Its API is on loopback; its media are on the `address` of this machine, because
+    Janus never uses loopback for them.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Janus:
     ) -> None:
         self.port = free_port("tcp")
         self._rsa = rsa
-        self._nat = {"ice_enforce_list": "127.0.0.1", "ignore_mdns": True, **(nat or {})}
+        self._nat = {"ignore_mdns": True, **(nat or {})}
         self._media = {"rtp_port_range": _RTP_PORTS, **(media or {})}
         self._directory = Path(tempfile.mkdtemp(prefix="rig-janus-"))
         self._log_file = self._directory / "janus.log"
@@ -97,7 +98,7 @@ class Janus:
             if self._process.poll() is not None:
                 raise RuntimeError(f"Janus ended with status {self._process.returncode}:\n{self.log()[-3000:]}")
             try:
-                assert httpx.get(f"http://127.0.0.1:{self.port}/janus/info", timeout=1).json()["janus"] == "server_info"
+                self.address: str = httpx.get(f"http://127.0.0.1:{self.port}/janus/info", timeout=1).json()["local-ip"]
                 return
             except httpx.HTTPError:
                 if time.monotonic() > deadline:
@@ -246,7 +247,23 @@ class Handle:
             # Janus is not to wait for candidates: ours are in the description.
             parts["jsep"] = {"type": jsep[0], "sdp": jsep[1], "trickle": False}
         reply = self._session.ask(self._path, **parts)
-        return reply["plugindata"]["data"], reply.get("jsep", {}).get("sdp", "")
+        sdp: str = reply.get("jsep", {}).get("sdp", "")
+        if sdp and "a=end-of-candidates" not in sdp:
+            sdp = self._with_candidates(sdp)
+        return reply["plugindata"]["data"], sdp
+
+    def _with_candidates(self, sdp: str) -> str:
+        """Collects those that Janus trickles (`full_trickle`): who is beyond SIP gets none later."""
+        values: list[str] = []
+        while not (told := self.expect(lambda event: event["janus"] == "trickle")["candidate"]).get("completed"):
+            values.append(told["candidate"])
+        lines = "".join(f"a={value}\r\n" for value in values) + "a=end-of-candidates\r\n"
+        head, *media = sdp.split("m=")
+        return head + "".join(f"m={part}{lines}" for part in media)
+
+    def hang_up(self) -> None:
+        """Ends the PeerConnection alone."""
+        self._session.post(self._path, "hangup")
 
     def expect(self, wanted: Callable[[Message], object] = lambda _: True, timeout: float = 15) -> Message:
         """Waits for what Janus tells of this handle by itself, and takes it."""

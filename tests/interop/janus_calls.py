@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sipproto.agent.media import LineStats
-from sipproto.agent.stats import InboundRtpStats, OutboundRtpStats, RemoteInboundRtpStats, TransportStats
+from sipproto.agent.stats import CertificateStats, InboundRtpStats, OutboundRtpStats, TransportStats
 from sipproto.negotiation import CodecPreferences
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_client import Call
@@ -27,7 +29,7 @@ SETUP = MediaSetup(
 _ENOUGH = 3  # packets or pictures that have to come anew
 _FEW = 2  # packets that may have been under way when a line fell silent
 _QUIET = 0.4  # seconds
-_Stats = TypeVar("_Stats", InboundRtpStats, OutboundRtpStats, RemoteInboundRtpStats, TransportStats)
+_Stats = TypeVar("_Stats", CertificateStats, InboundRtpStats, OutboundRtpStats, TransportStats)
 
 
 class JanusCall:
@@ -48,6 +50,10 @@ class JanusCall:
         """The newest of this type, of a line where there is one for each."""
         found = [one for one in self.alice.do(self.call.stats).stats if isinstance(one, kind)]
         return [one for one in found if mid is None or getattr(one, "mid", None) == mid][-1]
+
+    def in_use(self) -> str | None:
+        """Our ufrag of the path that is sent over."""
+        return self.stats(TransportStats).ice_local_username_fragment
 
     def descriptions(self) -> tuple[str, str]:
         ours, theirs = self.alice.description(self.call)
@@ -99,6 +105,13 @@ class JanusCall:
             before = after
 
 
+def ufrag(description: str) -> str:
+    """The first one."""
+    found = re.search("a=ice-ufrag:(.*)", description)
+    assert found
+    return found[1].strip()
+
+
 # -- how a call comes about ------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +131,6 @@ def taken_by(handle: Handle, body: Callable[[], Message]) -> Callable[[str], str
 @contextmanager
 def caller(gateway: Gateway, engine: AiortcEngine | None = None) -> Iterator[Ours]:
     """One of ours, registered with the gateway; afterwards nothing may be left of its calls."""
-    threads = threading.active_count()
     with Ours("anyio-asyncio", "alice", domain="127.0.0.1", media=engine) as alice:
         alice.connect(gateway.url)
         yield alice
@@ -132,8 +144,19 @@ def caller(gateway: Gateway, engine: AiortcEngine | None = None) -> Iterator[Our
             "left over",
         )
         until(lambda: len(alice.media._closing) + len(alice.media._calls), lambda left: left == 0, "media left open")
-    until(threading.active_count, lambda left: left <= threads, "threads left running")
     assert gateway.errors == []
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Afterwards neither threads nor descriptors may be left."""
+
+    def count() -> tuple[int, int]:
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    yield
+    until(count, lambda now: all(a <= b for a, b in zip(now, before, strict=True)), f"left beside {before}")
 
 
 @contextmanager
@@ -148,7 +171,7 @@ def echo(
     **body: object,
 ) -> Iterator[JanusCall]:
     """A call of ours to the EchoTest of Janus. `change` is applied to descriptions of both sides on their way."""
-    with JanusSession(janus) as session:
+    with nothing_left(), JanusSession(janus) as session:
         handle = session.attach("echotest")
         answer = taken_by(handle, lambda: {"audio": True, "video": True, **body})
         with Gateway(lambda offer: change(answer(change(offer)))) as gateway, caller(gateway, engine) as alice:

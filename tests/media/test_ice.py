@@ -260,6 +260,23 @@ def test_candidates_that_are_of_no_use_are_left_out(engines: list[AiortcEngine])
         }
 
 
+def test_transports_that_are_opened_together_share_their_credentials(engines: list[AiortcEngine]) -> None:
+    """Peers such as webrtcbin take no bundle of lines whose credentials differ (RFC 8839 5.4 leaves it open)."""
+
+    def credentials() -> set[str]:
+        a.open()
+        return set(re.findall("a=ice-(?:ufrag|pwd):.*", a.negotiator.create_offer().text))
+
+    a, b = ends(engines)
+    connect(a, b, "audio video", lambda sdp: re.sub("a=group:.*\r\n", "", sdp))
+    before = credentials()
+    a.negotiator.rollback()
+    a.negotiator.restart_ice()
+    after = credentials()
+    assert len(a.session.transports) == len(before) == len(after) == 2
+    assert before.isdisjoint(after)
+
+
 class LitePeer(asyncio.DatagramProtocol):
     """A lite agent (RFC 8445 2.5): it only answers. Other packets are echoed.
 
