@@ -11,6 +11,7 @@ import pytest
 
 from sipproto.agent.media import MediaFailed
 from sipproto.agent.stats import TransportStats
+from sipproto.negotiation import CodecPreferences
 from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from tests.media._rig import BOTH, End, hears, sees, until
@@ -176,3 +177,12 @@ def test_hold_is_refused(pair: Pair) -> None:
     pair.ours.apply(pair.ours.session)
     pair.talk()
     pair.watch()
+
+
+def test_a_refused_line_is_too_much(pair: Pair) -> None:
+    """Its programs have to offer only what we take: it wants a fingerprint on lines that are none."""
+    pair.ours.negotiator.preferences = CodecPreferences(exclude=("video/VP8",))
+    pair.open("opus", "VP8")
+    with pytest.raises(PeerError, match="No fingerprint lines in sdp for media 1"):
+        pair.they_offer()
+    assert "m=video 0 " in pair.answer
