@@ -82,6 +82,20 @@ def test_a_line_comes_goes_and_its_place_is_used_again() -> None:
     assert len(set(mids)) == 40
 
 
+def test_a_place_is_used_again_by_a_line_that_may_only_be_bundled() -> None:
+    """Firefox writes port 0 and bundle-only for every line that it adds to a bundle."""
+    a, b = pair("audio", "video")
+    mid = a.add_line("video", Direction.SENDONLY)
+    a.receive_answer(take(b, offer(a)))
+    a.remove_line(mid)
+    a.receive_answer(take(b, offer(a)))
+    again = a.add_line("video", Direction.SENDONLY)
+    before, start, line = offer(a).rpartition("m=video ")
+    reply = take(b, f"{before}{start}0 {line.partition(' ')[2]}a=bundle-only\r\n")
+    assert ports(reply) == [True, True, True]
+    assert f"a=group:BUNDLE 0 1 {again}\r\n" in reply
+
+
 def test_a_removal_is_taken_back_with_a_rollback() -> None:
     a, _ = pair("audio", "video")
     before = a.agreed
