@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import secrets
 from collections.abc import Callable
 
 import aioice
 from aioice import stun
 from aioice.ice import CandidatePair, StunProtocol
-from attrs import asdict
+from attrs import asdict, field, frozen
 
 from sipproto.negotiation import TransportPair
 from sipproto_aiortc._facts import CandidateFacts, PairFacts, ServerError
@@ -31,12 +32,24 @@ _PATIENCE = 5.0
 _LINGER = 1.0
 
 
+@frozen(kw_only=True)
+class Credentials:
+    """What our end of an ICE session is known by (RFC 8839 5.4)."""
+
+    ufrag: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def new(cls) -> Credentials:
+        return cls(ufrag=secrets.token_hex(4), password=secrets.token_hex(16))
+
+
 class _Connection(aioice.Connection):
-    def __init__(self, options: IceOptions, controlling: bool, ufrag: str | None, password: str | None) -> None:
+    def __init__(self, options: IceOptions, controlling: bool, credentials: Credentials) -> None:
         super().__init__(
             ice_controlling=controlling,
-            local_username=ufrag,
-            local_password=password,
+            local_username=credentials.ufrag,
+            local_password=credentials.password,
             transport_policy=aioice.TransportPolicy.RELAY if options.policy == "relay" else aioice.TransportPolicy.ALL,
         )
         self._options = options
@@ -134,24 +147,15 @@ class Generation:
     answer does, and must not find us in another one.
     """
 
-    def __init__(
-        self, options: IceOptions, *, controlling: bool, ufrag: str | None = None, password: str | None = None
-    ) -> None:
+    def __init__(self, options: IceOptions, credentials: Credentials, *, controlling: bool) -> None:
         self._options = options
+        self.credentials = credentials
         self._expected = controlling
-        self._connection = _Connection(options, controlling, ufrag, password)
+        self._connection = _Connection(options, controlling, credentials)
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self.alive = False  # whether a pair was found and consent to send to the peer is not lost (RFC 7675)
         self.candidates: tuple[aioice.Candidate, ...] = ()
-
-    @property
-    def ufrag(self) -> str:
-        return self._connection.local_username
-
-    @property
-    def password(self) -> str:
-        return self._connection.local_password
 
     @property
     def controlling(self) -> bool:
@@ -200,7 +204,7 @@ class Generation:
         """
         if self._ending is not None:
             raise ValueError("the peer has new ICE credentials, but the transport that it was told of is closed")
-        other = Generation(self._options, controlling=self._expected, ufrag=self.ufrag, password=self.password)
+        other = Generation(self._options, self.credentials, controlling=self._expected)
         other._connection.take_sockets_of(self._connection)
         other.candidates = self.candidates
         self.alive = False

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sipproto.negotiation import LocalTransport, TransportPair
 from sipproto_aiortc._counters import Octets, header_size
 from sipproto_aiortc._facts import CertificateFacts, IceFacts
-from sipproto_aiortc._ice import Generation, IceTransport, default_rank
+from sipproto_aiortc._ice import Credentials, Generation, IceTransport, default_rank
 from sipproto_aiortc._servers import IceOptions
 
 _log = logging.getLogger("sipproto.media")
@@ -172,21 +172,27 @@ class SlotState(enum.Enum):
 
 
 class Slot:
-    """A transport of a call. `changed` is called on the media thread whenever `state` may have changed.
+    """A transport of a call. `changed` is called on the media thread whenever `state` may have changed. The credentials are
+    those of its first ICE session.
 
     For each session `take` and then `connect` are called; between the two the caller has to give up what uses another
     DTLS transport than `dtls`, which is a new one when the peer has another certificate, and calls `close_left`.
     """
 
     def __init__(
-        self, options: IceOptions, certificate: Certificate, connect_timeout: float, changed: Callable[[], None]
+        self,
+        options: IceOptions,
+        certificate: Certificate,
+        credentials: Credentials,
+        connect_timeout: float,
+        changed: Callable[[], None],
     ) -> None:
         self._options = options
         self._certificate = certificate
         self._connect_timeout = connect_timeout
         self._changed = changed
         self._loop = asyncio.get_running_loop()
-        self._ice = IceTransport(Generation(options, controlling=True), self._tell)
+        self._ice = IceTransport(Generation(options, credentials, controlling=True), self._tell)
         self.dtls = self._new_dtls()
         self._left: tuple[IceTransport, DtlsTransport] | None = None
         self._due: Generation | None = None  # to be connected
@@ -228,11 +234,11 @@ class Slot:
         await self._ice.current.gather()
         return self.local()
 
-    async def reopen(self) -> LocalTransport:
+    async def reopen(self, credentials: Credentials) -> LocalTransport:
         """Makes ready for an ICE restart: gathers a second time, with new credentials, beside what is in use."""
         if self._pair is None:
             raise ValueError("a media transport that is not in use yet cannot be restarted")
-        generation = Generation(self._options, controlling=self._pair.ice_controlling)
+        generation = Generation(self._options, credentials, controlling=self._pair.ice_controlling)
         try:
             await generation.gather()
         except BaseException:
@@ -252,8 +258,8 @@ class Slot:
         default = min(generation.candidates, key=default_rank)
         fingerprint = next(f for f in self._certificate.getFingerprints() if f.algorithm == "sha-256")
         return LocalTransport(
-            ice_ufrag=generation.ufrag,
-            ice_pwd=generation.password,
+            ice_ufrag=generation.credentials.ufrag,
+            ice_pwd=generation.credentials.password,
             candidates=tuple(candidate.to_sdp() for candidate in generation.candidates),
             fingerprint=("sha-256", fingerprint.value.upper()),
             address=default.host,
@@ -280,7 +286,7 @@ class Slot:
         return IceFacts(
             ice_role=ice.role,
             ice_state=self._ice_state,
-            local_ufrag=ice.current.ufrag,
+            local_ufrag=ice.current.credentials.ufrag,
             remote_ufrag=ice.current.remote_ufrag,
             dtls_state=dtls.state,
             dtls_role=dtls.role,

@@ -24,7 +24,7 @@ from sipproto.negotiation import TransportPair
 from sipproto.sdp import RemoteTransport
 from sipproto_aiortc import AiortcEngine, IceServer, MediaSetup, Tone
 from sipproto_aiortc._facts import IceFacts
-from sipproto_aiortc._ice import Generation, default_rank
+from sipproto_aiortc._ice import Credentials, Generation, default_rank
 from sipproto_aiortc._servers import IceOptions
 from tests.media._rig import End, connect, hears, until
 
@@ -300,7 +300,7 @@ def test_lite_peer() -> None:
         loop = asyncio.get_running_loop()
         transport, peer = await loop.create_datagram_endpoint(LitePeer, local_addr=("127.0.0.1", 0))
         port = transport.get_extra_info("sockname")[1]
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.new(), controlling=True)
         await generation.gather()
         received: asyncio.Queue[bytes] = asyncio.Queue()
         generation.deliver_to(received.put_nowait)
@@ -327,7 +327,7 @@ def test_a_check_that_got_lost_is_repeated_when_the_peer_s_arrives() -> None:
 
     async def run() -> float:
         loop = asyncio.get_running_loop()
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.new(), controlling=True)
         await generation.gather()
         transport, _ = await loop.create_datagram_endpoint(
             lambda: LitePeer(_check(generation, True)), local_addr=("127.0.0.1", 0)
@@ -361,7 +361,7 @@ def test_checks_from_ever_new_addresses_are_not_all_kept(monkeypatch: pytest.Mon
     async def run() -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(LitePeer, local_addr=("127.0.0.1", 0))
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.new(), controlling=True)
         await generation.gather()
         ours = next((c.host, c.port) for c in generation.candidates if c.host == "127.0.0.1")
 
@@ -386,11 +386,11 @@ def test_checks_from_ever_new_addresses_are_not_all_kept(monkeypatch: pytest.Mon
 
 def _check(generation: Generation, with_priority: bool) -> bytes:
     request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
-    request.attributes["USERNAME"] = f"{generation.ufrag}:lite"
+    request.attributes["USERNAME"] = f"{generation.credentials.ufrag}:lite"
     if with_priority:
         request.attributes["PRIORITY"] = 1
     request.attributes["ICE-CONTROLLED"] = 1
-    request.add_message_integrity(generation.password.encode())
+    request.add_message_integrity(generation.credentials.password.encode())
     return bytes(request)
 
 

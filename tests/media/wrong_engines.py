@@ -337,6 +337,12 @@ class OneSlotOnly(_Altered):
         yield evolve(message, transports=message.transports[:1]) if isinstance(message, MediaOpened) else message
 
 
+@breaks("opened_transports", "different ICE credentials")
+class CredentialsForEach(_Opening):
+    def opened(self, operation: OpenMedia, slot: int, transport: LocalTransport) -> LocalTransport:
+        return evolve(transport, ice_ufrag=f"{transport.ice_ufrag}s{slot}")
+
+
 @breaks("open_twice", "slots that were open are others")
 class OpensAnew(_Opening):
     def opened(self, operation: OpenMedia, slot: int, transport: LocalTransport) -> LocalTransport:
