@@ -283,6 +283,9 @@ def test_telephone_event_goes_with_the_clock_of_the_codec() -> None:
     assert line.telephone_event is not None and line.telephone_event.clock_rate == 8000
     plain = evolve(line, send=tuple(codec for codec in line.send if codec.name == "PCMU"))
     assert plain.telephone_event is None
+    fallback = Codec(payload_type=101, name="telephone-event", clock_rate=16000), *line.send
+    wide = evolve(line, send=tuple(codec for codec in fallback if codec.name != "PCMU" and codec.clock_rate != 48000))
+    assert wide.codec.name == "G722" and wide.telephone_event is not None and wide.telephone_event.clock_rate == 8000
 
 
 # -- versions --------------------------------------------------------------------------------------------------------
