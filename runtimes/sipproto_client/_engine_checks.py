@@ -189,7 +189,7 @@ def impossible_parameters(bench: Bench) -> None:
 
 
 def opened_transports(bench: Bench) -> None:
-    """Several slots are opened at once, with one pair of ICE credentials, and candidates and fingerprints that can be described."""
+    """Several slots are opened at once, with the same ICE credentials, and what else is to be described of each."""
     end = bench.end()
     opened = end.open((0, 1, 2, 7))
     for slot, transport in opened.items():
