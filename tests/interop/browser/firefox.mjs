@@ -1,6 +1,7 @@
 // Headless Firefox, by WebDriver BiDi: Playwright wants a Firefox of its own.
 
 import { spawn } from "node:child_process";
+import { rmSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,10 +10,12 @@ import { Bidi } from "./bidi.mjs";
 
 export const PROGRAM = "/usr/bin/firefox-esr";
 const LISTENING = /^WebDriver BiDi listening on (ws:\S+)$/;
-const START_TIMEOUT = 30_000; // milliseconds
+const START_TIMEOUT = 50_000; // milliseconds
 const CLOSE_TIMEOUT = 3_000;
+// A process that has just ended may have children that still write.
+const REMOVAL = { recursive: true, force: true, maxRetries: 10, retryDelay: 100 };
 
-// Beside these, Firefox sets preferences of its own when it is driven: no updates, no remote settings, no telemetry.
+// Beside these, Firefox sets preferences of its own when it is driven: no updates, no telemetry, no first-run pages.
 const PREFERENCES = {
   // Candidates on 127.0.0.1 too, for machines and peers that have nothing else.
   "media.peerconnection.ice.loopback": true,
@@ -25,6 +28,8 @@ const PREFERENCES = {
   "dom.min_background_timeout_value": 4,
   "dom.timeout.enable_budget_timer_throttling": false,
   // Nobody is asked but loopback.
+  "services.settings.server": "data:,#remote-settings-dummy/v1",
+  "browser.chrome.site_icons": false,
   "media.gmp-manager.updateEnabled": false,
   "network.captive-portal-service.enabled": false,
   "network.connectivity-service.enabled": false,
@@ -37,11 +42,16 @@ async function start(preferences, ended) {
   await writeFile(join(profile, "user.js"), lines.join("\n"));
   const child = spawn(PROGRAM, ["--headless", "--no-remote", "--remote-debugging-port=0", "--profile", profile], {
     stdio: ["ignore", "ignore", "pipe"],
+    // Without it, released versions keep to the server that they were built with.
+    env: { ...process.env, MOZ_REMOTE_SETTINGS_DEVTOOLS: "1" },
   });
-  const gone = new Promise((resolve) => child.once("exit", resolve)).then(() =>
-    rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }),
-  );
+  const gone = new Promise((resolve) => child.once("exit", resolve)).then(() => rm(profile, REMOVAL));
   gone.then(ended);
+  // Whatever ends this process leaves nothing behind.
+  process.once("exit", () => {
+    child.kill("SIGKILL");
+    rmSync(profile, REMOVAL);
+  });
   const url = await new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("Firefox does not start")), START_TIMEOUT);
     createInterface({ input: child.stderr }).on("line", (line) => {

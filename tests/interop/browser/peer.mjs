@@ -97,16 +97,17 @@ function ended() {
   process.stderr.write("the browser has ended\n");
   process.exit(1);
 }
-const [browser] = await Promise.all([launch({ ...PAGE, ended, ...options }), scriptOf("jssip")]);
+const launching = launch({ ...PAGE, ended, ...options });
 
 async function leave(status) {
   if (leaving) return;
   leaving = true;
-  await browser.close();
+  await (await launching).close();
   process.exit(status);
 }
 process.on("SIGTERM", () => leave(0));
 process.on("SIGINT", () => leave(0));
+const [browser] = await Promise.all([launching, scriptOf("jssip")]);
 write({ event: "ready" });
 
 const lines = createInterface({ input: process.stdin });
