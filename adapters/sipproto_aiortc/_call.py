@@ -188,7 +188,9 @@ class Call:
             self._prepared = True
         if request.restart:
             return await self._reopen(request)
-        credentials = Credentials.new()
+        # One for all that are opened together, as browsers do: some peers (GStreamer) take no BUNDLE group of several, and for
+        # others (Firefox) the lines that leave theirs for the bundle's restart ICE, half of all.
+        credentials = Credentials.fresh()
         new = {
             number: Slot(
                 self._options.ice,
@@ -213,7 +215,7 @@ class Call:
     async def _reopen(self, request: OpenMedia) -> MediaOpened:
         self._require_open(request.slots)
         slots = [self._slots[number] for number in request.slots]
-        credentials = Credentials.new()
+        credentials = Credentials.fresh()
         results = await asyncio.gather(*(slot.reopen(credentials) for slot in slots), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):

@@ -32,16 +32,17 @@ _PATIENCE = 5.0
 _LINGER = 1.0
 
 
-@frozen(kw_only=True)
+@frozen
 class Credentials:
-    """What our end of an ICE session is known by (RFC 8839 5.4)."""
+    """What the peer has to know to check a path to us (RFC 8839 5.4)."""
 
     ufrag: str
     password: str = field(repr=False)
 
     @classmethod
-    def new(cls) -> Credentials:
-        return cls(ufrag=secrets.token_hex(4), password=secrets.token_hex(16))
+    def fresh(cls) -> Credentials:
+        """Of 32 and 128 bits of randomness; 24 and 128 are asked for (RFC 8445 5.3)."""
+        return cls(secrets.token_hex(4), secrets.token_hex(16))
 
 
 class _Connection(aioice.Connection):
@@ -149,13 +150,21 @@ class Generation:
 
     def __init__(self, options: IceOptions, credentials: Credentials, *, controlling: bool) -> None:
         self._options = options
-        self.credentials = credentials
+        self._credentials = credentials
         self._expected = controlling
         self._connection = _Connection(options, controlling, credentials)
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self.alive = False  # whether a pair was found and consent to send to the peer is not lost (RFC 7675)
         self.candidates: tuple[aioice.Candidate, ...] = ()
+
+    @property
+    def ufrag(self) -> str:
+        return self._connection.local_username
+
+    @property
+    def password(self) -> str:
+        return self._connection.local_password
 
     @property
     def controlling(self) -> bool:
@@ -204,7 +213,7 @@ class Generation:
         """
         if self._ending is not None:
             raise ValueError("the peer has new ICE credentials, but the transport that it was told of is closed")
-        other = Generation(self._options, self.credentials, controlling=self._expected)
+        other = Generation(self._options, self._credentials, controlling=self._expected)
         other._connection.take_sockets_of(self._connection)
         other.candidates = self.candidates
         self.alive = False

@@ -172,8 +172,7 @@ class SlotState(enum.Enum):
 
 
 class Slot:
-    """A transport of a call. `changed` is called on the media thread whenever `state` may have changed. The credentials are
-    those of its first ICE session.
+    """A transport of a call. `changed` is called on the media thread whenever `state` may have changed.
 
     For each session `take` and then `connect` are called; between the two the caller has to give up what uses another
     DTLS transport than `dtls`, which is a new one when the peer has another certificate, and calls `close_left`.
@@ -258,8 +257,8 @@ class Slot:
         default = min(generation.candidates, key=default_rank)
         fingerprint = next(f for f in self._certificate.getFingerprints() if f.algorithm == "sha-256")
         return LocalTransport(
-            ice_ufrag=generation.credentials.ufrag,
-            ice_pwd=generation.credentials.password,
+            ice_ufrag=generation.ufrag,
+            ice_pwd=generation.password,
             candidates=tuple(candidate.to_sdp() for candidate in generation.candidates),
             fingerprint=("sha-256", fingerprint.value.upper()),
             address=default.host,
@@ -286,7 +285,7 @@ class Slot:
         return IceFacts(
             ice_role=ice.role,
             ice_state=self._ice_state,
-            local_ufrag=ice.current.credentials.ufrag,
+            local_ufrag=ice.current.ufrag,
             remote_ufrag=ice.current.remote_ufrag,
             dtls_state=dtls.state,
             dtls_role=dtls.role,

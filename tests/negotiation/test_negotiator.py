@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sipproto.errors import LocalProtocolError
 from sipproto.negotiation import (
     TRANSITIONS,
+    CodecPreferences,
     MediaCapabilities,
     NegotiatedSession,
     NegotiationError,
@@ -20,6 +22,7 @@ from sipproto.negotiation import (
     SignalingState,
     Step,
 )
+from sipproto.negotiation._codecs import answered_codecs
 from sipproto.negotiation._match import match_codecs
 from sipproto.sdp import Codec, Direction, codecs_of, parse_sdp
 from sipproto.tokens import SeededTokens
@@ -322,6 +325,25 @@ def test_h264_profiles(mine: str, other: str, same: bool) -> None:
     assert bool(match_codecs((one,), (two,))) is same
 
 
+@pytest.mark.parametrize(
+    ("mine", "other", "same"),
+    [
+        ("level-idx=5;profile=0;tier=0", "", True),
+        ("level-idx=5;profile=0;tier=0", "profile=0; level-idx=8; tier=1", True),
+        ("level-idx=5;profile=0;tier=0", "level-idx=5;profile=1;tier=0", False),
+        ("level-idx=5;profile=0;tier=0", "profile-id=2", True),  # which is not of AV1, and so to be ignored
+    ],
+)
+def test_av1_profiles(mine: str, other: str, same: bool) -> None:
+    """Levels and tiers are asymmetrical (payload format of AV1, 7.2.2), profiles in practice payload types of their own."""
+    one = Codec(payload_type=96, name="AV1", clock_rate=90000, parameters=mine)
+    two = Codec(payload_type=45, name="av1", clock_rate=90000, parameters=other)
+    assert bool(match_codecs((one,), (two,))) is same
+    answered, sent = answered_codecs((one,), (two,), CodecPreferences())
+    assert [codec.parameters for codec in answered] == ([mine] if same else [])
+    assert [codec.parameters for codec in sent] == ([other] if same else [])
+
+
 def test_rtx_goes_with_its_codec() -> None:
     theirs = (
         Codec(payload_type=120, name="rtx", clock_rate=90000, parameters="apt=121"),
@@ -342,6 +364,18 @@ def without_version(text: str) -> str:
 def version(text: str) -> tuple[int, int]:
     line = next(line for line in text.split("\r\n") if line.startswith("o="))
     return int(line.split()[1]), int(line.split()[2])
+
+
+def test_simulcast_is_not_agreed_on() -> None:
+    """One encoding is sent to who understands no simulcast: its lines are left out of the answer (RFC 8853 5.3.2)."""
+    rid = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+    text, session = answered(
+        f"{HEAD}m=video 9 UDP/TLS/RTP/SAVPF 96\na=mid:0\na=rtcp-mux\n{TRANSPORT}a=setup:actpass\na=rtpmap:96 VP8/90000\n"
+        f"a=extmap:4 {rid}\na=rid:h send\na=rid:l send pt=96;max-width=320\na=simulcast:send h;l\n"
+    )
+    assert session.lines[0].direction is Direction.SENDRECV
+    assert session.lines[0].extensions == ()
+    assert not re.search("a=(rid|simulcast|extmap)", text)
 
 
 def test_reoffers_keep_everything_but_the_version() -> None:

@@ -259,7 +259,9 @@ def test_many_threads_at_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    opened = [{transport.ice_ufrag for _, transport in one.transports} for one in heard if isinstance(one, m.MediaOpened)]
+    opened = [
+        {transport.ice_ufrag for _, transport in one.transports} for one in heard if isinstance(one, m.MediaOpened)
+    ]
     assert len(opened) == len(set().union(*opened)) == 4 * 200
     assert all(call.is_closed for call in engine.calls) and len(engine.operations) == 1600
 
