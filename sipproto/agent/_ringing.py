@@ -13,7 +13,7 @@ from sipproto.dialog import Dialog
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import fields
 from sipproto.negotiation import NegotiationError
-from sipproto.sdp import parse_sdp
+from sipproto.sdp import is_rejected, parse_sdp
 from sipproto.tokens import token
 from sipproto.transaction import RequestReceived
 
@@ -48,7 +48,8 @@ class Ringing:
         kinds: set[str] = set()
         if request.body:
             try:
-                kinds = {media.kind for media in parse_sdp(call.session.usable(request.body)).media if media.port}
+                offered = parse_sdp(call.session.usable(request.body))
+                kinds = {media.kind for media in offered.media if not is_rejected(media)}
             except (MessageSyntaxError, NegotiationError):
                 kinds = set()  # the application sees a call without media; its answer will be refused with 488
         self._provisional(180, None, [], b"")

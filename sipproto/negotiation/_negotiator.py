@@ -50,6 +50,7 @@ from sipproto.sdp import (
     direction,
     direction_of,
     extensions_of,
+    is_rejected,
     parse_sdp,
     ssrcs_of,
     streams_of,
@@ -481,12 +482,9 @@ class Negotiator:
         if not is_new and media.kind != line.kind:
             raise NegotiationError(f"the offer turns {line.kind} into {media.kind}")
         line = evolve(line, protocol=media.protocol, formats=media.formats or ("0",))
-        bundle_only = media.attribute("bundle-only") is not None
         codecs, send_codecs = answered_codecs(self._codecs_for(line.kind), codecs_of(media), self._next.preferences)
         unwanted = line.refused or (is_new and line.wanted is Direction.INACTIVE)
-        impossible = (
-            (media.port == 0 and not bundle_only) or media.protocol not in _PROTOCOLS or not codecs or not _muxed(media)
-        )
+        impossible = is_rejected(media) or media.protocol not in _PROTOCOLS or not codecs or not _muxed(media)
         if unwanted or impossible:
             return evolve(line, rejected=True, refused=unwanted, current=Direction.INACTIVE)
         offered_extensions, remote_direction = extensions_of(sdp, media), direction_of(sdp, media)
@@ -579,7 +577,7 @@ def _is_another(media: MediaDescription, line: Line) -> bool:
     Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused.
     """
     mid = media.attribute("mid")
-    return line.rejected and media.port != 0 and (not line.refused if mid is None else mid != line.mid)
+    return line.rejected and not is_rejected(media) and (not line.refused if mid is None else mid != line.mid)
 
 
 def _after(mid: str) -> int:

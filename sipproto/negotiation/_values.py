@@ -99,9 +99,13 @@ class MediaLine:
 
     @property
     def telephone_event(self) -> Codec | None:
-        """What digits are sent with, at the clock rate of the codec beside it (RFC 4733 2.1); None: the peer takes none."""
-        rate = self.codec.clock_rate
-        return next((c for c in self.send if c.name.lower() == "telephone-event" and c.clock_rate == rate), None)
+        """What digits are sent with, at the clock rate of the codec beside it (RFC 4733 2.1); None: the peer takes none.
+
+        LENIENT: a peer that takes them at other rates only gets the lowest one, as from browsers. Firefox and many an exchange
+        have 8000 Hz alone, also beside Opus.
+        """
+        taken = [codec for codec in self.send if codec.name.lower() == "telephone-event"]
+        return min(taken, key=lambda codec: (codec.clock_rate != self.codec.clock_rate, codec.clock_rate), default=None)
 
 
 @frozen(kw_only=True)

@@ -335,6 +335,16 @@ def test_refused_and_unanswered() -> None:
     idle(peer)
 
 
+@pytest.mark.parametrize(("more", "video"), [(b"", False), (b"a=bundle-only\r\n", True)])
+def test_what_is_offered_with_port_0(more: bytes, video: bool) -> None:
+    """Not wanted, or only in a bundle, as pages with the policy max-bundle offer all lines but the first."""
+    peer = Peer()
+    before, start, line = peer.offer("audio", "video").rpartition(b"m=video ")
+    peer.say("INVITE", SDP, body=before + start + b"0 " + line.partition(b" ")[2] + more)
+    call = peer.one(o.IncomingCall)
+    assert (call.audio, call.video) == (True, video)
+
+
 def test_late_offer_of_the_peer() -> None:
     peer = Peer()
     peer.say("INVITE")

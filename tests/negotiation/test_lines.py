@@ -82,6 +82,20 @@ def test_a_line_comes_goes_and_its_place_is_used_again() -> None:
     assert len(set(mids)) == 40
 
 
+def test_a_place_is_used_again_by_a_line_that_may_only_be_bundled() -> None:
+    """Firefox writes port 0 and bundle-only for every line that it adds to a bundle."""
+    a, b = pair("audio", "video")
+    mid = a.add_line("video", Direction.SENDONLY)
+    a.receive_answer(take(b, offer(a)))
+    a.remove_line(mid)
+    a.receive_answer(take(b, offer(a)))
+    again = a.add_line("video", Direction.SENDONLY)
+    before, start, line = offer(a).rpartition("m=video ")
+    reply = take(b, f"{before}{start}0 {line.partition(' ')[2]}a=bundle-only\r\n")
+    assert ports(reply) == [True, True, True]
+    assert f"a=group:BUNDLE 0 1 {again}\r\n" in reply
+
+
 def test_a_removal_is_taken_back_with_a_rollback() -> None:
     a, _ = pair("audio", "video")
     before = a.agreed
@@ -269,6 +283,9 @@ def test_telephone_event_goes_with_the_clock_of_the_codec() -> None:
     assert line.telephone_event is not None and line.telephone_event.clock_rate == 8000
     plain = evolve(line, send=tuple(codec for codec in line.send if codec.name == "PCMU"))
     assert plain.telephone_event is None
+    fallback = Codec(payload_type=101, name="telephone-event", clock_rate=16000), *line.send
+    wide = evolve(line, send=tuple(codec for codec in fallback if codec.name != "PCMU" and codec.clock_rate != 48000))
+    assert wide.codec.name == "G722" and wide.telephone_event is not None and wide.telephone_event.clock_rate == 8000
 
 
 # -- versions --------------------------------------------------------------------------------------------------------
