@@ -15,6 +15,7 @@ from attrs import asdict
 from sipproto.negotiation import TransportPair
 from sipproto_aiortc._facts import CandidateFacts, PairFacts, ServerError
 from sipproto_aiortc._gather import Address, Gathering, Protocol
+from sipproto_aiortc._nomination import NominatingConnection
 from sipproto_aiortc._servers import IceOptions
 
 _log = logging.getLogger("sipproto.media")
@@ -31,7 +32,7 @@ _PATIENCE = 5.0
 _LINGER = 1.0
 
 
-class _Connection(aioice.Connection):
+class _Connection(NominatingConnection):
     def __init__(self, options: IceOptions, controlling: bool, ufrag: str | None, password: str | None) -> None:
         super().__init__(
             ice_controlling=controlling,
@@ -214,7 +215,6 @@ class Generation:
         remote, connection = pair.remote, self._connection
         if pair.ice_controlling is not self._expected:  # else a role conflict may have been settled already
             connection.ice_controlling = pair.ice_controlling
-        connection.remote_is_lite = remote.ice_lite
         connection.remote_username, connection.remote_password = remote.ice_ufrag, remote.ice_pwd
         candidates = _parse_candidates(remote.candidates)
         named = [c for c in candidates if c.host.endswith(".local")]
