@@ -105,9 +105,10 @@ def used(generation: Generation) -> int:
 
 
 async def until_used(generation: Generation, port: int) -> None:
-    async with asyncio.timeout(3):
-        while used(generation) != port:
-            await asyncio.sleep(0.01)
+    deadline = asyncio.get_running_loop().time() + 3
+    while used(generation) != port:
+        assert asyncio.get_running_loop().time() < deadline, generation.pair_facts()
+        await asyncio.sleep(0.01)
 
 
 def test_one_pair_is_nominated() -> None:
