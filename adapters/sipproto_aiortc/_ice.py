@@ -22,6 +22,7 @@ _log = logging.getLogger("sipproto.media")
 
 _LOOPBACK = "127.0.0.1"
 _RECEIVE_LIMIT = 2048  # datagrams waiting for DTLS: more is a flood
+_DATAGRAM_LIMIT = 1500  # octets: the buffer of pylibsrtp
 _CANDIDATE_LIMIT = 64  # each costs 20 ms and more of checks
 _PAIR_LIMIT = 512  # that the peer may bring about by checks from ever new addresses
 _STOP_TIMEOUT = 2.0
@@ -308,8 +309,8 @@ class IceTransport:
         self.dropped += 1
 
     def _deliver(self, data: bytes) -> None:
-        # An empty datagram, which anybody can send, would end aiortc's DTLS reader with an IndexError.
-        if data and not self._received.full():
+        # aiortc's DTLS reader ends with an error at an empty datagram and at one too long for SRTP, which anybody can send.
+        if 0 < len(data) <= _DATAGRAM_LIMIT and not self._received.full():
             self.last_received = self._loop.time()
             self.packets_received += 1
             self.bytes_received += len(data)
