@@ -13,17 +13,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from .classic import wait_until
 from .ports import free_port
-from .telephones import Account, Telephone
+from .telephones import Account, Telephone, write_tone
 
 _CONFIG = """\
 sip_listen 127.0.0.1:{port}
 {certificates}net_interface 127.0.0.1
-call_local_timeout 120
-audio_source ausine,{hertz}
-audio_player aubridge,nobody
-ausrc_srate 48000
-auplay_srate 48000
+call_local_timeout {patience}
+audio_source aufile,{folder}/said.wav
+audio_player aubridge,echo
+ausrc_srate 16000
+ausrc_channels 1
+auplay_srate 16000
+auplay_channels 1
 rtcp_mux {mux}
 snd_path {folder}
 module_path {modules}
@@ -34,7 +37,7 @@ _MODULES = (
     "opus",
     "g722",
     "g711",
-    "ausine",
+    "aufile",
     "aubridge",
     "sndfile",
     "ice",
@@ -66,14 +69,18 @@ class Baresip(Telephone):
         mux: bool = True,
         encryption: str = "dtls_srtp",
         codecs: str = "",
+        contact: str = "",
         modules: tuple[str, ...] = (),
         settings: str = "",
         ca_file: Path | None = None,
         certificate: Path | None = None,
+        patience: int = 120,
     ) -> None:
         super().__init__(folder, account)
         self._hertz = hertz
         self._mux = mux
+        self._contact = contact
+        self._patience = patience
         self._modules = modules
         self._certificates = _line("sip_cafile", ca_file) + _line("sip_certificate", certificate)
         options = f";mediaenc={encryption}" if encryption else ""
@@ -112,6 +119,14 @@ class Baresip(Telephone):
         for digit in digits:
             self.command("sndcode", digit)
 
+    def echo(self, on: bool) -> None:
+        """Sends what it hears, in place of its tone."""
+        self.command("ausrc", "aubridge,echo" if on else f"aufile,{self.folder}/said.wav")
+
+    def send_message(self, target: str, text: str) -> None:
+        """`target` has to be the contact."""
+        self.command("message", text)
+
     def command(self, name: str, parameters: str = "") -> str:
         """Gives what it prints."""
         text = json.dumps({"command": name, "params": parameters, "token": name}).encode()
@@ -135,6 +150,13 @@ class Baresip(Telephone):
 
     def closed(self) -> str:
         return str(self.expect("CALL_CLOSED")["param"])
+
+    def heard_digits(self, digits: str) -> None:
+        for digit in digits:
+            assert self.expect("CALL_DTMF_START")["param"] == digit
+
+    def heard_message(self, text: str) -> None:
+        wait_until(lambda: text in self.out(), 10, self.told)
 
     def expect(self, kind: str, timeout: float = 10) -> dict[str, Any]:
         """Waits for an event of this type, and takes it: the next one is another."""
@@ -163,12 +185,13 @@ class Baresip(Telephone):
     def _start(self, stack: ExitStack) -> None:
         self._port = _two_ports()
         control_port = free_port("tcp")
+        write_tone(self.folder / "said.wav", self._hertz)
         modules = "".join(f"module {name}.so\n" for name in (*_MODULES, *self._modules))
         (self.folder / "config").write_text(
             _CONFIG.format(
                 port=self._port,
                 certificates=self._certificates,
-                hertz=self._hertz,
+                patience=self._patience,
                 mux="yes" if self._mux else "no",
                 folder=self.folder,
                 modules=_MODULE_PATH,
@@ -177,7 +200,7 @@ class Baresip(Telephone):
             + modules
             + "module_app ctrl_tcp.so\n"
         )
-        (self.folder / "contacts").touch()
+        (self.folder / "contacts").write_text(f"<{self._contact}>\n" if self._contact else "")
         (self.folder / "accounts").write_text(self._account() + "\n")
         process = self._launch("-f", str(self.folder), "-s", "-v")
         self._control = stack.enter_context(self._connect(process, control_port))

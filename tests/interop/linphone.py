@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import datetime
 import functools
-import math
 import re
 import subprocess
-import wave
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -19,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from .classic import wait_until
 from .ports import free_port
-from .telephones import Account, Telephone
+from .telephones import Account, Telephone, write_tone
 
 _CONFIG = """\
 [sip]
@@ -33,6 +30,7 @@ guess_hostname=1
 root_ca={ca_file}
 verify_server_certs=1
 use_ipv6=0
+inc_timeout={patience}
 {sip}
 [rtp]
 audio_rtp_port={rtp}
@@ -48,7 +46,6 @@ enabled=0
 [misc]
 user_certificates_path={certificates}
 """
-_RATE = 16000
 
 
 class Linphone(Telephone):
@@ -69,6 +66,7 @@ class Linphone(Telephone):
         mandatory: bool = True,
         ca_file: Path | None = None,
         certificate: Path | None = None,  # it accepts no TLS connections
+        patience: int = 30,
         sip: str = "",
         rtp: str = "",
     ) -> None:
@@ -76,6 +74,7 @@ class Linphone(Telephone):
         self._hertz = hertz
         self._ice, self._mux, self._encryption, self._mandatory = ice, mux, encryption, mandatory
         self._ca_file = ca_file
+        self._patience = patience
         self._sip, self._rtp = sip, rtp
         self._read = 0
 
@@ -98,6 +97,7 @@ class Linphone(Telephone):
 
     def hold(self) -> None:
         self.command("pause")
+        self.expect("is now paused")
 
     def resume(self) -> None:
         self.command("resume")
@@ -120,6 +120,16 @@ class Linphone(Telephone):
 
     def closed(self) -> str:
         return self.expect(r"(?:Call \d+ with .* (?:ended|error|declined).*)")
+
+    def heard_digits(self, digits: str) -> None:
+        for digit in digits:
+            self.expect(f"Receiving tone {re.escape(digit)} from")
+
+    def heard_message(self, text: str) -> None:
+        self.expect(re.escape(text))
+
+    def send_message(self, target: str, text: str) -> None:
+        self.command(f'chat {target} "{text}"')
 
     def expect(self, pattern: str, timeout: float = 10) -> str:
         """Waits for something that it prints, and takes all up to there: what follows is another."""
@@ -148,20 +158,14 @@ class Linphone(Telephone):
         account = self.account
         (self.folder / ".local/share/linphone").mkdir(parents=True)
         (self.folder / ".config/linphone").mkdir(parents=True)
-        with wave.open(str(self.folder / "said.wav"), "wb") as said:
-            said.setnchannels(1)
-            said.setsampwidth(2)
-            said.setframerate(_RATE)
-            # A whole number of periods, so that it has no seam when it is played again.
-            moments = numpy.arange(60 * _RATE) / _RATE
-            tone = 0.5 * numpy.sin(2 * math.pi * self._hertz * moments)
-            said.writeframes((tone * 32767).astype("<i2").tobytes())
+        write_tone(self.folder / "said.wav", self._hertz)
         certificates = self.folder / "certificates"
         certificates.mkdir()
         (certificates / "linphone-dtls-default-identity.pem").write_bytes(_dtls_certificate())
         config = _CONFIG.format(
             certificates=certificates,
             **self.ports,
+            patience=self._patience,
             proxy=-1 if account.port is None else 0,
             encryption=self._encryption,
             mandatory=int(self._mandatory),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import math
 import os
 import shutil
 import signal
 import subprocess
+import wave
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +44,20 @@ class Account:
 def account_at(server: Kamailio, user: str, transport: str) -> Account:
     port = {"udp": server.udp_port, "tcp": server.tcp_port, "tls": server.tls_port}[transport]
     return Account(user=user, domain=server.domain, transport=transport, port=port)
+
+
+_SAID_RATE = 16000
+
+
+def write_tone(file: Path, hertz: int) -> None:
+    """A minute of it, in a whole number of periods: when it is played again there is no seam."""
+    moments = numpy.arange(60 * _SAID_RATE) / _SAID_RATE
+    tone = 0.5 * numpy.sin(2 * math.pi * hertz * moments)
+    with wave.open(str(file), "wb") as said:
+        said.setnchannels(1)
+        said.setsampwidth(2)
+        said.setframerate(_SAID_RATE)
+        said.writeframes((tone * 32767).astype("<i2").tobytes())
 
 
 class Telephone(abc.ABC):
