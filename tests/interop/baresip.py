@@ -140,7 +140,11 @@ class Baresip(Telephone):
     # -- what a user notices -----------------------------------------------------------------------------------------
 
     def registered(self) -> None:
-        self.expect("REGISTER_OK")
+        # Its event may be over before anybody listens.
+        wait_until(lambda: re.search(r"\} 200 OK .*\[\d+ bindings?\]", self.out()), 10, self.told)
+
+    def _quit(self) -> None:
+        self.command("quit")
 
     def rings(self) -> None:
         self.expect("CALL_INCOMING")

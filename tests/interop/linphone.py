@@ -110,7 +110,11 @@ class Linphone(Telephone):
             self.command(digit)
 
     def registered(self) -> None:
-        self.expect(r"registration.*successful|Registration.*ok")
+        answer = r"^SIP/2\.0 200 .*\n(?:.+\n)*?CSeq: \d+ REGISTER"
+        wait_until(lambda: re.search(answer, self.log(), re.MULTILINE), 10, self.told)
+
+    def _quit(self) -> None:
+        self.command("quit")
 
     def rings(self) -> None:
         self.expect("Receiving new incoming call")
@@ -129,7 +133,7 @@ class Linphone(Telephone):
         self.expect(re.escape(text))
 
     def send_message(self, target: str, text: str) -> None:
-        self.command(f'chat {target} "{text}"')
+        self.command(f"chat {target} {text}")
 
     def expect(self, pattern: str, timeout: float = 10) -> str:
         """Waits for something that it prints, and takes all up to there: what follows is another."""

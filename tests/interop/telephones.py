@@ -78,6 +78,7 @@ class Telephone(abc.ABC):
         with ExitStack() as stack:
             stack.callback(self._kill)
             self._start(stack)
+            stack.callback(self._leave)
             self._stack = stack.pop_all()
         return self
 
@@ -185,6 +186,21 @@ class Telephone(abc.ABC):
                 start_new_session=True,
             )
         return self._process
+
+    @abc.abstractmethod
+    def _quit(self) -> None:
+        """Has it end by itself."""
+
+    def _leave(self) -> None:
+        """A telephone that is killed stays registered, and calls for its user would go there, too."""
+        process = self._process
+        if process is None or process.poll() is not None or self.account.port is None:
+            return
+        self._quit()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            pass
 
     def _kill(self) -> None:
         process = self._process
