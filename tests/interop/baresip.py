@@ -146,8 +146,8 @@ class Baresip(Telephone):
     def _quit(self) -> None:
         self.command("quit")
 
-    def rings(self) -> None:
-        self.expect("CALL_INCOMING")
+    def rings(self, timeout: float = 10) -> None:
+        self.expect("CALL_INCOMING", timeout)
 
     def established(self) -> None:
         self.expect("CALL_ESTABLISHED")
@@ -161,6 +161,9 @@ class Baresip(Telephone):
 
     def heard_message(self, text: str) -> None:
         wait_until(lambda: text in self.out(), 10, self.told)
+
+    def presences(self) -> str:
+        return self.command("contacts")
 
     def expect(self, kind: str, timeout: float = 10) -> dict[str, Any]:
         """Waits for an event of this type, and takes it: the next one is another."""

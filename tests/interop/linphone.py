@@ -67,6 +67,7 @@ class Linphone(Telephone):
         ca_file: Path | None = None,
         certificate: Path | None = None,  # it accepts no TLS connections
         patience: int = 30,
+        friend: str = "",
         sip: str = "",
         rtp: str = "",
     ) -> None:
@@ -74,6 +75,7 @@ class Linphone(Telephone):
         self._hertz = hertz
         self._ice, self._mux, self._encryption, self._mandatory = ice, mux, encryption, mandatory
         self._ca_file = ca_file
+        self._friend = friend
         self._patience = patience
         self._sip, self._rtp = sip, rtp
         self._read = 0
@@ -116,8 +118,8 @@ class Linphone(Telephone):
     def _quit(self) -> None:
         self.command("quit")
 
-    def rings(self) -> None:
-        self.expect("Receiving new incoming call")
+    def rings(self, timeout: float = 10) -> None:
+        self.expect("Receiving new incoming call", timeout)
 
     def established(self) -> None:
         self.expect("Media streams established")
@@ -134,6 +136,9 @@ class Linphone(Telephone):
 
     def send_message(self, target: str, text: str) -> None:
         self.command(f"chat {target} {text}")
+
+    def presences(self) -> str:
+        return self.out()
 
     def expect(self, pattern: str, timeout: float = 10) -> str:
         """Waits for something that it prints, and takes all up to there: what follows is another."""
@@ -188,6 +193,8 @@ class Linphone(Telephone):
                 f"[auth_info_0]\nusername={account.user}\npasswd={account.password}\nrealm={account.domain}\n"
                 f"domain={account.domain}\n"
             )
+        if self._friend:
+            config += f"[friend_0]\nurl=<{self._friend}>\npol=accept\nsubscribe=1\n"
         (self.folder / "rc").write_text(config)
         self._launch("-c", "rc", "-S", "-d", "6", "-l", "log", stdin=subprocess.PIPE)
         self.expect("linphonec>")

@@ -111,6 +111,8 @@ class Telephone(abc.ABC):
     def transfer(self, target: str) -> None: ...
     @abc.abstractmethod
     def send_digits(self, digits: str) -> None: ...
+    @abc.abstractmethod
+    def send_message(self, target: str, text: str) -> None: ...
 
     # -- what a user notices -----------------------------------------------------------------------------------------
 
@@ -119,12 +121,20 @@ class Telephone(abc.ABC):
         """Waits until it is. So do the others for what their names say."""
 
     @abc.abstractmethod
-    def rings(self) -> None: ...
+    def rings(self, timeout: float = 10) -> None: ...
     @abc.abstractmethod
     def established(self) -> None: ...
     @abc.abstractmethod
     def closed(self) -> str:
         """Gives the reason as it tells its user."""
+
+    @abc.abstractmethod
+    def heard_digits(self, digits: str) -> None: ...
+    @abc.abstractmethod
+    def heard_message(self, text: str) -> None: ...
+    @abc.abstractmethod
+    def presences(self) -> str:
+        """What is shown of the presence of others."""
 
     @abc.abstractmethod
     def recording(self) -> tuple[Path, int, int] | None:

@@ -11,16 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from sipproto.agent import outputs as o
 from sipproto_client import Call
+from sipproto_phone import commands as c
+from sipproto_phone.model import Phase
 
-from .baresip import Baresip
 from .classic import wait_until
 from .kamailio import Kamailio, password_of, settings
 from .linphone import Linphone
 from .ours import AUDIO, Ours
+from .peers import HERTZ
+from .rtpengine import Rtpengine
 from .softphone import Softphone
 from .telephones import Telephone, account_at
 from .test_telephones import KINDS, OURS, THEIRS, each_kind
@@ -176,6 +180,64 @@ def test_it_transfers_us_attended(tmp_path: Path, kamailio: Kamailio) -> None:
         dave.hears(third, OURS)
 
 
+@each_kind
+def test_plain_rtp(kind: str, tmp_path: Path) -> None:
+    """A telephone without ICE and DTLS, by way of rtpengine."""
+    plain: dict[str, dict[str, Any]] = {
+        "baresip": {"encryption": "", "ice": False, "mux": False},
+        "linphone": {"encryption": "none", "mandatory": False, "ice": False, "mux": False},
+    }
+    with (
+        Rtpengine() as bridge,
+        Kamailio(bridge=bridge.control_port) as server,
+        registered(kind, tmp_path, server, "bob", "udp", **plain[kind]) as phone,
+        we(server) as ours,
+    ):
+        phone.registered()
+        call = called(ours, phone)
+        talk(ours, call, phone)
+        ours.do(call.hang_up)
+        phone.closed()
+        phone.call("sip:alice@rig.test")
+        call = ours.answer()
+        talk(ours, call, phone)
+        phone.hang_up()
+        ended(ours, call, o.Originator.REMOTE)
+
+
+_PIDF = (
+    b'<?xml version="1.0" encoding="UTF-8"?><presence xmlns="urn:ietf:params:xml:ns:pidf" entity="sip:alice@rig.test">'
+    b'<tuple id="t1"><status><basic>open</basic></status></tuple></presence>'
+)
+
+
+@each_kind
+def test_presence(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
+    more: dict[str, dict[str, Any]] = {
+        "baresip": {"contact": "sip:alice@rig.test>;presence=p2p;a=<", "modules": ("presence",)},
+        "linphone": {"friend": "sip:alice@rig.test"},
+    }
+    with (
+        we(kamailio, events=("presence",)) as ours,
+        registered(kind, tmp_path, kamailio, "bob", "udp", **more[kind]) as phone,
+    ):
+        phone.registered()
+
+        async def welcome() -> None:
+            with ours.endpoint.watchers() as watchers, anyio.fail_after(10):
+                watcher = await anext(watchers)
+                await watcher.accept(_PIDF, "application/pidf+xml")
+
+        async def fetch() -> bytes:
+            accept = ("application/pidf+xml",)
+            async with ours.endpoint.subscribe("sip:bob@rig.test", "presence", accept=accept) as presence:
+                return (await anext(aiter(presence))).body
+
+        ours.do(welcome)
+        wait_until(lambda: "Online" in phone.presences(), 10, phone.told)
+        assert b"<basic>" in ours.do(fetch)
+
+
 # -- as a user would -----------------------------------------------------------------------------------------------------
 
 
@@ -215,18 +277,33 @@ def test_sipproto_call(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
     with registered(kind, tmp_path, kamailio, "bob", "udp") as phone:
         phone.registered()
         with command("call", "bob", *arguments(kamailio), "--duration", "2") as process:
-            phone.rings()
+            phone.rings(30)  # a new Python begins there
             phone.answer()
             phone.hears(OURS)
-            print(figures(process))
+            sound = figures(process)["audio"]
+        assert abs(sound["frequency"] - THEIRS) <= 0.05 * THEIRS and sound["sent"]["packets"] > 50
         phone.closed()
 
 
 @each_kind
-def test_softphone(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
-    from sipproto_phone import commands as c
-    from sipproto_phone.model import Phase
+def test_sipproto_answer(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
+    with registered(kind, tmp_path, kamailio, "bob", "tcp") as phone:
+        phone.registered()
+        with command("answer", *arguments(kamailio), "--once", "--duration", "2") as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "regist" in line:
+                    break
+            phone.call("sip:alice@rig.test")
+            phone.established()
+            phone.hears(OURS)
+            sound = figures(process)["audio"]
+        phone.closed()
+        assert abs(sound["frequency"] - THEIRS) <= 0.05 * THEIRS
 
+
+@each_kind
+def test_softphone(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
     (tmp_path / "softphone").mkdir()
     with (
         registered(kind, tmp_path, kamailio, "bob", "tls") as phone,
@@ -240,7 +317,7 @@ def test_softphone(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         phone.answer()
         view = soft.until_phase(Phase.TALKING)
         soft.until_hears(THEIRS)
-        phone.send_digits("5")
+        phone.hears(HERTZ["alice"])
         soft.do(c.HangUp(call=view.id))
         phone.closed()
         phone.call("sip:alice@rig.test")
