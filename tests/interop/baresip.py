@@ -54,7 +54,9 @@ _LIMIT = 10  # seconds for an answer of the control port
 class Baresip(Telephone):
     """A baresip process.
 
-    hertz: the tone that it sends. ice, mux, encryption (of its names): how its media are. codecs: in its words. ca_file: whom it trusts.
+    hertz: the tone that it sends. ice, mux, encryption (a name of its own, or none): how its media are. codecs: in its words.
+    ca_file: whom it trusts; certificate: its own, for those who connect to it. patience: seconds until it stops ringing.
+    contact: a line of its address book, which it sends messages to. modules: more of them. settings: more of the account.
     """
 
     program = "baresip"
@@ -207,7 +209,7 @@ class Baresip(Telephone):
             + modules
             + "module_app ctrl_tcp.so\n"
         )
-        (self.folder / "contacts").write_text(f"<{self._contact}>\n" if self._contact else "")
+        (self.folder / "contacts").write_text(f"{self._contact}\n")
         (self.folder / "accounts").write_text(self._account() + "\n")
         process = self._launch("-f", str(self.folder), "-s", "-v")
         self._control = stack.enter_context(self._connect(process, control_port))

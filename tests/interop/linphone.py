@@ -36,7 +36,6 @@ inc_timeout={patience}
 audio_rtp_port={rtp}
 rtcp_mux={mux}
 audio_jitt_comp=20
-{rtp_settings}
 [net]
 firewall_policy={firewall}
 [sound]
@@ -49,7 +48,12 @@ user_certificates_path={certificates}
 
 
 class Linphone(Telephone):
-    """A linphonec process."""
+    """A linphonec process.
+
+    hertz: the tone that it sends. ice, mux, encryption, mandatory: how its media are. ca_file: whom it trusts; certificate: of
+    no use, it takes no TLS connections. patience: seconds until it stops ringing. friend: whose presence it watches.
+    sip: more lines of that section of its settings.
+    """
 
     program = "linphonec"
     loopback = "localhost"  # it knows no addresses in certificates
@@ -65,11 +69,10 @@ class Linphone(Telephone):
         encryption: str = "dtls",
         mandatory: bool = True,
         ca_file: Path | None = None,
-        certificate: Path | None = None,  # it accepts no TLS connections
+        certificate: Path | None = None,
         patience: int = 30,
         friend: str = "",
         sip: str = "",
-        rtp: str = "",
     ) -> None:
         super().__init__(folder, account)
         self._hertz = hertz
@@ -77,7 +80,7 @@ class Linphone(Telephone):
         self._ca_file = ca_file
         self._friend = friend
         self._patience = patience
-        self._sip, self._rtp = sip, rtp
+        self._sip = sip
         self._read = 0
 
     def address(self, transport: str) -> str:
@@ -183,7 +186,6 @@ class Linphone(Telephone):
             mux=int(self._mux),
             firewall=3 if self._ice else 0,
             sip=self._sip,
-            rtp_settings=self._rtp,
         )
         if account.port is not None:
             config += (

@@ -163,7 +163,8 @@ def pair(
 
 @pytest.mark.parametrize(
     ("kind", "transport"),
-    [("baresip", "udp"), ("baresip", "tcp"), ("baresip", "tls"), ("linphone", "udp"), ("linphone", "tcp")],
+    # Linphone takes no TLS connections
+    [("baresip", "udp"), ("baresip", "tcp"), ("baresip", "tls"), ("linphone", "tcp")],
 )
 def test_we_call(kind: str, transport: str, tmp_path: Path, authority: Authority) -> None:
     with pair(kind, tmp_path, authority) as both:
@@ -173,8 +174,10 @@ def test_we_call(kind: str, transport: str, tmp_path: Path, authority: Authority
         both.ended(call, o.Originator.LOCAL)
 
 
-@each_kind
-@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize(
+    ("kind", "transport"),
+    [("baresip", "udp"), ("baresip", "tcp"), ("baresip", "tls"), ("linphone", "udp"), ("linphone", "tls")],
+)
 def test_it_calls(kind: str, transport: str, tmp_path: Path, authority: Authority) -> None:
     with pair(kind, tmp_path, authority, transport=transport) as both:
         call = both.called(transport)
@@ -244,8 +247,7 @@ def test_nobody_answers(kind: str, tmp_path: Path, authority: Authority) -> None
 # -- in a call -----------------------------------------------------------------------------------------------------------
 
 
-@each_kind
-@pytest.mark.parametrize("caller", ["ours", "theirs"])
+@pytest.mark.parametrize(("kind", "caller"), [("baresip", "ours"), ("baresip", "theirs"), ("linphone", "theirs")])
 def test_hold(kind: str, caller: str, tmp_path: Path, authority: Authority) -> None:
     with pair(kind, tmp_path, authority) as both:
         call = both.call() if caller == "ours" else both.called()

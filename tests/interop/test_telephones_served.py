@@ -65,11 +65,12 @@ def ended(ours: Ours, call: Call, originator: o.Originator) -> None:
     assert (end.cause, end.originator) == (o.Cause.TERMINATED, originator), end
 
 
-@each_kind
-@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize(
+    ("kind", "transport"), [("baresip", "udp"), ("baresip", "tls"), ("linphone", "tcp"), ("linphone", "tls")]
+)
 def test_calls(kind: str, transport: str, tmp_path: Path, kamailio: Kamailio) -> None:
     """It registers with its password; either calls the other; messages go both ways."""
-    more: dict[str, Any] = {"contact": "sip:alice@rig.test"} if kind == "baresip" else {}
+    more: dict[str, Any] = {"contact": "<sip:alice@rig.test>"} if kind == "baresip" else {}
     with registered(kind, tmp_path, kamailio, "bob", transport, **more) as phone, we(kamailio) as ours:
         phone.registered()
         assert ours.do(ours.endpoint.send_message, "sip:bob@rig.test", "good morning") == 200
@@ -214,7 +215,7 @@ _PIDF = (
 @each_kind
 def test_presence(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
     more: dict[str, dict[str, Any]] = {
-        "baresip": {"contact": "sip:alice@rig.test>;presence=p2p;a=<", "modules": ("presence",)},
+        "baresip": {"contact": "<sip:alice@rig.test>;presence=p2p", "modules": ("presence",)},
         "linphone": {"friend": "sip:alice@rig.test"},
     }
     with (
@@ -272,9 +273,8 @@ def figures(process: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(last)
 
 
-@each_kind
-def test_sipproto_call(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
-    with registered(kind, tmp_path, kamailio, "bob", "udp") as phone:
+def test_sipproto_call(tmp_path: Path, kamailio: Kamailio) -> None:
+    with registered("baresip", tmp_path, kamailio, "bob", "udp") as phone:
         phone.registered()
         with command("call", "bob", *arguments(kamailio), "--duration", "2") as process:
             phone.rings(30)  # a new Python begins there
@@ -285,9 +285,8 @@ def test_sipproto_call(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         phone.closed()
 
 
-@each_kind
-def test_sipproto_answer(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
-    with registered(kind, tmp_path, kamailio, "bob", "tcp") as phone:
+def test_sipproto_answer(tmp_path: Path, kamailio: Kamailio) -> None:
+    with registered("linphone", tmp_path, kamailio, "bob", "tcp") as phone:
         phone.registered()
         with command("answer", *arguments(kamailio), "--once", "--duration", "2") as process:
             assert process.stdout is not None
