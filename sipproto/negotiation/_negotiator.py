@@ -32,7 +32,7 @@ from sipproto.negotiation._codecs import (
     preferred,
     remembered,
 )
-from sipproto.negotiation._match import match_codecs
+from sipproto.negotiation._match import match_answer
 from sipproto.negotiation._obstacles import line_obstacle, protocol_obstacle, transport_obstacle
 from sipproto.negotiation._values import (
     CodecPreferences,
@@ -463,14 +463,15 @@ class Negotiator:
         if media.port == 0 or line.rejected:
             return evolve(line, rejected=True, current=Direction.INACTIVE, formats=media.formats)
         theirs = codecs_of(media)
-        pairs = match_codecs(line.codecs, theirs)
+        pairs = match_answer(line.codecs, theirs)
         pairs.sort(key=lambda pair: theirs.index(pair[1]))  # the answerer's preferences (RFC 3264 6.1)
         slot, remote = line.slot, transport_of(sdp, media)
         if bundle is not None and (media.attribute("mid") or line.mid) in bundle.mids:
             slot, remote = bundle.slot, bundle.remote
         obstacle = line_obstacle(media, codecs=carry_media(codec for _, codec in pairs))
         if obstacle is not None or remote is None:
-            raise NegotiationError(f"{line.kind} is answered {obstacle or transport_obstacle(sdp, media)}")
+            obstacle = obstacle or transport_obstacle(sdp, media) or "in a bundle without a transport"
+            raise NegotiationError(f"{line.kind} is answered {obstacle}")
         remote_direction = direction_of(sdp, media)
         held = self._offered(line)
         answered = extensions_of(sdp, media)
