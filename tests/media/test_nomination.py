@@ -12,7 +12,7 @@ from aioice import stun
 
 from sipproto.negotiation import TransportPair
 from sipproto.sdp import RemoteTransport
-from sipproto_aiortc._ice import Generation
+from sipproto_aiortc._ice import Credentials, Generation
 from sipproto_aiortc._servers import IceOptions
 
 _PASSWORD = "p" * 22
@@ -68,7 +68,7 @@ async def addresses(*delays: float | None) -> AsyncIterator[list[Address]]:
 
 @asynccontextmanager
 async def gathered(*, controlling: bool) -> AsyncIterator[Generation]:
-    generation = Generation(IceOptions(include_loopback=True), controlling=controlling)
+    generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=controlling)
     await generation.gather()
     try:
         yield generation
