@@ -428,6 +428,8 @@ def test_hostile_datagrams_do_no_harm(ends: tuple[End, End], relay: Relay) -> No
         b"\x80",
         b"\x80\x6f" + bytes(40),
         b"\xbf\xc8" + bytes(9),
+        b"\x80\x6f" + bytes(1600),
+        b"\x80\xc8" + bytes(1600),
     ):
         relay.poison(data)
     time.sleep(0.2)
