@@ -230,7 +230,7 @@ class Negotiator:
         lines: list[Line] = []
         known = self._next.codecs
         for line in self._next.lines:
-            codecs = line.codecs if line.rejected else offered_codecs(self._codecs_for(line.kind, line.codecs), known)
+            codecs = line.codecs if line.rejected else offered_codecs(self._codecs_for(line, line.codecs), known)
             known = remembered(known, codecs)
             lines.append(evolve(line, codecs=codecs))
         self._next = evolve(self._next, lines=tuple(lines), codecs=known)
@@ -433,8 +433,9 @@ class Negotiator:
         self._next = evolve(self._next, next_mid=number + 1)
         return str(number)
 
-    def _codecs_for(self, kind: str, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
-        return preferred(kind, as_agreed(self._capabilities.codecs(kind), agreed), self._next.preferences)
+    def _codecs_for(self, line: Line, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
+        usable = self._capabilities.usable(line.kind, line.wanted)
+        return preferred(line.kind, as_agreed(usable, agreed), self._next.preferences)
 
     def _fresh_extensions(self, kind: str) -> tuple[tuple[str, int], ...]:
         known = {uri: ident for line in self._next.lines for uri, ident in line.extensions}
@@ -482,7 +483,7 @@ class Negotiator:
             raise NegotiationError(f"the offer turns {line.kind} into {media.kind}")
         line = evolve(line, protocol=media.protocol, formats=media.formats or ("0",))
         bundle_only = media.attribute("bundle-only") is not None
-        codecs, send_codecs = answered_codecs(self._codecs_for(line.kind), codecs_of(media), self._next.preferences)
+        codecs, send_codecs = answered_codecs(self._codecs_for(line), codecs_of(media), self._next.preferences)
         unwanted = line.refused or (is_new and line.wanted is Direction.INACTIVE)
         impossible = (
             (media.port == 0 and not bundle_only) or media.protocol not in _PROTOCOLS or not codecs or not _muxed(media)
