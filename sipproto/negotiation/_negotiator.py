@@ -231,7 +231,11 @@ class Negotiator:
         lines: list[Line] = []
         known = self._next.codecs
         for line in self._next.lines:
-            codecs = line.codecs if line.rejected else offered_codecs(self._codecs_for(line.kind, line.codecs), known)
+            codecs = (
+                line.codecs
+                if line.rejected
+                else offered_codecs(self._codecs_for(line.kind, line.wanted, line.codecs), known)
+            )
             known = remembered(known, codecs)
             lines.append(evolve(line, codecs=codecs))
         self._next = evolve(self._next, lines=tuple(lines), codecs=known)
@@ -325,7 +329,8 @@ class Negotiator:
             if mid is not None and not is_token(mid):  # RFC 5888 4
                 raise NegotiationError("a mid is no token")
             is_new = index >= len(known) or is_another(media, known[index])
-            codecs = answered_codecs(self._codecs_for(media.kind), codecs_of(media), self._next.preferences)
+            direction = wish(media.kind, taken=False) if is_new else known[index].wanted
+            codecs = answered_codecs(self._codecs_for(media.kind, direction), codecs_of(media), self._next.preferences)
             obstacle = protocol_obstacle(media) or line_obstacle(media, codecs=bool(codecs[0]))
             if is_new and mid not in bundle:  # the first line of a bundle says it for all
                 obstacle = obstacle or transport_obstacle(sdp, media)
@@ -444,8 +449,9 @@ class Negotiator:
         self._next = evolve(self._next, next_mid=number + 1)
         return str(number)
 
-    def _codecs_for(self, kind: str, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
-        return preferred(kind, as_agreed(self._capabilities.codecs(kind), agreed), self._next.preferences)
+    def _codecs_for(self, kind: str, wanted: Direction, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
+        usable = self._capabilities.usable(kind, wanted)
+        return preferred(kind, as_agreed(usable, agreed), self._next.preferences)
 
     def _fresh_extensions(self, kind: str) -> tuple[tuple[str, int], ...]:
         known = {uri: ident for line in self._next.lines for uri, ident in line.extensions}
