@@ -94,7 +94,6 @@ class Line:
         self._resampled: tuple[int, str] | None = None
         self._heard: deque[AudioFrame] = deque(maxlen=_WINDOW_FRAMES)
         self._seen: VideoFrame | None = None
-        self._frames = 0
         self.use(setup)
 
     async def apply(self, agreed: MediaLine) -> None:
@@ -230,8 +229,7 @@ class Line:
                 _log.warning("a received %s frame could not be used: %r", self.agreed.kind, error)
 
     def _received(self, frame: Frame) -> None:
-        self._frames += 1
-        self._reception.decoded(frame)
+        self._reception.emitted(frame)
         if isinstance(frame, AudioFrame):
             if self._setup.meter:
                 self._heard.append(frame)
@@ -311,7 +309,7 @@ class Line:
             packets_lost=self._reception.lost,
             jitter=self._reception.jitter,
             round_trip_time=self._round_trip_time,
-            frames_decoded=self._frames,
+            frames_decoded=self._reception.decoded,
             frame_width=seen.width if seen is not None else None,
             frame_height=seen.height if seen is not None else None,
             audio_level=level,
