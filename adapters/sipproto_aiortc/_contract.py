@@ -38,7 +38,6 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice.turn", ("UDP_SOCKET_BUFFER_SIZE", "create_turn_endpoint")),
     ("aiortc.codecs", ("depayload", "get_decoder", "get_encoder")),
     ("aiortc.codecs.base", ("Decoder.decode", "Encoder.encode")),
-    ("aiortc.codecs.opus", ("OpusEncoder", "SAMPLE_RATE", "TIME_BASE")),
     ("aiortc.mediastreams", ("VIDEO_TIME_BASE",)),
     ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp", "certificate_digest")),
     (

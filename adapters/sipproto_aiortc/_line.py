@@ -21,6 +21,7 @@ from sipproto_aiortc._digits import DigitReceiver, DigitSender
 from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._rtp import Receiver, sending_codec
 from sipproto_aiortc._sender import Sender, line_parameters
+from sipproto_aiortc._sending import TalkSpurts
 from sipproto_aiortc._stats import LineCounters
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
 from sipproto_aiortc._transport import DtlsTransport, Flow
@@ -76,7 +77,8 @@ class Line:
         self._source: AudioSource | VideoSource | EchoSource | None = None  # what the track has a producer of
         self._parameters = parameters
         self._digits = DigitSender()
-        self._flow = Flow(rewrite=self._digits.rewrite if agreed.kind == "audio" else None)
+        self._spurts = TalkSpurts()
+        self._flow = Flow(rewrite=self._rewrite if agreed.kind == "audio" else None)
         self._repairs = Flow()
         self._sender: Sender | None = None
         self._track: AudioTrack | VideoTrack = (
@@ -139,6 +141,10 @@ class Line:
             self._digits.open()  # one that is to be sent while there is no path waits for it a little
         else:
             self._digits.close("the line sends nothing now")
+
+    def _rewrite(self, packet: bytes) -> bytes:
+        """What leaves in place of a packet of audio."""
+        return self._digits.rewrite(self._spurts.mark(packet))
 
     async def send_digit(self, event: int, duration: int, codec: Codec) -> None:
         """As DigitSender.send. Raises ValueError on a line of video."""

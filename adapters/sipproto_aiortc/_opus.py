@@ -1,6 +1,7 @@
-"""libopus itself, for what FFmpeg's decoder cannot do: in-band FEC and concealment (RFC 6716 2.1.7, 4.4).
+"""libopus itself, for what FFmpeg's wrappers cannot do: decoding in-band FEC, concealment, DTX, changes under way.
 
 It is the copy that comes with PyAV's wheels, or else that of the system. Also what a packet of Opus says of itself.
+Sections are those of RFC 6716 unless told otherwise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from ctypes.util import find_library
 from typing import Any
 
 import numpy
+from attrs import frozen
+from numpy.typing import NDArray
 
 from sipproto_aiortc._concealment import Block
 
@@ -21,7 +24,7 @@ _log = logging.getLogger("sipproto.media")
 RATE, CHANNELS = 48000, 2
 STEP = RATE // 400  # samples: what is concealed is a multiple of 2.5 ms
 _LONGEST = RATE * 120 // 1000  # samples of a packet
-_FRAME_MS = (  # by the configuration of RFC 6716 3.1, table 2
+_FRAME_MS = (  # by the configuration: 3.1, table 2
     *(10, 20, 40, 60) * 3,  # SILK
     *(10, 20) * 2,  # hybrid
     *(2.5, 5, 10, 20) * 4,  # CELT
@@ -30,7 +33,7 @@ _FIRST_OF_CELT = 16
 
 
 def duration(packet: bytes) -> int:
-    """The samples (at 48 kHz) of a packet of Opus (RFC 6716 3.1, 3.2); 0 of one that is none."""
+    """The samples (at 48 kHz) of a packet of Opus (3.1, 3.2); 0 of one that is none."""
     if not packet:
         return 0
     count = (1, 2, 2, packet[1] & 0x3F if len(packet) > 1 else 0)[packet[0] & 3]
@@ -39,12 +42,12 @@ def duration(packet: bytes) -> int:
 
 
 def is_quiet(packet: bytes) -> bool:
-    """Whether it is all that is sent of silence for a while (DTX): nothing behind the header (RFC 6716 3.1)."""
+    """Whether it is all that is sent of silence for a while (DTX): nothing behind the header (3.1)."""
     return len(packet) <= 2
 
 
 def has_fec(packet: bytes) -> bool:
-    """Whether a packet repeats the one before it: the LBRR flag behind those of voice activity (RFC 6716 4.2.3, 4.2.4).
+    """Whether a packet repeats the one before it: the LBRR flag behind those of voice activity (4.2.3, 4.2.4).
 
     Only of packets with one frame, as those of speech are up to 60 ms.
     """
@@ -58,25 +61,27 @@ def has_fec(packet: bytes) -> bool:
     return middle or side
 
 
+_int, _int32, _pointer = ctypes.c_int, ctypes.c_int32, ctypes.c_void_p
+_FUNCTIONS = (  # of opus.h: name, result, arguments; `ctl` takes one more, as the request wants it
+    ("opus_decoder_create", _pointer, (_int32, _int, ctypes.POINTER(_int))),
+    ("opus_decoder_destroy", None, (_pointer,)),
+    ("opus_decode", _int, (_pointer, ctypes.c_char_p, _int32, _pointer, _int, _int)),
+    ("opus_encoder_create", _pointer, (_int32, _int, _int, ctypes.POINTER(_int))),
+    ("opus_encoder_destroy", None, (_pointer,)),
+    ("opus_encoder_ctl", _int, (_pointer, _int)),
+    ("opus_encode", _int32, (_pointer, _pointer, _int, _pointer, _int32)),
+)
+
+
 @functools.cache
 def library() -> Any:
     """libopus, or None where there is none."""
     for name in _names():
         try:
             found = ctypes.CDLL(name)
-            found.opus_decoder_create.argtypes = (ctypes.c_int32, ctypes.c_int, ctypes.POINTER(ctypes.c_int))
-            found.opus_decoder_create.restype = ctypes.c_void_p
-            found.opus_decode.argtypes = (
-                ctypes.c_void_p,
-                ctypes.c_char_p,
-                ctypes.c_int32,
-                ctypes.c_void_p,
-                ctypes.c_int,
-                ctypes.c_int,
-            )
-            found.opus_decode.restype = ctypes.c_int
-            found.opus_decoder_destroy.argtypes = (ctypes.c_void_p,)
-            found.opus_decoder_destroy.restype = None
+            for function, result, arguments in _FUNCTIONS:
+                member = getattr(found, function)
+                member.restype, member.argtypes = result, arguments
         except (OSError, AttributeError) as error:
             _log.debug("libopus %r cannot be used: %r", name, error)
         else:
@@ -125,3 +130,71 @@ class OpusDecoder:
         if count < 0:
             raise ValueError(f"no packet of Opus (error {count})")
         return block[:count]
+
+
+_VOIP = 2048  # OPUS_APPLICATION_VOIP
+_MOST = 1275 * 3 + 7  # octets of a packet of 60 ms (3.4)
+_BANDWIDTHS = {8000: 1101, 12000: 1102, 16000: 1103, 24000: 1104, 48000: 1105}  # OPUS_BANDWIDTH_..., by sampling rate
+_DTX_MOST = 2  # octets of a packet that need not be sent
+
+
+@frozen(kw_only=True)
+class Settings:
+    """How an encoder encodes. bitrate: bits per second. playback_rate: Hz, what sounds above half of it is left out.
+
+    loss: per cent of packets that get lost, for which `fec` is put into the others. dtx: silence is hardly sent.
+    """
+
+    bitrate: int
+    playback_rate: int = RATE
+    fec: bool = False
+    loss: int = 0
+    dtx: bool = False
+    constant: bool = False
+
+    def requests(self) -> tuple[tuple[int, int], ...]:
+        """As opus_defines.h has them."""
+        bandwidth = next((code for rate, code in _BANDWIDTHS.items() if rate >= self.playback_rate), _BANDWIDTHS[RATE])
+        return (
+            (4002, self.bitrate),
+            (4004, bandwidth),  # OPUS_SET_MAX_BANDWIDTH
+            (4006, int(not self.constant)),  # OPUS_SET_VBR
+            (4012, int(self.fec)),
+            (4014, self.loss),
+            (4016, int(self.dtx)),
+        )
+
+
+class MonoEncoder:
+    """An encoder of libopus for one channel at 48 kHz. Its settings may change with each packet."""
+
+    def __init__(self) -> None:
+        self._library = library()
+        error = ctypes.c_int()
+        self._encoder = self._library.opus_encoder_create(RATE, 1, _VOIP, ctypes.byref(error))
+        if not self._encoder:
+            raise MemoryError(f"libopus made no encoder (error {error.value})")
+        self._settings: Settings | None = None
+        self._room = ctypes.create_string_buffer(_MOST)
+
+    def __del__(self) -> None:
+        if getattr(self, "_encoder", None):
+            self._library.opus_encoder_destroy(self._encoder)
+
+    def encode(self, samples: NDArray[numpy.int16], settings: Settings) -> bytes:
+        """A packet of 20, 40 or 60 ms. Raises ValueError for samples of another length and settings out of range."""
+        if settings != self._settings:
+            for request, value in settings.requests():
+                if self._library.opus_encoder_ctl(self._encoder, request, ctypes.c_int32(value)) < 0:
+                    raise ValueError(f"libopus refuses {request} {value}")
+            self._settings = settings
+        samples = numpy.ascontiguousarray(samples)
+        size = self._library.opus_encode(self._encoder, samples.ctypes.data, len(samples), self._room, _MOST)
+        if size < 0:
+            raise ValueError(f"{len(samples)} samples cannot be encoded (error {size})")
+        return self._room.raw[:size]
+
+
+def needs_sending(packet: bytes) -> bool:
+    """Whether an encoder with `dtx` wants a packet to be sent."""
+    return len(packet) > _DTX_MOST

@@ -150,7 +150,8 @@ class Playout:
         if self._ssrc != packet.ssrc or abs(number - self._last[0]) > _JUMP:
             self._restart(packet)
             number, timestamp = packet.number, packet.timestamp
-        if packet.clock != self._clock:
+        set_back = packet.duration and number > self._last[0] and timestamp < self._last[1]
+        if packet.clock != self._clock or set_back:
             self._clock = packet.clock
             self.path.restart()
         if number >= self._last[0]:

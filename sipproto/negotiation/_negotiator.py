@@ -50,6 +50,7 @@ from sipproto.sdp import (
     direction,
     direction_of,
     extensions_of,
+    packet_time_of,
     parse_sdp,
     ssrcs_of,
     streams_of,
@@ -475,6 +476,7 @@ class Negotiator:
             declines=not remote_direction.receives if held.sends else line.declines,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
+            packet_time=packet_time_of(media),
         )
 
     def _offered_line(self, sdp: SessionDescription, media: MediaDescription, line: Line, *, is_new: bool) -> Line:
@@ -504,6 +506,7 @@ class Negotiator:
             declines=not remote_direction.receives,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
+            packet_time=packet_time_of(media),
         )
 
     def _agree(self, lines: tuple[Line, ...], bundled: bool, restarted: frozenset[int], *, offered: bool) -> None:
