@@ -12,7 +12,6 @@ import pytest
 from aiortc.rtp import RtpPacket
 from attrs import define, evolve, field, frozen
 from av import AudioFrame, AudioResampler
-from numpy.typing import NDArray
 
 from sipproto.sdp import Codec
 from sipproto_aiortc import _opus
@@ -25,9 +24,9 @@ from sipproto_aiortc._rtp import codec_parameters
 from sipproto_aiortc._sender import new_encoder
 from sipproto_aiortc._voices import voice_of
 from sipproto_devices._media import frame_of, samples_of
+from tests.media._sounds import Wave, tone, voice
 from tests.media.impaired import has_tone
 
-Wave = NDArray[numpy.float64]
 USUAL = AudioTarget()
 CODECS = {
     "opus": Codec(payload_type=111, name="opus", clock_rate=48000, channels=2),
@@ -69,22 +68,6 @@ class SimulatedClock:
             if not timer.cancelled:
                 timer.callback()
         self.now = until
-
-
-def tone(seconds: float, frequency: float = 440.0) -> Wave:
-    return 0.3 * numpy.sin(2 * numpy.pi * frequency * numpy.arange(round(seconds * 48000)) / 48000)
-
-
-def voice(seconds: float) -> Wave:
-    """Syllables of a gliding pitch with harmonics, a little noise, and pauses."""
-    t = numpy.arange(round(seconds * 48000)) / 48000
-    pitch = 130 + 25 * numpy.sin(2 * numpy.pi * 0.7 * t) + 8 * numpy.sin(2 * numpy.pi * 5 * t)
-    phase = 2 * numpy.pi * numpy.cumsum(pitch) / 48000
-    harmonics = sum(numpy.sin(n * phase) / n for n in range(1, 16))
-    loudness = numpy.clip(1.4 * numpy.sin(2 * numpy.pi * 1.6 * t), 0, 1)
-    noise = numpy.random.default_rng(3).normal(0, 0.004, len(t))
-    spoken: Wave = 0.15 * loudness * harmonics + noise
-    return spoken
 
 
 def encoded(codec: Codec, wave: Wave, target: AudioTarget = USUAL, packet_time: int | None = None) -> list[RtpPacket]:
