@@ -10,6 +10,7 @@ import ctypes
 import functools
 import importlib.metadata
 import logging
+import re
 from ctypes.util import find_library
 from typing import Any
 
@@ -61,6 +62,7 @@ def has_fec(packet: bytes) -> bool:
     return middle or side
 
 
+_LIBRARY = re.compile(r"(lib)?opus[-.].*(so|dylib|dll)")  # and not libopusenc or the like
 _int, _int32, _pointer = ctypes.c_int, ctypes.c_int32, ctypes.c_void_p
 _FUNCTIONS = (  # of opus.h: name, result, arguments; `ctl` takes one more, as the request wants it
     ("opus_decoder_create", _pointer, (_int32, _int, ctypes.POINTER(_int))),
@@ -94,7 +96,7 @@ def _names() -> list[str]:
         files = importlib.metadata.files("av") or []
     except importlib.metadata.PackageNotFoundError:
         files = []
-    bundled = [str(file.locate()) for file in files if file.name.startswith("libopus")]
+    bundled = [str(file.locate()) for file in files if _LIBRARY.match(file.name)]
     system = find_library("opus") if not bundled else None
     return [*bundled, *([system] if system else [])]
 
@@ -134,6 +136,7 @@ class OpusDecoder:
 
 _VOIP = 2048  # OPUS_APPLICATION_VOIP
 _MOST = 1275 * 3 + 7  # octets of a packet of 60 ms (3.4)
+_AUTO, _VOICE = -1000, 3001  # OPUS_AUTO, OPUS_SIGNAL_VOICE
 _BANDWIDTHS = {8000: 1101, 12000: 1102, 16000: 1103, 24000: 1104, 48000: 1105}  # OPUS_BANDWIDTH_..., by sampling rate
 _DTX_MOST = 2  # octets of a packet that need not be sent
 
@@ -162,6 +165,8 @@ class Settings:
             (4012, int(self.fec)),
             (4014, self.loss),
             (4016, int(self.dtx)),
+            # OPUS_SET_SIGNAL: only the part for voices has FEC, and by itself libopus leaves that to heavy losses.
+            (4024, _VOICE if self.fec and self.loss else _AUTO),
         )
 
 

@@ -285,7 +285,21 @@ def test_fec_is_sent_only_when_the_peer_decodes_it_and_loses_packets() -> None:
         return sum(_opus.has_fec(packet.payload) for packet in packets) / len(packets)
 
     assert share("useinbandfec=1", 0) == share("", 20) == share("useinbandfec=0", 20) == 0
-    assert share("minptime=10; useinbandfec=1", 10) > 0.25
+    assert share("minptime=10; useinbandfec=1", 3) > 0.25
+
+
+def test_without_libopus_ffmpeg_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No FEC, no DTX and no bit rate then, but sound that is concealed."""
+    monkeypatch.setattr(_opus, "_names", list)
+    _opus.library.cache_clear()
+    try:
+        packets = encoded(opus("useinbandfec=1"), tone(2), AudioTarget(loss=20))
+        listener = heard(opus(""), packets, [30, 50])
+    finally:
+        _opus.library.cache_clear()
+    assert not any(_opus.has_fec(packet.payload) for packet in packets)
+    assert tone_share(listener.wave, tone(2)) > 0.95
+    assert listener.playing.concealed == 2 * 960
 
 
 @needs_libopus
