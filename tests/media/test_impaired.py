@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from aiortc.rtp import RtpPacket
+from attrs import evolve
 
-from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern
+from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_aiortc._counters import is_key_frame
 from sipproto_aiortc._order import VideoOrder
 from tests.media._rig import End, connect, until
@@ -74,6 +75,29 @@ def test_a_call_survives_loss_and_a_blackout() -> None:
     assert figures.video_back is not None and figures.video_back < 2
     assert figures.tone > 0.75
     assert figures.pictures > 10
+
+
+@pytest.mark.parametrize("codec", ["opus", "PCMU"])
+def test_lost_packets_do_not_make_the_audio_shorter(codec: str) -> None:
+    network, engine = Network(Link(latency=0.005), seed=2), AiortcEngine(include_loopback=True)
+    only = tuple(one for one in engine.capabilities.audio if one.name == codec)
+    a, b = (End(engine, capabilities=evolve(engine.capabilities, audio=only)) for _ in range(2))
+    engine.prepare(a.call, MediaSetup(audio=Tone(440.0)))
+    connect(a, b, "audio", network.change)
+    until(lambda: (b.line().frames_decoded or 0) > 10)
+    network.link = Link(latency=0.005, loss=0.15)
+    before, sent = b.stats().inbound("audio"), a.line().packets_sent
+    until(lambda: a.line().packets_sent > sent + 150, timeout=15)
+    after, sent = b.stats().inbound("audio"), a.line().packets_sent - sent
+    engine.close()
+    network.close()
+    assert before is not None and after is not None
+    heard = (after.total_samples_duration or 0) - (before.total_samples_duration or 0)
+    assert (after.packets_lost or 0) > 10
+    assert abs(heard - 0.02 * sent) < 0.05 * 0.02 * sent + 0.1, (heard, sent)
+    made_up = (after.concealed_samples or 0) - (before.concealed_samples or 0)
+    assert made_up > (5 * 960 if codec == "opus" else 5 * 160)
+    assert 0 < (after.concealment_events or 0) <= (after.packets_lost or 0) + 30
 
 
 class _Unlucky(Network):
