@@ -152,7 +152,7 @@ def test_a_flush_silences_soon_and_ends_what_waits(name: str) -> None:
             dropped = left.flush()
             while chunk.level > -60:
                 chunk = await anext(right)
-            assert chunk.time - flushed_at < 0.15  # measured: 0.06, from one program to the other
+            assert chunk.time - flushed_at < 0.15  # measured: 0.12, from one program to the other
             assert 8.0 < dropped < 10.0
             await left.drained()
             assert written == [False]
