@@ -161,6 +161,7 @@ class Case:
     seed: int = 1
     video: TestPattern = TestPattern()
     codec: str = "VP8"
+    audio: str = "opus"
 
 
 @frozen(kw_only=True)
@@ -187,6 +188,7 @@ CASES = (
     Case(name="5 % loss, 100 ms jitter", link=Link(loss=0.05, jitter=0.1)),
     Case(name="5 % reordered, 2 % doubled", link=Link(reorder=0.05, duplicate=0.02)),
     Case(name="20 % loss", link=Link(loss=0.2)),
+    Case(name="20 % loss, G.711", link=Link(loss=0.2), audio="PCMU"),
     Case(name="20 % loss, AV1", link=Link(loss=0.2), codec="AV1"),
     Case(name="10 s blackout", blackout=10.0),
     Case(name="300 kbit/s", rate=300_000),
@@ -218,7 +220,7 @@ def measure(case: Case, seconds: float, ear: Ear) -> Figures:
     network = Network(Link(), seed=case.seed)
     engine = AiortcEngine(include_loopback=True)
     try:
-        codecs = only(engine.capabilities, "video", case.codec)
+        codecs = only(only(engine.capabilities, "video", case.codec), "audio", case.audio)
         a, b = (End(engine, MediaSetup(audio=Tone(hertz), video=case.video), codecs) for hertz in _TONES)
         connect(a, b, "audio video", network.change)
         until(lambda: all(end.line(kind).frames_decoded for end in (a, b) for kind in ("audio", "video")))
@@ -313,7 +315,7 @@ def measure_all(cases: Sequence[Case], seconds: float, *, at_once: int) -> dict[
 
 def main(seconds: float) -> None:
     print(
-        f"two engines, Opus and VP8 or AV1 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n"
+        f"two engines, Opus or G.711 and VP8 or AV1 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n"
     )
     print(f"| network | {' | '.join(_COLUMNS)} |")
     print(f"| --- |{' --- |' * len(_COLUMNS)}")
