@@ -14,7 +14,6 @@ from collections import deque
 from attrs import define, frozen
 
 _LEAST, _MOST = 0.02, 0.4  # seconds of delay that is aimed at
-_FIRST = 0.04  # before anything is known of the path
 _SPARE = 0.01  # seconds, for packets that come and are asked for at odd times
 _IN_TIME = 0.98  # share of the packets that the delay has to suffice for
 _WINDOW = 500  # packets by which the path is judged: ten seconds of the usual
@@ -97,12 +96,16 @@ class Path:
         self._transits: deque[float] = deque(maxlen=_WINDOW)  # of arrivals against timestamps, in seconds
         self._unjudged = 0
         self.fastest = 0.0
-        self.least = _LEAST  # seconds of delay that is aimed at in any case
-        self.target = _FIRST
+        self.least = self.target = _LEAST  # seconds of delay that is aimed at, in any case and now
 
     def restart(self) -> None:
         """Another clock counts from now on. What is aimed at stays until something is known of it."""
         self._transits.clear()
+
+    def need(self, least: float) -> None:
+        """Not less than so many seconds from now on."""
+        self.least = min(least, _MOST)
+        self.target = max(self.target, self.least)
 
     def add(self, transit: float) -> None:
         if self._transits and abs(transit - self._transits[-1]) > _RESYNC:
@@ -159,7 +162,7 @@ class Playout:
         if packet.duration:
             self.path.add(packet.arrival - timestamp / packet.clock)
         if packet.repairs:  # a sender adds that when packets are lost; it takes having the next one when one is missing
-            self.path.least = min(_LEAST + packet.duration / packet.clock, _MOST)
+            self.path.need(_LEAST + packet.duration / packet.clock)
         if self._due is not None and number < self._due:
             self.discarded += number not in self._waiting
             return

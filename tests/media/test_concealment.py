@@ -118,7 +118,7 @@ class Listener:
             self.clock.run(moment)
             self.reception.add(packets[number], self.codec, 12 + len(packets[number].payload))
             self._player.add(packets[number])
-        self.clock.run(self.clock.now + 0.055)
+        self.clock.run(self.clock.now + 0.035)
         self._player.close()
 
     @property
