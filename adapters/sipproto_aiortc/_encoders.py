@@ -111,7 +111,7 @@ class OpusEncoder:
         # Both channels are the same: sources have one.
         channels = len(frame.layout.channels)
         samples = numpy.concatenate([one.to_ndarray().reshape(-1, channels)[:, 0] for one in frames])
-        packet = self._encoder.encode(samples, self._settings(target))
+        packet = self._encoder.encode(samples.astype(numpy.int16, copy=False), self._settings(target))
         if not _opus.needs_sending(packet) and not target.unbroken:
             return [], 0
         return [packet], self._begin

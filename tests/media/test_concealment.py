@@ -420,11 +420,11 @@ def report() -> None:
             for packets, wave in sounds:
                 lost = lost_at_random(len(packets), share)
                 whole, with_loss = heard(codec, packets).wave, heard(codec, packets, lost).wave
-                both = (with_holes(codec, packets, lost), with_loss)
+                holes, unbroken = with_holes(codec, packets, lost), with_holes(codec, packets, ())
                 if wave is sounds[0][1]:
-                    cells += [f"{tone_share(one, wave):.1%}" for one in both]
+                    cells += [f"{tone_share(one, wave):.1%}" for one in (holes, with_loss)]
                 else:
-                    cells += [f"{likeness(one, whole):.1f} dB" for one in both]
+                    cells += [f"{likeness(holes, unbroken):.1f} dB", f"{likeness(with_loss, whole):.1f} dB"]
             print(f"| {name} | {share:.0%} | {' | '.join(cells)} |")
 
 
