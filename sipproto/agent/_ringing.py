@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sipproto.agent._call_table import CallInput, CallState
 from sipproto.agent._end import End
+from sipproto.agent._incoming import warning
 from sipproto.agent._reliable import TAG, ReliableSender
 from sipproto.agent.inputs import Answer, Progress
 from sipproto.agent.outputs import Cause, IncomingCall, Originator
@@ -141,7 +142,7 @@ class Ringing:
             try:
                 call.session.take_late_answer(request.body)
             except NegotiationError as error:
-                self._hub.respond(received, 488)
+                self._hub.respond(received, 488, extra=[warning(error.detail)])
                 end = End(Cause.INCOMPATIBLE_MEDIA, Originator.LOCAL, error.detail, refusal=488)
                 call.step(I.MEDIA_FAILED, end)
                 return
@@ -214,8 +215,9 @@ class Ringing:
     def refuse(self) -> None:
         self._sender.stop()
         end = self._call.end
-        tag = self._dialog.local.tag
-        self._hub.respond(self.received, end.refusal, reason=end.reason, to_tag=tag, extra=end.said)
+        by_us = end.cause is Cause.INCOMPATIBLE_MEDIA and end.status is None  # and not by the application
+        said = [*end.said, *([warning(end.detail)] if by_us else [])]
+        self._hub.respond(self.received, end.refusal, reason=end.reason, to_tag=self._dialog.local.tag, extra=said)
 
     def give_up_progress(self, cause: Cause, detail: str) -> None:
         """The call ends while media for a Progress are being opened."""

@@ -374,10 +374,18 @@ def test_offer_that_cannot_be_answered() -> None:
     peer = Peer()
     peer.say("INVITE", SDP, body=RAW)
     peer.command(i.Answer(command=0, call="in-1", media=AUDIO))
-    peer.response(488)
+    refused = peer.response(488)
+    assert refused.headers.first("Warning") == '399 sipproto "audio is offered as RTP/AVP, which is not DTLS-SRTP"'
     assert peer.one(o.CommandFailed).cause is Cause.INCOMPATIBLE_MEDIA
     peer.one(o.CallEnded)
     assert peer.agent.retained["calls"] == 0
+
+
+def test_a_refusal_of_the_application_is_not_explained() -> None:
+    peer = Peer()
+    peer.say("INVITE", SDP, body=RAW)
+    peer.command(i.HangUp(command=0, call="in-1", status=488))
+    assert "Warning" not in peer.response(488).headers
     idle(peer)
 
 
