@@ -148,6 +148,11 @@ class Negotiator:
         """The next offer ends a line: its port is 0 then (RFC 3264 8.2). Raises LocalProtocolError as `change_line`."""
         self._change(mid, lambda line: evolve(line, rejected=True, wanted=Direction.INACTIVE))
 
+    def require_lines(self) -> None:
+        """Raises LocalProtocolError when the next offer would be one of nothing."""
+        if all(line.rejected for line in self._next.lines):
+            raise LocalProtocolError("there is no media line to offer")
+
     def _change(self, mid: str, change: Callable[[Line], Line]) -> None:
         self._need(SignalingState.STABLE)
         lines = self._next.lines
@@ -232,8 +237,7 @@ class Negotiator:
     def create_offer(self) -> SessionDescription:
         """An offer of everything wanted. Ends in `have-local-offer`. Raises LocalProtocolError when there is no line."""
         self._step(Step.CREATE_OFFER, dry=True)
-        if all(line.rejected for line in self._next.lines):
-            raise LocalProtocolError("there is no media line to offer")
+        self.require_lines()
         self._require_transports()
         lines: list[Line] = []
         known = self._next.codecs
