@@ -85,7 +85,7 @@ class AiortcEngine:
     DISCONNECTED after `silence_timeout` without any packet or when no path to the peer is left, and FAILED when that
     lasts for `connect_timeout`. `default_setup` serves the calls that nobody prepared. `loop_factory` makes the event
     loop of the media thread, such as `uvloop.new_event_loop`. Raises ValueError for ICE servers
-    that cannot be used as given.
+    that cannot be used as given, and for times that are not above 0.
     """
 
     def __init__(
@@ -141,8 +141,9 @@ class AiortcEngine:
         before go on undisturbed.
         """
         with self._lock:
-            self._setups[call_id] = setup
-            self._use_soon(call_id)
+            if not self._closed:
+                self._setups[call_id] = setup
+                self._use_soon(call_id)
 
     def open_audio(
         self,

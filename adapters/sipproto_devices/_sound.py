@@ -108,7 +108,7 @@ def _settings(library: Any, device: int | str | None, direction: str) -> tuple[i
                 check(device=device, channels=wish[1], dtype="int16", samplerate=wish[0])
             except library.PortAudioError:
                 continue
-            return *wish, latency
+            return wish[0], wish[1], latency
     except (library.PortAudioError, ValueError) as error:
         raise DeviceError(f"there is no {name}: {reason(error)}") from None
     raise DeviceError(f"the {name} takes neither its own sample rate nor {SAMPLE_RATE} Hz")
