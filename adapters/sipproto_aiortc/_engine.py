@@ -211,7 +211,7 @@ class AiortcEngine:
                 self._setups.pop(operation.call, None)
                 ending = self._ports.pop(operation.call, [])
             closed = self._closed
-            if not closed:
+            if not closed and not (self._loop is None and isinstance(operation, CloseMedia)):
                 self._running_loop().call_soon_threadsafe(self._dispatch, operation, report)
         for port in ending:
             port.end()

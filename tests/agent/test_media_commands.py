@@ -217,10 +217,12 @@ def test_descriptions_of_the_peer_can_be_mended() -> None:
     assert all(b"rtcp-nux" in sdp for sdp in seen) and len(seen) >= 3
 
 
-def test_a_transformation_that_raises_is_a_description_that_cannot_be_used() -> None:
-    def broken(sdp: bytes, /) -> bytes:
-        raise RuntimeError("secret")
+def _raises(sdp: bytes, /) -> bytes:
+    raise RuntimeError("secret")
 
+
+@pytest.mark.parametrize("broken", [_raises, lambda sdp: None, lambda sdp: sdp.decode(), lambda sdp: b""])
+def test_a_transformation_that_gives_nothing_is_a_description_that_cannot_be_used(broken: Any) -> None:
     peer = Peer(transform_remote_sdp=broken)
     peer.say("INVITE", SDP, body=peer.offer())
     peer.command(i.Answer(command=0, call="in-1", media=AUDIO))
