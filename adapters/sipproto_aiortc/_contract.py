@@ -66,7 +66,7 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
     ),
-    ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
+    ("aiortc.jitterbuffer", ("JitterBuffer.add", "JitterBuffer._remove_frame", "JitterBuffer.remove", "JitterFrame")),
     ("aiortc.rtcrtpreceiver", ("NackGenerator", "TimestampMapper.map")),
     # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
     ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
@@ -106,6 +106,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCDtlsTransport", ("_recv", "_role", "_rtp_router", "_send", "_ssl", "_tx_srtp", "role")),
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
+    ("aiortc.jitterbuffer", "JitterBuffer", ("_origin", "_packets", "_remove_frame")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
     (

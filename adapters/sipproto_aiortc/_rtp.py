@@ -101,7 +101,7 @@ class Receiver(RTCRtpReceiver):
 
     def _begin_video(self) -> None:
         clock = asyncio.get_running_loop().time
-        self._video = VideoOrder(lambda number: self._codecs[number].name, self._reception.frame, clock)
+        self._video = VideoOrder(lambda number: self._codecs[number].name, self._decode_picture, clock)
         self._asked = clock()
         vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._video
         vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
@@ -114,6 +114,12 @@ class Receiver(RTCRtpReceiver):
         self._reception.frame(data)
         frame = JitterFrame(data=data, timestamp=self._timestamps.map(packet.timestamp))
         vars(self)["_RTCRtpReceiver__decoder_queue"].put((self._parameters[packet.payload_type], frame))
+
+    def _decode_picture(self, payload_type: int, frame: JitterFrame) -> None:
+        """A frame of video that is complete."""
+        self._reception.frame(frame.data)
+        frame.timestamp = self._timestamps.map(frame.timestamp)
+        vars(self)["_RTCRtpReceiver__decoder_queue"].put((self._parameters[payload_type], frame))
 
     async def begin(self) -> None:
         line = self._line
