@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import secrets
 from collections.abc import Callable
 
 import aioice
 from aioice import stun
 from aioice.ice import CandidatePair, StunProtocol
-from attrs import asdict
+from attrs import asdict, field, frozen
 
 from sipproto.negotiation import TransportPair
 from sipproto_aiortc._facts import CandidateFacts, PairFacts, ServerError
 from sipproto_aiortc._gather import Address, Gathering, Protocol
+from sipproto_aiortc._nomination import NominatingConnection
 from sipproto_aiortc._servers import IceOptions
 
 _log = logging.getLogger("sipproto.media")
 
 _LOOPBACK = "127.0.0.1"
 _RECEIVE_LIMIT = 2048  # datagrams waiting for DTLS: more is a flood
+_DATAGRAM_LIMIT = 1500  # octets: the buffer of pylibsrtp
 _CANDIDATE_LIMIT = 64  # each costs 20 ms and more of checks
 _PAIR_LIMIT = 512  # that the peer may bring about by checks from ever new addresses
 _STOP_TIMEOUT = 2.0
@@ -31,12 +34,25 @@ _PATIENCE = 5.0
 _LINGER = 1.0
 
 
-class _Connection(aioice.Connection):
-    def __init__(self, options: IceOptions, controlling: bool, ufrag: str | None, password: str | None) -> None:
+@frozen
+class Credentials:
+    """What the peer has to know to check a path to us (RFC 8839 5.4)."""
+
+    ufrag: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def fresh(cls) -> Credentials:
+        """Of 32 and 128 bits of randomness; 24 and 128 are asked for (RFC 8445 5.3)."""
+        return cls(secrets.token_hex(4), secrets.token_hex(16))
+
+
+class _Connection(NominatingConnection):
+    def __init__(self, options: IceOptions, controlling: bool, credentials: Credentials) -> None:
         super().__init__(
             ice_controlling=controlling,
-            local_username=ufrag,
-            local_password=password,
+            local_username=credentials.ufrag,
+            local_password=credentials.password,
             transport_policy=aioice.TransportPolicy.RELAY if options.policy == "relay" else aioice.TransportPolicy.ALL,
         )
         self._options = options
@@ -134,12 +150,11 @@ class Generation:
     answer does, and must not find us in another one.
     """
 
-    def __init__(
-        self, options: IceOptions, *, controlling: bool, ufrag: str | None = None, password: str | None = None
-    ) -> None:
+    def __init__(self, options: IceOptions, credentials: Credentials, *, controlling: bool) -> None:
         self._options = options
+        self._credentials = credentials
         self._expected = controlling
-        self._connection = _Connection(options, controlling, ufrag, password)
+        self._connection = _Connection(options, controlling, credentials)
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self.alive = False  # whether a pair was found and consent to send to the peer is not lost (RFC 7675)
@@ -200,7 +215,7 @@ class Generation:
         """
         if self._ending is not None:
             raise ValueError("the peer has new ICE credentials, but the transport that it was told of is closed")
-        other = Generation(self._options, controlling=self._expected, ufrag=self.ufrag, password=self.password)
+        other = Generation(self._options, self._credentials, controlling=self._expected)
         other._connection.take_sockets_of(self._connection)
         other.candidates = self.candidates
         self.alive = False
@@ -214,7 +229,6 @@ class Generation:
         remote, connection = pair.remote, self._connection
         if pair.ice_controlling is not self._expected:  # else a role conflict may have been settled already
             connection.ice_controlling = pair.ice_controlling
-        connection.remote_is_lite = remote.ice_lite
         connection.remote_username, connection.remote_password = remote.ice_ufrag, remote.ice_pwd
         candidates = _parse_candidates(remote.candidates)
         named = [c for c in candidates if c.host.endswith(".local")]
@@ -308,8 +322,8 @@ class IceTransport:
         self.dropped += 1
 
     def _deliver(self, data: bytes) -> None:
-        # An empty datagram, which anybody can send, would end aiortc's DTLS reader with an IndexError.
-        if data and not self._received.full():
+        # aiortc's DTLS reader ends with an error at an empty datagram and at one too long for SRTP, which anybody can send.
+        if 0 < len(data) <= _DATAGRAM_LIMIT and not self._received.full():
             self.last_received = self._loop.time()
             self.packets_received += 1
             self.bytes_received += len(data)

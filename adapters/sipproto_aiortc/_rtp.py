@@ -23,6 +23,8 @@ from sipproto_aiortc._transport import DtlsTransport
 
 # aiortc compares names with case; these are its spellings.
 _NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8", "VP9", "H264", "AV1", "rtx")}
+# SVT-AV1, the encoder in PyAV's wheels, stops for good now and then on a busy machine (docs/media.md).
+RECEIVE_ONLY = ("AV1",)
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
 _ASK_AGAIN = 0.2  # seconds after which missing packets, or a key frame, are asked for again
 _GIVE_UP = 1.0  # seconds without a picture after which missing packets are given up for a key frame
@@ -44,13 +46,14 @@ def codec_parameters(kind: str, codec: Codec) -> RTCRtpCodecParameters:
 
 
 def known_codecs(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
-    """Those that we can encode and decode (rtx included)."""
+    """Those that we can decode (rtx included); all but those for receiving we can encode, too."""
     return tuple(codec for codec in codecs if codec.name.lower() in _NAMES)
 
 
 def sending_codec(line: MediaLine) -> Codec | None:
     """The codec to send with: the first that we can encode."""
-    return next((codec for codec in known_codecs(line.send) if not codec.is_rtx), None)
+    codecs = (codec for codec in known_codecs(line.send) if _NAMES[codec.name.lower()] not in RECEIVE_ONLY)
+    return next((codec for codec in codecs if not codec.is_rtx), None)
 
 
 def header_extensions(line: MediaLine) -> list[RTCRtpHeaderExtensionParameters]:

@@ -14,7 +14,16 @@ from sipproto.negotiation._values import (
     NegotiationError,
     TransportPair,
 )
-from sipproto.sdp import Codec, Direction, RemoteTransport, SessionDescription, bundle_groups, transport_of
+from sipproto.sdp import (
+    Codec,
+    Direction,
+    MediaDescription,
+    RemoteTransport,
+    SessionDescription,
+    bundle_groups,
+    is_rejected,
+    transport_of,
+)
 
 
 @frozen(kw_only=True)
@@ -160,6 +169,22 @@ def carried(sdp: SessionDescription, lines: Sequence[Line], bundle: Bundle | Non
             line = evolve(line, rejected=True, current=Direction.INACTIVE)
         out.append(line)
     return out
+
+
+def is_another(media: MediaDescription, line: Line) -> bool:
+    """Whether an offer puts another line in the place of one that is over (RFC 3264 8.2), and does not just repeat it.
+
+    Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused,
+    unless it is of another kind.
+    """
+    mid = media.attribute("mid")
+    named_anew = not line.refused if mid is None else mid != line.mid
+    return line.rejected and not is_rejected(media) and (named_anew or media.kind != line.kind)
+
+
+def number_after(mid: str) -> int:
+    """The first number that no mid up to this one can be."""
+    return int(mid) + 1 if mid.isascii() and mid.isdecimal() and len(mid) < 6 else 0
 
 
 def session_of(agreed: Agreement, stream_id: str, cname: str) -> NegotiatedSession:

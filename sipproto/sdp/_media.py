@@ -128,7 +128,9 @@ def codecs_of(media: MediaDescription) -> tuple[Codec, ...]:
     maps: dict[str, tuple[str, int, int]] = {}
     for value in media.attributes("rtpmap"):
         if match := _RTPMAP.fullmatch(value):
-            maps[match[1]] = (match[2], int(match[3]), int(match[4] or 1))
+            # LENIENT: it is always opus/48000/2 (RFC 7587 7), but some leave the 2 out (GStreamer).
+            channels = match[4] or (2 if match[2].lower() == "opus" else 1)
+            maps[match[1]] = (match[2], int(match[3]), int(channels))
     parameters = _by_format(media.attributes("fmtp"))
     feedback = _by_format(media.attributes("rtcp-fb"))
     out: list[Codec] = []
@@ -165,6 +167,12 @@ def direction_of(sdp: SessionDescription, media: MediaDescription) -> Direction:
             if section.attribute(candidate.value) is not None:
                 return candidate
     return Direction.SENDRECV
+
+
+def is_rejected(media: MediaDescription) -> bool:
+    """Whether a line is refused or over: its port is 0 (RFC 3264 6, 8.2). In an offer one that may only be bundled has it, too,
+    and is wanted (`a=bundle-only`, RFC 8843 6)."""
+    return media.port == 0 and media.attribute("bundle-only") is None
 
 
 def extensions_of(sdp: SessionDescription, media: MediaDescription) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import aioice
 import pytest
+import trustme
 from aioice import stun
 from attrs import evolve
 
@@ -24,7 +25,7 @@ from sipproto.negotiation import TransportPair
 from sipproto.sdp import RemoteTransport
 from sipproto_aiortc import AiortcEngine, IceServer, MediaSetup, Tone
 from sipproto_aiortc._facts import IceFacts
-from sipproto_aiortc._ice import Generation, default_rank
+from sipproto_aiortc._ice import Credentials, Generation, default_rank
 from sipproto_aiortc._servers import IceOptions
 from tests.media._rig import End, connect, hears, until
 
@@ -119,6 +120,18 @@ def test_options_that_cannot_be_met_are_refused_at_once(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.pem", tmp_path):
         with pytest.raises(ValueError, match=r"the CA file .* cannot be read"):
             AiortcEngine(ice_servers=(IceServer("turns:example.com", ca_file=str(path)),))
+
+
+def test_private_authorities_stand_beside_those_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("system", "private"):
+        trustme.CA(organization_name=name).cert_pem.write_to_path(str(tmp_path / f"{name}.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    server = IceServer("turns:example.com", username="a", credential="b", ca_file=str(tmp_path / "private.pem"))
+    (endpoint,) = IceOptions(servers=(server,)).endpoints
+    assert endpoint.context is not None
+    known = str(endpoint.context.get_ca_certs())
+    assert "'system'" in known and "'private'" in known
 
 
 def test_credentials_are_in_no_repr() -> None:
@@ -264,6 +277,23 @@ def test_candidates_that_are_of_no_use_are_left_out(engines: list[AiortcEngine])
         }
 
 
+def test_transports_that_are_opened_together_share_their_credentials(engines: list[AiortcEngine]) -> None:
+    """Peers such as webrtcbin take no bundle of lines whose credentials differ (RFC 8839 5.4 leaves it open)."""
+
+    def credentials() -> set[str]:
+        a.open()
+        return set(re.findall("a=ice-(?:ufrag|pwd):.*", a.negotiator.create_offer().text))
+
+    a, b = ends(engines)
+    connect(a, b, "audio video", lambda sdp: re.sub("a=group:.*\r\n", "", sdp))
+    before = credentials()
+    a.negotiator.rollback()
+    a.negotiator.restart_ice()
+    after = credentials()
+    assert len(a.session.transports) == len(before) == len(after) == 2
+    assert before.isdisjoint(after)
+
+
 class LitePeer(asyncio.DatagramProtocol):
     """A lite agent (RFC 8445 2.5): it only answers. Other packets are echoed.
 
@@ -304,7 +334,7 @@ def test_lite_peer() -> None:
         loop = asyncio.get_running_loop()
         transport, peer = await loop.create_datagram_endpoint(LitePeer, local_addr=("127.0.0.1", 0))
         port = transport.get_extra_info("sockname")[1]
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=True)
         await generation.gather()
         received: asyncio.Queue[bytes] = asyncio.Queue()
         generation.deliver_to(received.put_nowait)
@@ -331,7 +361,7 @@ def test_a_check_that_got_lost_is_repeated_when_the_peer_s_arrives() -> None:
 
     async def run() -> float:
         loop = asyncio.get_running_loop()
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=True)
         await generation.gather()
         transport, _ = await loop.create_datagram_endpoint(
             lambda: LitePeer(_check(generation, True)), local_addr=("127.0.0.1", 0)
@@ -365,7 +395,7 @@ def test_checks_from_ever_new_addresses_are_not_all_kept(monkeypatch: pytest.Mon
     async def run() -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(LitePeer, local_addr=("127.0.0.1", 0))
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=True)
         await generation.gather()
         ours = next((c.host, c.port) for c in generation.candidates if c.host == "127.0.0.1")
 
