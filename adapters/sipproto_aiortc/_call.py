@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from sipproto.agent.media import (
     ApplyMedia,
@@ -35,7 +35,7 @@ from sipproto.agent.parameters import SenderParameters
 from sipproto.negotiation import MediaLine, NegotiatedSession
 from sipproto_aiortc._ice import Credentials
 from sipproto_aiortc._line import Line
-from sipproto_aiortc._servers import IceOptions
+from sipproto_aiortc._servers import IceOptions, positive
 from sipproto_aiortc._stats import collect
 from sipproto_aiortc._transport import Certificate, Slot, SlotState
 from sipproto_devices import MediaSetup, Outlets
@@ -50,12 +50,12 @@ Request = OpenMedia | ApplyMedia | CollectStats | SetSenderParameters | AskKeyFr
 
 @frozen(kw_only=True)
 class CallOptions:
-    """What all calls of an engine have in common. Times in seconds."""
+    """What all calls of an engine have in common. Times in seconds. Raises ValueError for those that cannot be."""
 
     ice: IceOptions
     certificate: Callable[[], Certificate]
-    connect_timeout: float = 15.0
-    silence_timeout: float = 5.0
+    connect_timeout: float = field(default=15.0, validator=positive)
+    silence_timeout: float = field(default=5.0, validator=positive)
 
 
 def safe_report(report: Report, message: MediaInput) -> None:

@@ -72,8 +72,8 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCRtpReceiver._set_rtcp_ssrc",
         ),
     ),
-    ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
-    ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
+    ("aiortc.jitterbuffer", ("JitterBuffer.add", "JitterBuffer._remove_frame", "JitterBuffer.remove", "JitterFrame")),
+    ("aiortc.rtcrtpreceiver", ("NackGenerator", "TimestampMapper.map")),
     # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
     ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
     (
@@ -114,6 +114,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc.rtcrtpreceiver", "RemoteStreamTrack", ("_queue",)),
+    ("aiortc.jitterbuffer", "JitterBuffer", ("_origin", "_packets", "_remove_frame")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
     (

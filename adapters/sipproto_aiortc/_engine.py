@@ -91,7 +91,7 @@ class AiortcEngine:
     DISCONNECTED after `silence_timeout` without any packet or when no path to the peer is left, and FAILED when that
     lasts for `connect_timeout`. `default_setup` serves the calls that nobody prepared. `loop_factory` makes the event
     loop of the media thread, such as `uvloop.new_event_loop`. Raises ValueError for ICE servers
-    that cannot be used as given.
+    that cannot be used as given, and for times that are not above 0.
     """
 
     def __init__(
@@ -147,8 +147,9 @@ class AiortcEngine:
         before go on undisturbed.
         """
         with self._lock:
-            self._setups[call_id] = setup
-            self._use_soon(call_id)
+            if not self._closed:
+                self._setups[call_id] = setup
+                self._use_soon(call_id)
 
     def open_audio(
         self,
@@ -215,7 +216,7 @@ class AiortcEngine:
                 self._setups.pop(operation.call, None)
                 ending = self._ports.pop(operation.call, [])
             closed = self._closed
-            if not closed:
+            if not closed and not (self._loop is None and isinstance(operation, CloseMedia)):
                 self._running_loop().call_soon_threadsafe(self._dispatch, operation, report)
         for port in ending:
             port.end()

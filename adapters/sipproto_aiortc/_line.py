@@ -114,7 +114,8 @@ class Line:
 
     async def _apply_receiving(self, before: MediaLine, agreed: MediaLine) -> None:
         """A receiver lives as long as we receive: after a pause the jitter buffer of an old one would stall."""
-        changed = (before.receive, before.extensions, before.remote_ssrcs) != (
+        changed = (before.mid, before.receive, before.extensions, before.remote_ssrcs) != (
+            agreed.mid,
             agreed.receive,
             agreed.extensions,
             agreed.remote_ssrcs,

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from aiortc import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRtpReceiver
+from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpDecodingParameters, RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack
+from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, TimestampMapper
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
 from av import AudioFrame
 
@@ -96,6 +97,7 @@ class Receiver(RTCRtpReceiver):
         }
         self._audio: AudioPlayer | None = None
         self._video: VideoOrder | None = None
+        self._timestamps = TimestampMapper()  # of video
         self._asked = 0.0  # loop time
         self._floor: int | None = None  # sequence number below which nothing is wanted any more
         if line.kind == "audio":
@@ -107,7 +109,7 @@ class Receiver(RTCRtpReceiver):
 
     def _begin_video(self) -> None:
         clock = asyncio.get_running_loop().time
-        self._video = VideoOrder(lambda number: self._codecs[number].name, self._reception.frame, clock)
+        self._video = VideoOrder(lambda number: self._codecs[number].name, self._decode_picture, clock)
         self._asked = clock()
         vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._video
         vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
@@ -120,6 +122,12 @@ class Receiver(RTCRtpReceiver):
         if self._audio is not None:
             self._audio.close()
         await super().stop()
+
+    def _decode_picture(self, payload_type: int, frame: JitterFrame) -> None:
+        """A frame of video that is complete."""
+        self._reception.frame(frame.data)
+        frame.timestamp = self._timestamps.map(frame.timestamp)
+        vars(self)["_RTCRtpReceiver__decoder_queue"].put((self._parameters[payload_type], frame))
 
     async def begin(self) -> None:
         line = self._line

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from typing import Literal, get_args
 
-from attrs import Factory, field, frozen
+from attrs import Attribute, Factory, field, frozen
 
 IceTransportPolicy = Literal["all", "relay"]
 GatherPolicy = Literal["complete", "first"]
@@ -24,6 +25,12 @@ _TRANSPORTS = {
     ("turns", "tcp"): "tls",
 }
 _PREFERENCE = ("udp", "tcp", "tls")
+
+
+def positive(_: object, attribute: Attribute[float], value: float) -> None:
+    """attrs validator for seconds: every wait takes some time, and ends."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} is to be above 0 s and finite, not {value}")
 
 
 def _as_tuple(urls: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -68,7 +75,7 @@ class IceOptions:
     servers: tuple[IceServer, ...] = ()
     policy: IceTransportPolicy = "all"
     include_loopback: bool = False
-    gather_timeout: float = 2.0
+    gather_timeout: float = field(default=2.0, validator=positive)
     gather_policy: GatherPolicy = "complete"
     endpoints: tuple[Endpoint, ...] = field(
         init=False, repr=False, default=Factory(lambda self: _endpoints(self.servers), takes_self=True)

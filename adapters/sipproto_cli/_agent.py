@@ -40,7 +40,9 @@ class Refused(Exception):
 
 
 def media_of(audio: bool, video: bool) -> tuple[tuple[str, Direction], ...]:
-    """Lines to offer or accept, sending and receiving."""
+    """Lines to offer or accept, sending and receiving. Raises ValueError for neither."""
+    if not audio and not video:
+        raise ValueError("a call has audio, video or both")
     lines = (("audio", audio), ("video", video))
     return tuple((kind, Direction.SENDRECV) for kind, wanted in lines if wanted)
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 
 import numpy
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 from av import VideoFrame
 
 from sipproto_devices._media import FRAME_SAMPLES, SAMPLE_RATE, AudioProducer, Samples, VideoProducer
 
 Color = tuple[int, int, int]
 _BLACK_INTERVAL = 0.2  # a black picture does not change: five a second keep a decoder and a jitter buffer alive
+
+
+def _is_color(_: object, attribute: Attribute[Color | None], value: Color | None) -> None:
+    if value is not None and not (len(value) == 3 and all(0 <= part <= 255 for part in value)):
+        raise ValueError(f"{attribute.name} is red, green and blue from 0 to 255, not {value}")
 
 
 @frozen
@@ -49,7 +54,7 @@ class TestPattern:
     width: int = field(default=320, validator=[validators.ge(16), validators.le(3840)])
     height: int = field(default=240, validator=[validators.ge(16), validators.le(2160)])
     frame_rate: int = field(default=15, validator=[validators.ge(1), validators.le(60)])
-    color: Color | None = None
+    color: Color | None = field(default=None, validator=_is_color)
 
     def check(self, kind: str) -> None: ...
 

@@ -12,7 +12,7 @@ from sipproto.agent import AgentConfig, MediaEngine, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.inputs import Media
-from sipproto.agent.media import CallId, MediaInput, MediaOperation
+from sipproto.agent.media import CallId, CloseMedia, MediaInput, MediaOperation
 from sipproto.auth import Credential
 from sipproto.errors import LocalProtocolError, SipProtoError
 from sipproto.negotiation import CodecPreferences
@@ -99,6 +99,7 @@ class Endpoint:
         self._subscriptions: list[EventStream[o.Event]] = []
         self._handlers: list[Callable[[object], None]] = []
         self._calls: dict[CallId, Call] = {}
+        self._prepared: set[CallId] = set()  # what the media engine keeps a setup for until CloseMedia
         self._next_command = 0
         self._next_call = 0
         self._next_name = 0
@@ -121,6 +122,8 @@ class Endpoint:
     def _carry_out(self, output: Any) -> None:
         if isinstance(output, MediaOperation):
             if self._media is not None:
+                if isinstance(output, CloseMedia):
+                    self._prepared.discard(output.call)
                 self._media.perform(output, self._media_reported)
             return
         match output:
@@ -209,7 +212,12 @@ class Endpoint:
         for handler in self._handlers:
             call_logged(handler, event)
         if isinstance(event, o.CallEnded):
-            self._calls.pop(event.call, None)
+            self._forget(event.call)
+
+    def _forget(self, call: CallId) -> None:
+        self._calls.pop(call, None)
+        if call in self._prepared:  # for a call that came to no media
+            self._carry_out(CloseMedia(call=call))
 
     def incoming_calls(self) -> IncomingCalls:
         """Every incoming call from now on. Answer or hang up each; else it is refused after `waits.answer`."""
@@ -334,8 +342,6 @@ class Endpoint:
         and does with what it gets, passed to its `prepare`. When the waiting is cancelled the call is given up, too.
         """
         call = call or self.new_call()
-        if call.ident in self.agent.calls:
-            raise LocalProtocolError(f"call {call.ident!r} is made already")
         ident = call.ident
         return await self._make(
             call,
@@ -346,6 +352,8 @@ class Endpoint:
         )
 
     async def _make(self, call: Call, setup: object, command: Callable[[i.CommandId], i.Command]) -> Call:
+        if self._calls.get(call.ident) is not call or call.ident in self.agent.calls:
+            raise LocalProtocolError(f"call {call.ident!r} was made before")
         established = False
         try:
             self.prepare(call.ident, setup)
@@ -385,12 +393,13 @@ class Endpoint:
         if call.ended is None and call.ident in self.agent.calls:
             self._next_command += 1
             self.step(i.HangUp(command=self._next_command, call=call.ident))
-        self._calls.pop(call.ident, None)
+        self._forget(call.ident)
 
     def prepare(self, call: CallId, setup: object) -> None:
-        """Tells the media engine what a call sends and does with what it gets."""
+        """Tells the media engine what a call sends and does with what it gets. Nothing, when the call has ended."""
         prepare = getattr(self._media, "prepare", None)
-        if setup is not None and prepare is not None:
+        if setup is not None and prepare is not None and call in self._calls:
+            self._prepared.add(call)
             prepare(call, setup)
 
     @property

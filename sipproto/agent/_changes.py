@@ -126,6 +126,7 @@ class Changes:
             if command.codecs is not None:
                 negotiator.preferences = command.codecs
             added[:] = [negotiator.add_line(kind, direction) for kind, direction in command.add]
+            negotiator.require_lines()
 
         def done(changed: bool, cause: Cause, status: int | None, detail: str) -> None:
             if changed:

@@ -90,7 +90,7 @@ class Session:
     def usable(self, description: bytes) -> bytes:
         """What the application makes of a description of the peer. Raises NegotiationError when it makes nothing of it."""
         try:
-            return self._hub.config.transform_remote_sdp(description)
+            return bytes(self._hub.config.transform_remote_sdp(description))  # TypeError for what is no octets
         except Exception as error:
             raise NegotiationError(f"transform_remote_sdp raised {type(error).__name__}") from error
 

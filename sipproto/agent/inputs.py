@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from sipproto.agent.causes import ConnectFailure, Reason
 from sipproto.agent.config import Recovery, SessionTimers
@@ -23,6 +23,16 @@ from sipproto.sdp import Direction
 from sipproto.transaction import FlowId
 
 Media = tuple[tuple[str, Direction], ...]  # pairs of kind and direction
+
+
+def _pairs(_: object, attribute: Attribute[Media], value: Media) -> None:
+    """attrs validator: else it is noticed when a description is written, long after the command was taken."""
+    try:
+        valid = all(isinstance(name, str) and isinstance(wanted, Direction) for name, wanted in value)
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise TypeError(f"{attribute.name} is to be a tuple of pairs of a text and a Direction, not {value!r}")
 
 
 @frozen(kw_only=True)
@@ -181,7 +191,7 @@ class Invite:
     command: CommandId
     call: CallId
     target: str
-    media: Media = ()
+    media: Media = field(default=(), validator=_pairs)
     codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
@@ -212,7 +222,7 @@ class Progress:
     call: CallId
     status: int = 183
     reason: str | None = None
-    media: Media = ()
+    media: Media = field(default=(), validator=_pairs)
     codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
@@ -229,7 +239,7 @@ class Answer:
 
     command: CommandId
     call: CallId
-    media: Media = ()
+    media: Media = field(default=(), validator=_pairs)
     codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"
@@ -278,8 +288,8 @@ class ChangeMedia:
 
     command: CommandId
     call: CallId
-    add: Media = ()
-    directions: tuple[tuple[str, Direction], ...] = ()
+    add: Media = field(default=(), validator=_pairs)
+    directions: tuple[tuple[str, Direction], ...] = field(default=(), validator=_pairs)
     remove: tuple[str, ...] = ()
     codecs: CodecPreferences | None = None
     use_update: bool = False
@@ -327,7 +337,7 @@ class AcceptTransfer:
     command: CommandId
     transfer: str
     call: CallId
-    media: Media = ()
+    media: Media = field(default=(), validator=_pairs)
     codecs: CodecPreferences = CodecPreferences()
     body: bytes = field(default=b"", repr=False)
     content_type: str = "application/sdp"

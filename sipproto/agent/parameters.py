@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import math
+from typing import Any
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
 
 class DegradationPreference(enum.Enum):
@@ -24,18 +26,24 @@ class ContentHint(enum.Enum):
     TEXT = "text"
 
 
+def _above_zero(_: object, attribute: Attribute[Any], value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} is to be above 0 and finite, not {value}")
+
+
 @frozen(kw_only=True)
 class Encoding:
     """One encoding (W3C RTCRtpEncodingParameters). None: as the engine likes.
 
     max_bitrate: bits per second, above 0. max_framerate: pictures per second, above 0. scale_resolution_down_by: 1 and more.
+    Raises ValueError for others, infinity included.
     """
 
     rid: str | None = None
     active: bool = True
-    max_bitrate: int | None = field(default=None, validator=validators.optional(validators.gt(0)))
-    max_framerate: float | None = field(default=None, validator=validators.optional(validators.gt(0)))
-    scale_resolution_down_by: float = field(default=1.0, validator=validators.ge(1))
+    max_bitrate: int | None = field(default=None, validator=_above_zero)
+    max_framerate: float | None = field(default=None, validator=_above_zero)
+    scale_resolution_down_by: float = field(default=1.0, validator=[validators.ge(1), validators.lt(math.inf)])
     scalability_mode: str | None = None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Sequence
+
+from attrs import evolve, frozen
 
 from sipproto.negotiation._values import (
     CodecPreferences,
@@ -113,6 +115,22 @@ def restarted_slots(before: tuple[Line, ...], after: tuple[Line, ...]) -> frozen
     return frozenset(out)
 
 
+def dtls_roles(
+    before: Agreement, decided: tuple[tuple[int, bool], ...], lines: tuple[Line, ...], *, offered: bool
+) -> tuple[tuple[int, bool], ...]:
+    """Whether we are the DTLS client, by slot: `decided` once for each association (RFC 8842 5.2, 5.3)."""
+    known, kept = remotes(before.lines), dict(decided)
+    roles: dict[int, bool] = {}
+    for slot, remote in remotes(lines).items():
+        if slot in kept and slot in known and remote.same_dtls(known[slot]):
+            roles[slot] = kept[slot]
+        elif offered:  # the answerer's choice; an "actpass" in an answer is a fault, read as active
+            roles[slot] = remote.setup == "passive"
+        else:  # ours: we are active where we may be
+            roles[slot] = remote.setup != "active"
+    return tuple(sorted(roles.items()))
+
+
 @frozen(kw_only=True)
 class Bundle:
     mids: tuple[str, ...]
@@ -120,24 +138,54 @@ class Bundle:
     remote: RemoteTransport | None
 
 
-def answered_bundle(sdp: SessionDescription, lines: tuple[Line, ...]) -> Bundle | None:
-    """What carries every bundled line of an answer: the group's first line that is accepted. None without BUNDLE."""
+def bundle_of(sdp: SessionDescription, lines: Sequence[Line]) -> Bundle | None:
+    """What carries the bundled lines of an offer or answer of the peer; `lines` are ours in the same places.
+
+    The first of the group that is not rejected and has a port of its own (RFC 8843 7.3.1). None without BUNDLE. LENIENT:
+    the lines of further groups go without.
+    """
     groups = bundle_groups(sdp)
     if not groups:
         return None
-    for media, line in zip(sdp.media, lines, strict=True):
-        if media.port != 0 and (media.attribute("mid") or line.mid) in groups[0]:
-            return Bundle(mids=tuple(groups[0]), slot=line.slot, remote=transport_of(sdp, media))
-    return None
+    tags = {
+        media.attribute("mid") or line.mid: Bundle(
+            mids=tuple(groups[0]), slot=line.slot, remote=transport_of(sdp, media)
+        )
+        for media, line in zip(sdp.media, lines, strict=True)
+        if media.port != 0 and not line.rejected
+    }
+    return next((tags[mid] for mid in groups[0] if mid in tags), None)
+
+
+def carried(sdp: SessionDescription, lines: Sequence[Line], bundle: Bundle | None) -> list[Line]:
+    """The lines of an offer of the peer with what carries each; those that nothing carries are rejected."""
+    out: list[Line] = []
+    for media, offered in zip(sdp.media, lines, strict=True):
+        line = offered
+        if bundle is not None and line.mid in bundle.mids and not line.rejected:
+            line = evolve(line, slot=bundle.slot, remote=bundle.remote)
+        elif media.port == 0:  # bundle-only, but in no bundle (RFC 8843 6)
+            line = evolve(line, remote=None)
+        if line.remote is None:
+            line = evolve(line, rejected=True, current=Direction.INACTIVE)
+        out.append(line)
+    return out
 
 
 def is_another(media: MediaDescription, line: Line) -> bool:
     """Whether an offer puts another line in the place of one that is over (RFC 3264 8.2), and does not just repeat it.
 
-    Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused.
+    Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused,
+    unless it is of another kind.
     """
     mid = media.attribute("mid")
-    return line.rejected and not is_rejected(media) and (not line.refused if mid is None else mid != line.mid)
+    named_anew = not line.refused if mid is None else mid != line.mid
+    return line.rejected and not is_rejected(media) and (named_anew or media.kind != line.kind)
+
+
+def number_after(mid: str) -> int:
+    """The first number that no mid up to this one can be."""
+    return int(mid) + 1 if mid.isascii() and mid.isdecimal() and len(mid) < 6 else 0
 
 
 def session_of(agreed: Agreement, stream_id: str, cname: str) -> NegotiatedSession:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Callable, Iterable, Set
+import itertools
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from attrs import evolve
 
@@ -18,8 +19,11 @@ from sipproto.negotiation._agreement import (
     Agreement,
     Bundle,
     Line,
-    answered_bundle,
+    bundle_of,
+    carried,
+    dtls_roles,
     is_another,
+    number_after,
     remotes,
     restarted_slots,
     session_of,
@@ -142,6 +146,11 @@ class Negotiator:
         """The next offer ends a line: its port is 0 then (RFC 3264 8.2). Raises LocalProtocolError as `change_line`."""
         self._change(mid, lambda line: evolve(line, rejected=True, wanted=Direction.INACTIVE))
 
+    def require_lines(self) -> None:
+        """Raises LocalProtocolError when the next offer would be one of nothing."""
+        if all(line.rejected for line in self._next.lines):
+            raise LocalProtocolError("there is no media line to offer")
+
     def _change(self, mid: str, change: Callable[[Line], Line]) -> None:
         self._need(SignalingState.STABLE)
         lines = self._next.lines
@@ -226,8 +235,7 @@ class Negotiator:
     def create_offer(self) -> SessionDescription:
         """An offer of everything wanted. Ends in `have-local-offer`. Raises LocalProtocolError when there is no line."""
         self._step(Step.CREATE_OFFER, dry=True)
-        if all(line.rejected for line in self._next.lines):
-            raise LocalProtocolError("there is no media line to offer")
+        self.require_lines()
         self._require_transports()
         lines: list[Line] = []
         known = self._next.codecs
@@ -242,7 +250,7 @@ class Negotiator:
         self._next = evolve(self._next, lines=tuple(lines), codecs=known)
         local = self._next.local
         written = [WrittenLine(line, self._offered(line), "actpass", local.get(line.slot)) for line in lines]
-        offer = self._write(written, self._next.bundled)
+        offer = self._write(written, [line.mid for line in lines] if self._next.bundled else [])
         self._step(Step.CREATE_OFFER)
         return offer
 
@@ -253,7 +261,7 @@ class Negotiator:
         lines = self._next.lines
         if len(sdp.media) != len(lines):
             raise NegotiationError(f"the answer has {len(sdp.media)} media lines, the offer {len(lines)}")
-        bundle = answered_bundle(sdp, lines)
+        bundle = bundle_of(sdp, lines)
         new = [self._answered_line(sdp, media, line, bundle) for media, line in zip(sdp.media, lines, strict=True)]
         if all(line.rejected for line in new):
             raise NegotiationError("every media line was rejected")
@@ -278,31 +286,26 @@ class Negotiator:
         self._step(Step.RECEIVE_OFFER, dry=True)
         sdp = _parse(offer)
         groups = bundle_groups(sdp)
-        bundle = groups[0] if groups else []
-        lines = self._offered_lines(sdp, list(wanted), otherwise, bundle)
+        lines = self._offered_lines(sdp, list(wanted), otherwise, groups[0] if groups else [])
+        bundle = bundle_of(sdp, lines)
+        lines = carried(sdp, lines, bundle)
         accepted = [line for line in lines if not line.rejected]
-        if bundle:  # RFC 8843 7.3.1: the first accepted line of the group carries all of them
-            tag = next((line for line in accepted if line.mid in bundle), None)
-            slot = tag.slot if tag is not None else 0
-            remote = tag.remote if tag is not None else None
-            lines = [
-                evolve(line, slot=slot, remote=remote) if line.mid in bundle and not line.rejected else line
-                for line in lines
-            ]
-        if any(not line.rejected and line.remote is None for line in lines):
-            raise NegotiationError("a media line has no ICE credentials or no certificate fingerprint")
+        if not accepted:
+            raise NegotiationError("no media line has ICE credentials and a certificate fingerprint of a known hash")
+        if len({line.mid for line in accepted}) < len(accepted):  # RFC 5888 4
+            raise NegotiationError("two media lines have the same mid")
         with_mids = any(media.attribute("mid") is not None for media in sdp.media)
         # Compared with the latest description of the peer: with an older one a second restart would go unnoticed.
         restart = restarted_slots(self._stable.lines, tuple(lines))
         self._next = evolve(
             self._next,
             lines=tuple(lines),
-            bundled=bool(bundle),
+            bundled=bundle is not None,
             with_mids=with_mids,
             restart=restart,
             renewed=tuple((slot, transport) for slot, transport in self._next.renewed if slot in restart),
             codecs=remembered(self._next.codecs, (codec for line in accepted for codec in line.codecs)),
-            next_mid=max(self._next.next_mid, *(_after(line.mid) for line in lines)),
+            next_mid=max(self._next.next_mid, *(number_after(line.mid) for line in lines)),
         )
         self._offer = sdp
         self._step(Step.RECEIVE_OFFER)
@@ -311,8 +314,10 @@ class Negotiator:
         self, sdp: SessionDescription, wanted: list[tuple[str, Direction]], otherwise: Direction, bundle: list[str]
     ) -> list[Line]:
         known = self._next.lines
-        if len(sdp.media) < len(known) or len(sdp.media) > _MAX_LINES:
+        if len(sdp.media) < len(known):
             raise NegotiationError(f"the offer has {len(sdp.media)} media lines where there are {len(known)}")
+        if len(sdp.media) > _MAX_LINES:
+            raise NegotiationError(f"the offer has {len(sdp.media)} media lines, more than {_MAX_LINES}")
 
         def wish(kind: str, *, taken: bool = True) -> Direction:
             place = next((i for i, (wanted_kind, _) in enumerate(wanted) if wanted_kind == kind), None)
@@ -332,7 +337,7 @@ class Negotiator:
             is_new = index >= len(known) or is_another(media, known[index])
             direction = wish(media.kind, taken=False) if is_new else known[index].wanted
             codecs = answered_codecs(self._codecs_for(media.kind, direction), codecs_of(media), self._next.preferences)
-            obstacle = protocol_obstacle(media) or line_obstacle(media, codecs=bool(codecs[0]))
+            obstacle = protocol_obstacle(sdp, media) or line_obstacle(media, codecs=bool(codecs[0]))
             if is_new and mid not in bundle:  # the first line of a bundle says it for all
                 obstacle = obstacle or transport_obstacle(sdp, media)
             possible = obstacle is None and not is_rejected(media)
@@ -340,9 +345,11 @@ class Negotiator:
                 obstacles[f"{media.kind} is offered {obstacle}"] = None
             if is_new:
                 slot = self._free_slot(index, {line.slot for line in lines})
-                line = self._new_line(media.kind, wish(media.kind, taken=possible), mid or str(index), slot)
+                name = mid or self._made_up_mid(sdp, index)
+                line = self._new_line(media.kind, wish(media.kind, taken=possible), name, slot)
             else:
-                line = known[index]
+                # Another may speak for the peer now, behind a server, and name its lines in its own way.
+                line = evolve(known[index], mid=mid or known[index].mid)
             lines.append(self._offered_line(sdp, media, line, codecs, possible=possible, is_new=is_new))
         if all(line.rejected for line in lines):
             raise NegotiationError("; ".join(obstacles) or "no media line of the offer is wanted")
@@ -370,7 +377,8 @@ class Negotiator:
             )
             for line in self._next.lines
         ]
-        answer = self._write(written, self._next.bundled)
+        groups = bundle_groups(self._offer)
+        answer = self._write(written, groups[0] if self._next.bundled and groups else [])
         self._step(Step.CREATE_ANSWER)
         return answer, self._session()
 
@@ -449,6 +457,12 @@ class Negotiator:
             number += 1
         self._next = evolve(self._next, next_mid=number + 1)
         return str(number)
+
+    def _made_up_mid(self, sdp: SessionDescription, index: int) -> str:
+        """For a line that the peer gives none: its index, unless another line is named so."""
+        used = {media.attribute("mid") for media in sdp.media}
+        used |= {line.mid for other, line in enumerate(self._next.lines) if other != index}
+        return next(name for name in map(str, itertools.count(index)) if name not in used)
 
     def _codecs_for(self, kind: str, wanted: Direction, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
         usable = self._capabilities.usable(kind, wanted)
@@ -553,30 +567,19 @@ class Negotiator:
             renewed=(),
             restart=wanted,
             restart_wanted=wanted,
-            dtls_client=self._dtls_roles(lines, offered=offered),
+            dtls_client=dtls_roles(self._stable, before.dtls_client, lines, offered=offered),
             ice_controlling=controlling,
         )
 
-    def _dtls_roles(self, lines: tuple[Line, ...], *, offered: bool) -> tuple[tuple[int, bool], ...]:
-        """Whether we are the DTLS client, by slot: decided once for each association (RFC 8842 5.2, 5.3)."""
-        decided, known = dict(self._next.dtls_client), remotes(self._stable.lines)
-        roles: dict[int, bool] = {}
-        for slot, remote in remotes(lines).items():
-            if slot in decided and slot in known and remote.same_dtls(known[slot]):
-                roles[slot] = decided[slot]
-            elif offered:  # the answerer's choice; an "actpass" in an answer is a fault, read as active
-                roles[slot] = remote.setup == "passive"
-            else:  # ours: we are active where we may be
-                roles[slot] = remote.setup != "active"
-        return tuple(sorted(roles.items()))
+    def _write(self, written: list[WrittenLine], bundle: Sequence[str]) -> SessionDescription:
+        """`bundle`: the mids of those lines that share a transport, or may."""
 
-    def _write(self, written: list[WrittenLine], bundled: bool) -> SessionDescription:
         def write() -> SessionDescription:
             return write_sdp(
                 written,
                 session_id=self._session_id,
                 version=self._version,
-                bundled=bundled and self._next.with_mids,
+                bundle=bundle if self._next.with_mids else (),
                 with_mids=self._next.with_mids,
                 stream_id=self._stream_id,
                 cname=self._cname,
@@ -598,8 +601,3 @@ def _parse(data: bytes | str) -> SessionDescription:
         return parse_sdp(data)
     except MessageSyntaxError as error:
         raise NegotiationError(error.detail) from None
-
-
-def _after(mid: str) -> int:
-    """The first number that no mid up to this one can be."""
-    return int(mid) + 1 if mid.isascii() and mid.isdecimal() and len(mid) < 6 else 0

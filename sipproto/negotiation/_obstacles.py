@@ -7,10 +7,14 @@ from sipproto.sdp import MediaDescription, SessionDescription, transport_of
 
 # LENIENT: RTP/SAVPF and RTP/SAVP are how some servers call DTLS-SRTP; what counts is the fingerprint.
 _PROTOCOLS = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"})
+_WITH_FINGERPRINT = frozenset({"TCP/DTLS/RTP/SAVPF", "TCP/DTLS/RTP/SAVP", "RTP/AVPF", "RTP/AVP"})  # RFC 9429 5.1.2
 
 
-def protocol_obstacle(media: MediaDescription) -> str | None:
-    return None if media.protocol in _PROTOCOLS else f"as {excerpt(media.protocol)}, which is not DTLS-SRTP"
+def protocol_obstacle(sdp: SessionDescription, media: MediaDescription) -> str | None:
+    meant = media.protocol in _WITH_FINGERPRINT and sdp.inherited(media, "fingerprint") is not None
+    if media.protocol in _PROTOCOLS or meant:
+        return None
+    return f"as {excerpt(media.protocol)}, which is not DTLS-SRTP"
 
 
 def line_obstacle(media: MediaDescription, *, codecs: bool) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -48,15 +49,18 @@ def write_sdp(
     *,
     session_id: int,
     version: int,
-    bundled: bool,
+    bundle: Sequence[str],
     with_mids: bool,
     stream_id: str,
     cname: str,
 ) -> SessionDescription:
-    """The description of these lines. The `o=` line keeps its id; only the version moves (RFC 3264 8)."""
+    """The description of these lines. The `o=` line keeps its id; only the version moves (RFC 3264 8).
+
+    `bundle`: the mids of the BUNDLE group in its order; those that are rejected are left out.
+    """
     session = ["v=0", f"o=- {session_id} {version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
-    mids = [written.line.mid for written in lines if not written.line.rejected]
-    if bundled and mids:
+    accepted = {written.line.mid for written in lines if not written.line.rejected}
+    if mids := [mid for mid in bundle if mid in accepted]:
         session.append("a=group:BUNDLE " + " ".join(mids))
     session.append("a=msid-semantic:WMS *")
     media = [

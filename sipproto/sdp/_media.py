@@ -26,6 +26,10 @@ STATIC_CODECS = {
     34: ("H263", 90000, 1),
 }
 
+# LENIENT: any visible ASCII, although ufrags and passwords are of letters, digits, "+" and "/" (RFC 8839 5.4).
+_ICE_CREDENTIAL = re.compile(r"[!-~]{1,256}")
+# RFC 8122 5 with RFC 8826 4.2.2.1: nothing weaker proves whose certificate it is.
+_HASHES = frozenset({"sha-256", "sha-384", "sha-512"})
 _AUXILIARY = frozenset({"rtx", "telephone-event", "cn", "red", "ulpfec", "flexfec-03"})
 
 
@@ -217,13 +221,14 @@ def _milliseconds(value: str | None) -> int | None:
 
 
 def transport_of(sdp: SessionDescription, media: MediaDescription) -> RemoteTransport | None:
-    """The peer's transport of a line; None when it has no ICE credentials or no certificate fingerprint."""
-    ufrag, pwd = sdp.inherited(media, "ice-ufrag"), sdp.inherited(media, "ice-pwd")
+    """The peer's transport of a line; None when it has no ICE credentials or no certificate fingerprint of a known hash."""
+    ufrag, pwd = sdp.inherited(media, "ice-ufrag") or "", sdp.inherited(media, "ice-pwd") or ""
     fingerprints: list[tuple[str, str]] = []
     for value in sdp.inherited_all(media, "fingerprint"):
         algorithm, _, digest = value.partition(" ")
-        fingerprints.append((algorithm.lower(), digest.strip().upper()))
-    if not ufrag or not pwd or not fingerprints:
+        if algorithm.lower() in _HASHES:
+            fingerprints.append((algorithm.lower(), digest.strip().upper()))
+    if not fingerprints or not all(map(_ICE_CREDENTIAL.fullmatch, (ufrag, pwd))):
         return None
     return RemoteTransport(
         ice_ufrag=ufrag,

@@ -117,6 +117,50 @@ def test_the_peer_removes_the_line_that_we_are_about_to_remove() -> None:
     assert failed.command == second and "mid" in failed.detail
 
 
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_call_keeps_a_line(queued: bool) -> None:
+    """Without one there is nothing to offer; that is said, and what is asked for next is done."""
+    peer = video_call()
+    everything = i.ChangeMedia(command=0, call="out", remove=("0", "1"))
+    if queued:  # what is not possible is found out when its turn comes
+        peer.command(i.Hold(command=0, call="out"))
+        held = peer.request("INVITE")
+        number = peer.command(everything)
+        peer.negotiator.receive_offer(held.body)
+        peer.answer(held, 200, CONTACT, SDP, body=peer.negotiator.create_answer()[0].to_bytes())
+        failed = peer.one(o.CommandFailed)
+        assert failed.command == number and "no media line" in failed.detail
+    else:
+        assert "no media line" in peer.refused(everything)
+    peer.command(i.ChangeMedia(command=0, call="out", remove=("1",)))
+    taken(peer)
+    assert peer.one(o.CommandSucceeded)
+    assert [kind for _, kind, _ in lines(peer)] == ["audio"]
+
+
+@pytest.mark.parametrize(
+    "media", ["audio", (("audio", "sendrecv"),), ("audio",), (("audio", Direction.SENDRECV, 1),), 1]
+)
+def test_media_that_are_no_pairs(media: Any) -> None:
+    for make in (
+        lambda: i.Invite(command=1, call="out", target="sip:bob@example.com", media=media),
+        lambda: i.Answer(command=1, call="in", media=media),
+        lambda: i.Progress(command=1, call="in", media=media),
+        lambda: i.AcceptTransfer(command=1, transfer="x", call="out", media=media),
+        lambda: i.ChangeMedia(command=1, call="out", add=media),
+        lambda: i.ChangeMedia(command=1, call="out", directions=media),
+    ):
+        with pytest.raises(TypeError, match="pairs"):
+            make()
+
+
+@pytest.mark.parametrize("field", ["max_bitrate", "max_framerate", "scale_resolution_down_by"])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
+def test_parameters_that_cannot_be_meant(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        Encoding(**{field: value})  # type: ignore[arg-type]  # that is the point
+
+
 def test_codecs_are_changed_in_a_call() -> None:
     peer = Peer()
     peer.call_out()
@@ -173,10 +217,12 @@ def test_descriptions_of_the_peer_can_be_mended() -> None:
     assert all(b"rtcp-nux" in sdp for sdp in seen) and len(seen) >= 3
 
 
-def test_a_transformation_that_raises_is_a_description_that_cannot_be_used() -> None:
-    def broken(sdp: bytes, /) -> bytes:
-        raise RuntimeError("secret")
+def _raises(sdp: bytes, /) -> bytes:
+    raise RuntimeError("secret")
 
+
+@pytest.mark.parametrize("broken", [_raises, lambda sdp: None, lambda sdp: sdp.decode(), lambda sdp: b""])
+def test_a_transformation_that_gives_nothing_is_a_description_that_cannot_be_used(broken: Any) -> None:
     peer = Peer(transform_remote_sdp=broken)
     peer.say("INVITE", SDP, body=peer.offer())
     peer.command(i.Answer(command=0, call="in-1", media=AUDIO))

@@ -431,7 +431,9 @@ def test_an_agent_survives_whatever_it_is_told(port: str, runtime: str) -> None:
     assert agent.refused(command="call") == "bad_field"
     assert agent.refused(command="call", target="600\r\nX: y") in ("invalid_state", "bad_field")
     assert agent.refused(command="call", target="nobody\ud800") in ("not_found", "invalid_state", "bad_field")
+    assert agent.refused(command="call", target="600", audio=False) == "bad_field"
     assert agent.refused(command="color", color=[1, 2]) == "bad_field"
+    assert agent.refused(command="color", color=[256, 0, 0]) == "bad_field"
     agent.write(b'{"id": 1, "command": "color", "color": [Infinity, 1, 2]}\n')
     assert "bad_field" in agent.until('"reply"')
     assert agent.ask(command="tone", frequency=500)["ok"] is True

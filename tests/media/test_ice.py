@@ -113,6 +113,10 @@ def test_options_that_cannot_be_met_are_refused_at_once(tmp_path: Path) -> None:
         AiortcEngine(ice_transport_policy="realy")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="complete or first"):
         AiortcEngine(gather_policy="last")  # type: ignore[arg-type]
+    for seconds in (0.0, -1.0, float("nan"), float("inf")):
+        for name in ("gather_timeout", "connect_timeout", "silence_timeout"):
+            with pytest.raises(ValueError, match=name):
+                AiortcEngine(**{name: seconds})  # type: ignore[arg-type]
     for path in (tmp_path / "missing.pem", tmp_path):
         with pytest.raises(ValueError, match=r"the CA file .* cannot be read"):
             AiortcEngine(ice_servers=(IceServer("turns:example.com", ca_file=str(path)),))

@@ -6,18 +6,23 @@ import pytest
 from aiortc.rtp import RtpPacket
 from attrs import evolve
 
+from sipproto.agent.parameters import Encoding, SenderParameters
+from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_aiortc._counters import is_key_frame
 from sipproto_aiortc._order import VideoOrder
-from tests.media._rig import End, connect, until
+from tests.media._rig import End, connect, exchange, until
+from tests.media._sending import set_parameters
 from tests.media.impaired import Case, Ear, Network, measure
 from tests.sim.network import Link
 
 KEY, DELTA = b"\x00\x00\x00\x9d\x01\x2a", b"\x01\x00\x00\x00\x00\x00"
 
 
-def packet(number: int, data: bytes = b"", *, timestamp: int | None = None) -> RtpPacket:
-    made = RtpPacket(sequence_number=number % 65536, timestamp=number if timestamp is None else timestamp)
+def packet(number: int, data: bytes = b"", *, timestamp: int | None = None, marker: int = 0) -> RtpPacket:
+    made = RtpPacket(
+        sequence_number=number % 65536, timestamp=number if timestamp is None else timestamp, marker=marker
+    )
     vars(made)["_data"] = data
     return made
 
@@ -25,20 +30,70 @@ def packet(number: int, data: bytes = b"", *, timestamp: int | None = None) -> R
 # -- video -------------------------------------------------------------------------------------------------------------
 
 
-def test_video_begins_with_a_key_frame_and_then_passes_everything() -> None:
-    told: list[bytes] = []
-    order = VideoOrder(lambda payload_type: "VP8", told.append, lambda: 0.0)
-    frames = [order.add(packet(number, data))[1] for number, data in enumerate((DELTA, DELTA, KEY, DELTA, DELTA))]
-    assert [frame.data if frame else None for frame in frames] == [None, None, None, KEY, DELTA]
-    assert told == [KEY, DELTA]
+class Video:
+    """An order with what came out of it."""
+
+    def __init__(self, codec: str) -> None:
+        self.now = 0.0
+        self.due: list[bytes] = []
+        self.order = VideoOrder(
+            lambda payload_type: codec, lambda payload_type, frame: self.due.append(frame.data), lambda: self.now
+        )
+
+    def add(self, *packets: RtpPacket) -> list[bytes]:
+        """What comes out when these come in."""
+        self.due.clear()
+        for one in packets:
+            self.order.add(one)
+        return list(self.due)
+
+
+@pytest.mark.parametrize("marker", [0, 1])
+def test_video_begins_with_a_key_frame_and_then_passes_everything(marker: int) -> None:
+    """A picture comes out with its last packet, or where the sender does not mark that, with the first of the next."""
+    video = Video("VP8")
+    pictures = (DELTA, DELTA, KEY, DELTA, DELTA)
+    out = [video.add(packet(number, data, marker=marker)) for number, data in enumerate(pictures)]
+    assert out == ([[], [], [KEY], [DELTA], [DELTA]] if marker else [[], [], [], [KEY], [DELTA]])
+
+
+def test_a_picture_of_several_packets_comes_out_once_and_whole() -> None:
+    video = Video("VP8")
+    first, last = packet(1, KEY, timestamp=5), packet(3, b"c", timestamp=5, marker=1)
+    assert video.add(first, packet(4, DELTA, timestamp=6, marker=1), last) == []
+    assert video.add(packet(2, b"b", timestamp=5)) == [KEY + b"bc", DELTA]  # both: nothing is left to be late for ever
+    padding = packet(5, b"", timestamp=6)
+    assert video.add(padding, packet(6, DELTA, timestamp=7, marker=1)) == [DELTA]
 
 
 def test_video_without_key_frames_is_shown_after_a_while() -> None:
-    now = 0.0
-    order = VideoOrder(lambda payload_type: "H264", lambda data: None, lambda: now)
-    assert order.add(packet(1, DELTA))[1] is order.add(packet(2, DELTA))[1] is None
-    now = 4.0
-    assert order.add(packet(3, DELTA))[1] is not None
+    video = Video("H264")
+    assert video.add(packet(1, DELTA), packet(2, DELTA)) == []
+    video.now = 4.0
+    assert video.add(packet(3, DELTA)) == [DELTA]
+
+
+def test_every_picture_that_was_sent_is_shown() -> None:
+    """The last one, too, after which nothing comes."""
+    left_engine, right_engine = AiortcEngine(include_loopback=True), AiortcEngine(include_loopback=True)
+    try:
+        left, right = End(left_engine, MediaSetup(video=TestPattern(frame_rate=10))), End(right_engine)
+        mid = left.negotiator.add_line("video", Direction.RECVONLY)
+        exchange(left, right)
+        until(lambda: left.connected and right.connected)
+        left.negotiator.change_line(mid, Direction.SENDRECV)
+        exchange(left, right)
+        until(lambda: (right.line("video").frames_decoded or 0) > 2)
+        set_parameters(left, SenderParameters(encodings=(Encoding(active=False),)))
+
+        def all_shown() -> bool:
+            sent = left.stats().outbound("video")
+            return sent is not None and right.line("video").frames_decoded == sent.frames_sent
+
+        until(all_shown)
+    finally:
+        left_engine.close()
+        right_engine.close()
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_static_payload_type_without_rtpmap() -> None:
         ("a=ice-ufrag:abcd\n", ""),
         ("a=fingerprint:sha-256 AA:BB\n", ""),
         ("SAVPF 0", "SAVPF 18"),
-        ("UDP/TLS/RTP/SAVPF", "RTP/AVP"),
+        ("UDP/TLS/RTP/SAVPF", "TCP/RTP/AVP"),
         ("m=audio", "m=application"),
         ("v=0", "v=1"),
     ],
