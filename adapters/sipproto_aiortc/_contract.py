@@ -45,7 +45,6 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice.turn", ("UDP_SOCKET_BUFFER_SIZE", "create_turn_endpoint")),
     ("aiortc.codecs", ("depayload", "get_decoder", "get_encoder")),
     ("aiortc.codecs.base", ("Decoder.decode", "Encoder.encode")),
-    ("aiortc.codecs.opus", ("OpusEncoder", "SAMPLE_RATE", "TIME_BASE")),
     ("aiortc.mediastreams", ("VIDEO_TIME_BASE",)),
     ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp", "certificate_digest")),
     (
@@ -115,6 +114,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc.jitterbuffer", "JitterBuffer", ("_origin", "_packets", "_remove_frame")),
+    ("aiortc.rtcrtpreceiver", "RemoteStreamTrack", ("_queue",)),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
     (

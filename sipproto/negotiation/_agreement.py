@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from attrs import evolve, frozen
@@ -50,6 +51,7 @@ class Line:
     )
     remote_ssrcs: tuple[int, ...] = ()
     remote_streams: tuple[str, ...] = ()
+    packet_time: int | None = None
     protocol: str = "UDP/TLS/RTP/SAVPF"
     formats: tuple[str, ...] = ("0",)  # of a rejected line, echoed
 
@@ -182,6 +184,13 @@ def is_another(media: MediaDescription, line: Line) -> bool:
     return line.rejected and not is_rejected(media) and (named_anew or media.kind != line.kind)
 
 
+def made_up_mid(sdp: SessionDescription, index: int, known: Sequence[Line]) -> str:
+    """For a line of an offer that has none: its index, unless another line is named so."""
+    used = {media.attribute("mid") for media in sdp.media}
+    used |= {line.mid for other, line in enumerate(known) if other != index}
+    return next(name for name in map(str, itertools.count(index)) if name not in used)
+
+
 def number_after(mid: str) -> int:
     """The first number that no mid up to this one can be."""
     return int(mid) + 1 if mid.isascii() and mid.isdecimal() and len(mid) < 6 else 0
@@ -221,6 +230,7 @@ def session_of(agreed: Agreement, stream_id: str, cname: str) -> NegotiatedSessi
                 remote_ssrcs=line.remote_ssrcs,
                 remote_direction=line.remote_direction,
                 remote_streams=line.remote_streams,
+                packet_time=line.packet_time,
             )
         )
     return NegotiatedSession(

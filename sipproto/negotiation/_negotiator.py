@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import enum
-import itertools
 from collections.abc import Callable, Iterable, Sequence, Set
 
 from attrs import evolve
@@ -23,6 +22,7 @@ from sipproto.negotiation._agreement import (
     carried,
     dtls_roles,
     is_another,
+    made_up_mid,
     number_after,
     remotes,
     restarted_slots,
@@ -57,6 +57,7 @@ from sipproto.sdp import (
     direction_of,
     extensions_of,
     is_rejected,
+    packet_time_of,
     parse_sdp,
     ssrcs_of,
     streams_of,
@@ -344,7 +345,7 @@ class Negotiator:
                 obstacles[f"{media.kind} is offered {obstacle}"] = None
             if is_new:
                 slot = self._free_slot(index, {line.slot for line in lines})
-                name = mid or self._made_up_mid(sdp, index)
+                name = mid or made_up_mid(sdp, index, known)
                 line = self._new_line(media.kind, wish(media.kind, taken=possible), name, slot)
             else:
                 # Another may speak for the peer now, behind a server, and name its lines in its own way.
@@ -457,12 +458,6 @@ class Negotiator:
         self._next = evolve(self._next, next_mid=number + 1)
         return str(number)
 
-    def _made_up_mid(self, sdp: SessionDescription, index: int) -> str:
-        """For a line that the peer gives none: its index, unless another line is named so."""
-        used = {media.attribute("mid") for media in sdp.media}
-        used |= {line.mid for other, line in enumerate(self._next.lines) if other != index}
-        return next(name for name in map(str, itertools.count(index)) if name not in used)
-
     def _codecs_for(self, kind: str, wanted: Direction, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
         usable = self._capabilities.usable(kind, wanted)
         return preferred(kind, as_agreed(usable, agreed), self._next.preferences)
@@ -508,6 +503,7 @@ class Negotiator:
             declines=not remote_direction.receives if held.sends else line.declines,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
+            packet_time=packet_time_of(media),
         )
 
     def _offered_line(
@@ -542,6 +538,7 @@ class Negotiator:
             declines=not remote_direction.receives,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
+            packet_time=packet_time_of(media),
         )
 
     def _agree(self, lines: tuple[Line, ...], bundled: bool, restarted: frozenset[int], *, offered: bool) -> None:
