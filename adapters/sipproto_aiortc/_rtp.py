@@ -96,6 +96,7 @@ class Receiver(RTCRtpReceiver):
             number: codec_parameters(line.kind, codec) for number, codec in (self._codecs | self._events).items()
         }
         self._audio: AudioPlayer | None = None
+        self._timestamps = TimestampMapper()  # of pictures
         self._video: VideoOrder | None = None
         self._timestamps = TimestampMapper()  # of video
         self._asked = 0.0  # loop time

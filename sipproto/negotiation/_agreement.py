@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from attrs import evolve, frozen
@@ -181,6 +182,13 @@ def is_another(media: MediaDescription, line: Line) -> bool:
     mid = media.attribute("mid")
     named_anew = not line.refused if mid is None else mid != line.mid
     return line.rejected and not is_rejected(media) and (named_anew or media.kind != line.kind)
+
+
+def made_up_mid(sdp: SessionDescription, index: int, known: Sequence[Line]) -> str:
+    """For a line of an offer that has none: its index, unless another line is named so."""
+    used = {media.attribute("mid") for media in sdp.media}
+    used |= {line.mid for other, line in enumerate(known) if other != index}
+    return next(name for name in map(str, itertools.count(index)) if name not in used)
 
 
 def number_after(mid: str) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import enum
-import itertools
 from collections.abc import Callable, Iterable, Sequence, Set
 
 from attrs import evolve
@@ -23,6 +22,7 @@ from sipproto.negotiation._agreement import (
     carried,
     dtls_roles,
     is_another,
+    made_up_mid,
     number_after,
     remotes,
     restarted_slots,
@@ -345,7 +345,7 @@ class Negotiator:
                 obstacles[f"{media.kind} is offered {obstacle}"] = None
             if is_new:
                 slot = self._free_slot(index, {line.slot for line in lines})
-                name = mid or self._made_up_mid(sdp, index)
+                name = mid or made_up_mid(sdp, index, known)
                 line = self._new_line(media.kind, wish(media.kind, taken=possible), name, slot)
             else:
                 # Another may speak for the peer now, behind a server, and name its lines in its own way.
@@ -457,12 +457,6 @@ class Negotiator:
             number += 1
         self._next = evolve(self._next, next_mid=number + 1)
         return str(number)
-
-    def _made_up_mid(self, sdp: SessionDescription, index: int) -> str:
-        """For a line that the peer gives none: its index, unless another line is named so."""
-        used = {media.attribute("mid") for media in sdp.media}
-        used |= {line.mid for other, line in enumerate(self._next.lines) if other != index}
-        return next(name for name in map(str, itertools.count(index)) if name not in used)
 
     def _codecs_for(self, kind: str, wanted: Direction, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
         usable = self._capabilities.usable(kind, wanted)
