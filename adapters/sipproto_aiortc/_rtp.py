@@ -14,13 +14,14 @@ from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpDecodingParameters, R
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, TimestampMapper
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
 
-from sipproto.negotiation import MediaLine
+from sipproto.negotiation import TRANSPORT_CC, MediaLine
 from sipproto.sdp import Codec
 from sipproto_aiortc._digits import DigitReceiver, is_event
 from sipproto_aiortc._order import AudioOrder, VideoOrder
 from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._transport import DtlsTransport
 
+SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 # aiortc compares names with case; these are its spellings.
 _NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8", "VP9", "H264", "rtx")}
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
@@ -54,7 +55,18 @@ def sending_codec(line: MediaLine) -> Codec | None:
 
 
 def header_extensions(line: MediaLine) -> list[RTCRtpHeaderExtensionParameters]:
-    return [RTCRtpHeaderExtensionParameters(id=ident, uri=uri) for uri, ident in line.extensions]
+    """Those in use: packets are numbered only where that is of use."""
+    return [
+        RTCRtpHeaderExtensionParameters(id=ident, uri=uri)
+        for uri, ident in line.extensions
+        if uri != TRANSPORT_CC or line.transport_cc
+    ]
+
+
+def stamp_ids(line: MediaLine) -> tuple[int | None, int | None]:
+    """The ids of the header extensions that are written when a packet leaves: abs-send-time and the number in the transport."""
+    ids = dict(line.extensions)
+    return ids.get(SEND_TIME), ids.get(TRANSPORT_CC) if line.transport_cc else None
 
 
 class _Refusals(threading.Event):
@@ -85,6 +97,8 @@ class Receiver(RTCRtpReceiver):
         self.incoming = RemoteStreamTrack(line.kind)
         self._track = self.incoming
         self._set_rtcp_ssrc(line.ssrc)
+        if line.transport_cc:  # the peer estimates by itself, as between browsers: no REMB
+            vars(self)["_RTCRtpReceiver__remote_bitrate_estimator"] = None
         refused = partial(asyncio.get_running_loop().call_soon_threadsafe, reception.frame_dropped)
         vars(self)["_RTCRtpReceiver__decoder_error"] = _Refusals(refused)
         self._parameters = {

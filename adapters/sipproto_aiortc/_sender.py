@@ -23,6 +23,7 @@ from sipproto.sdp import Codec
 from sipproto_aiortc._counters import mean_square
 from sipproto_aiortc._digits import DigitSender
 from sipproto_aiortc._encoders import AudioTarget, FixedAudioEncoder, LineEncoder, OpusEncoder, Target
+from sipproto_aiortc._outlet import Flow
 from sipproto_aiortc._rtp import codec_parameters, header_extensions, sending_codec
 from sipproto_aiortc._sending import Encoding, Sending
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
@@ -113,8 +114,9 @@ class Sender(RTCRtpSender):
         line: MediaLine,
         parameters: EffectiveParameters,
         digits: DigitSender,
+        flow: Flow,
     ) -> None:
-        """`digits` go in place of audio, also while that is not to be sent."""
+        """`flow`: what leaves of it. `digits` go in place of audio, also while that is not to be sent."""
         super().__init__(track, transport)
         self._ssrc, self._rtx_ssrc = line.ssrc, line.rtx_ssrc
         self._stream_id, self._track_id = line.stream_id, line.track_id
@@ -130,11 +132,16 @@ class Sender(RTCRtpSender):
         self._target: Target | None = None  # of the last frame
         self._faulty = False
         self._dtls = transport
+        self._flow = flow
         self.sending = Sending(line.ssrc)
 
     async def begin(self, line: MediaLine, cname: str) -> None:
         codecs = [self._switchable.parameters]
         codecs += [codec_parameters(line.kind, c) for c in line.send if c.is_rtx and c.apt == self.codec.payload_type]
+        if line.kind == "video":
+            self._dtls.outlet.add(self)
+            if line.transport_cc:
+                self._dtls.outlet.number()
         await self.send(
             RTCRtpSendParameters(
                 codecs=codecs,
@@ -164,6 +171,32 @@ class Sender(RTCRtpSender):
         self._control.ask_key_frame()
 
     key_frame = _send_keyframe
+
+    async def stop(self) -> None:
+        if self.kind == "video":
+            self._dtls.outlet.remove(self)
+        await super().stop()
+
+    # -- as what paces it knows it ---------------------------------------------------------------------------------
+
+    @property
+    def wanted_bitrate(self) -> int:
+        return self._control.wanted if self._flow.open and self._control.active else 0
+
+    @property
+    def target_bitrate(self) -> int:
+        return self._target.bitrate if isinstance(self._target, VideoTarget) else 0
+
+    @property
+    def can_pad(self) -> bool:
+        repairs = vars(self)["_RTCRtpSender__rtx_payload_type"] is not None
+        return repairs and self.wanted_bitrate > 0 and bool(self._flow.recent)
+
+    def path(self, bitrate: int, *, probed: bool) -> None:
+        self._control.path(bitrate, probed=probed)
+
+    async def pad(self) -> None:
+        await self._retransmit(max(self._flow.recent)[1])
 
     @property
     def encoding(self) -> Encoding:

@@ -28,9 +28,9 @@ from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
 from sipproto_aiortc._counters import knows_key_frames
 from sipproto_aiortc._facts import CandidateFacts, CertificateFacts, IceFacts, PairFacts
+from sipproto_aiortc._outlet import Flow
 from sipproto_aiortc._reception import Reception, Stream
 from sipproto_aiortc._sending import Encoding, Sending
-from sipproto_aiortc._transport import Flow
 
 _DECODERS = {
     "opus": "libopus",
@@ -215,6 +215,7 @@ def _outbound_rtp(line: LineCounters, sending: Sending, encoding: Encoding, code
         frames_per_second=pictures.rate(now),
         target_bitrate=encoding.target_bitrate,
         total_encode_time=sending.encode_time,
+        total_packet_send_delay=line.sent.delay + line.repaired.delay,
         encoder_implementation=encoding.implementation,
     )
 
@@ -357,7 +358,7 @@ def _pair(slot: int, facts: IceFacts, pair: PairFacts, lines: Sequence[LineCount
         responses_sent=pair.responses_sent,
         responses_received=pair.responses_received,
         consent_requests_sent=pair.consent_requests_sent,
-        available_outgoing_bitrate=_outgoing_bitrate(lines) if is_selected else None,
+        available_outgoing_bitrate=_outgoing_bitrate(facts, lines) if is_selected else None,
         available_incoming_bitrate=_incoming_bitrate(lines) if is_selected else None,
     )
 
@@ -369,8 +370,10 @@ def _pair_priority(controlling: bool, pair: PairFacts) -> int:
     return (min(lead, other) << 32) + 2 * max(lead, other) + (lead > other)
 
 
-def _outgoing_bitrate(lines: Sequence[LineCounters]) -> float | None:
-    """The sum of what the peer says of disjoint streams: one message of it may be about several of ours."""
+def _outgoing_bitrate(facts: IceFacts, lines: Sequence[LineCounters]) -> float | None:
+    """Our estimate, else the sum of what the peer says of disjoint streams: one message may be about several."""
+    if facts.available_outgoing_bitrate is not None:
+        return facts.available_outgoing_bitrate
     said = {
         (estimate.reporter, estimate.ssrcs): estimate.bitrate
         for line in lines

@@ -1,4 +1,4 @@
-"""How much the path to the peer takes: from the losses that it reports and from its own estimate."""
+"""How much the path to the peer takes: from the losses that it reports, from its own estimate, and from the delay."""
 
 from __future__ import annotations
 
@@ -13,23 +13,34 @@ _REPORT_INTERVAL = 0.4  # seconds; reports that follow closer tell of the same l
 
 
 class Bandwidth:
-    """An estimate in bits per second: the lesser of the peer's own (REMB) and one made of its loss reports.
+    """An estimate in bits per second: the least of the peer's own (REMB), one of the delay, and one made of its loss reports.
 
-    The latter follows the loss-based controller of draft-ietf-rmcat-gcc-02 6, with a quick start: it begins with
+    The last follows the loss-based controller of draft-ietf-rmcat-gcc-02 6, with a quick start: it begins with
     START_BITRATE and grows by half with each report without loss until losses are reported for the first time.
     """
 
     def __init__(self) -> None:
         self._estimate = float(START_BITRATE)
         self._remb: int | None = None
+        self._path: int | None = None
+        self._lossless = True
         self._growth = _START_GROWTH
         self._reported: float | None = None
 
     @property
     def available(self) -> int:
         """At least MINIMUM_BITRATE."""
-        estimate = int(self._estimate)
-        return max(MINIMUM_BITRATE, estimate if self._remb is None else min(estimate, self._remb))
+        known = (int(self._estimate), self._remb, self._path)
+        return max(MINIMUM_BITRATE, min(bitrate for bitrate in known if bitrate is not None))
+
+    def path(self, bitrate: int, *, probed: bool) -> None:
+        """By the delay of the packets, so much is there for this line (`congestion.CongestionController`); the last word holds.
+
+        `probed`: that was tried, and without losses it is no use to grow up to it slowly.
+        """
+        self._path = bitrate
+        if probed and self._lossless:
+            self._estimate = max(self._estimate, bitrate)
 
     def remb(self, bitrate: int, sent: float | None = None) -> None:
         """The peer estimates what it can receive (draft-alvestrand-rmcat-remb-03); the last word holds.
@@ -51,10 +62,11 @@ class Bandwidth:
         if self._reported is not None and now - self._reported < _REPORT_INTERVAL:
             return
         self._reported = now
+        self._lossless = fraction_lost < _LITTLE_LOSS
         if fraction_lost > _MUCH_LOSS:
             self._growth = _GROWTH
             self._estimate = max(MINIMUM_BITRATE, min(self._estimate, used) * (1 - fraction_lost / 2))
-        elif fraction_lost < _LITTLE_LOSS:
+        elif self._lossless:
             self._estimate = max(self._estimate, min(self._estimate * self._growth, wanted))
         else:
             self._growth = _GROWTH
