@@ -76,7 +76,6 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCEncodedFrame",
             "RTCRtpSender._handle_rtcp_packet",
             "RTCRtpSender._next_encoded_frame",
-            "RTCRtpSender._retransmit",
             "RTCRtpSender._send_keyframe",
             "RTCRtpSender._send_rtcp",
         ),
@@ -108,7 +107,16 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
-    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
+    (
+        "aiortc",
+        "RTCRtpSender",
+        (
+            "_RTCRtpSender__rtp_header_extensions_map",
+            "_RTCRtpSender__rtp_timestamp",
+            "_RTCRtpSender__rtx_payload_type",
+            "_RTCRtpSender__rtx_sequence_number",
+        ),
+    ),
     (
         "aiortc",
         "RTCRtpReceiver",

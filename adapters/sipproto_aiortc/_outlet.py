@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from sipproto_aiortc._counters import Octets, header_size
 from sipproto_aiortc._stamp import send_time, stamped
 
 _HEADERS = 28 + 16  # octets of IPv4, UDP and the tag of SRTP around each packet
-_RECENT = 8  # packets of which the largest serves as padding
+_PADDED = 0x20  # in the first octet of a packet: of ours one that is nothing but padding
 
 
 @define
@@ -36,13 +35,20 @@ class Flow:
 
     open: bool = False
     sent: Octets = field(factory=Octets)
+    padding: Octets = field(factory=Octets)  # the part of it that is nothing but padding, for a probe
     frames: int = 0  # of video: packets with the marker, which are last of one
     delay: float = 0.0  # seconds that all packets together waited to leave
     rewrite: Callable[[bytes], bytes] | None = None
     priority: Priority | None = None
     time_id: int | None = None
     number_id: int | None = None
-    recent: deque[tuple[int, int]] = field(factory=lambda: deque(maxlen=_RECENT))  # size and sequence number
+
+
+@define
+class _Packet:
+    flow: Flow
+    data: bytes
+    since: float  # when it came
 
 
 class PictureSender(Protocol):
@@ -60,7 +66,7 @@ class PictureSender(Protocol):
 
     @property
     def can_pad(self) -> bool:
-        """Whether it may send packets again to no use but for a probe."""
+        """Whether it may send packets of no use to the peer."""
         ...
 
     def path(self, bitrate: int, *, probed: bool) -> None:
@@ -68,7 +74,7 @@ class PictureSender(Protocol):
         ...
 
     async def pad(self) -> None:
-        """Sends a packet again."""
+        """Sends a packet of padding."""
         ...
 
 
@@ -77,7 +83,7 @@ class Outlet:
 
     def __init__(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         self._send = send
-        self._pacer: Pacer[tuple[Flow, bytes, float]] = Pacer(START_BITRATE)
+        self._pacer: Pacer[_Packet] = Pacer(START_BITRATE)
         self._senders: list[PictureSender] = []
         self._draining = False
         self._task: asyncio.Task[None] | None = None
@@ -111,12 +117,13 @@ class Outlet:
     async def put(self, flow: Flow, packet: bytes) -> None:
         """An RTP packet: leaves now, or when its turn comes."""
         now = time.monotonic()
+        waiting = _Packet(flow, packet, now)
         if flow.priority is None:
-            await self._leave(flow, packet, now, now, None)
+            await self._leave(waiting, now)
             return
         if not len(self._pacer):  # a picture begins
             self._look(now)
-        self._pacer.push((flow, packet, now), len(packet) + _HEADERS, flow.priority, now)
+        self._pacer.push(waiting, len(packet) + _HEADERS, flow.priority, now)
         if self._task is None and not self._draining:
             await self._drain()
             if self._pacer.due(now) is not None and self._task is None:
@@ -137,8 +144,8 @@ class Outlet:
         self._draining = True
         try:
             while (entry := self._pacer.pop(now := time.monotonic())) is not None:
-                (flow, packet, since), probe = entry
-                await self._leave(flow, packet, since, now, probe)
+                packet, probe = entry
+                await self._leave(packet, now, probe)
         finally:
             self._draining = False
 
@@ -149,23 +156,24 @@ class Outlet:
         if not len(self._pacer):
             self._pacer.can_pad = False
 
-    async def _leave(self, flow: Flow, packet: bytes, since: float, now: float, probe: Probe | None) -> None:
+    async def _leave(self, waiting: _Packet, now: float, probe: Probe | None = None) -> None:
+        flow, packet = waiting.flow, waiting.data
+        payload = len(packet) - header_size(packet)
         controller = self._controller if flow.number_id is not None else None
         number = 0
         if controller is not None:
-            payload = None if flow.priority is None else len(packet) - header_size(packet)
-            number = controller.sent(len(packet) + _HEADERS, now, payload=payload, probe=probe)
+            pictures = None if flow.priority is None else payload
+            number = controller.sent(len(packet) + _HEADERS, now, payload=pictures, probe=probe)
         if controller is not None or flow.time_id is not None:
             number_id = flow.number_id if controller is not None else None
             packet = stamped(
                 packet, time_id=flow.time_id, time=send_time(time.time()), number_id=number_id, number=number
             )
-        header = header_size(packet)
         flow.frames += packet[1] >> 7
-        flow.sent.add(len(packet) - header, len(packet))
-        flow.delay += now - since
-        if flow.priority is Priority.MEDIA:
-            flow.recent.append((len(packet), int.from_bytes(packet[2:4], "big")))
+        flow.sent.add(0 if packet[0] & _PADDED else payload, len(packet))
+        if packet[0] & _PADDED:
+            flow.padding.add(0, len(packet))
+        flow.delay += now - waiting.since
         await self._send(packet)
 
     def hurry(self) -> None:
@@ -174,10 +182,10 @@ class Outlet:
         if waiting:
             self._hurrying = asyncio.create_task(self._leave_all(waiting))
 
-    async def _leave_all(self, waiting: list[tuple[Flow, bytes, float]]) -> None:
+    async def _leave_all(self, waiting: list[_Packet]) -> None:
         now = time.monotonic()
-        for flow, packet, since in waiting:
-            await self._leave(flow, packet, since, now, None)
+        for packet in waiting:
+            await self._leave(packet, now)
 
     def close(self) -> None:
         """Forgets what waits."""

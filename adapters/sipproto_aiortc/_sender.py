@@ -12,7 +12,15 @@ from typing import Any
 from aiortc import RTCRtcpParameters, RTCRtpCodecParameters, RTCRtpSender
 from aiortc.rtcrtpparameters import RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
-from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpPsfbPacket, RtcpRrPacket, RtcpSrPacket, unpack_remb_fci
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    AnyRtcpPacket,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpSrPacket,
+    RtpPacket,
+    unpack_remb_fci,
+)
 from av import AudioFrame, VideoFrame
 from av.frame import Frame
 
@@ -31,6 +39,7 @@ from sipproto_aiortc._transport import DtlsTransport
 from sipproto_aiortc._video_encoder import VIDEO_FORMATS, VideoEncoder
 
 _log = logging.getLogger("sipproto.media")
+_PADDING = 255  # octets, the most that a packet can have (RFC 3550 5.1)
 # Who encodes, in FFmpeg's names.
 _IMPLEMENTATIONS = {
     "opus": "libopus",
@@ -133,6 +142,7 @@ class Sender(RTCRtpSender):
         self._faulty = False
         self._dtls = transport
         self._flow = flow
+        self._mid = line.mid
         self.sending = Sending(line.ssrc)
 
     async def begin(self, line: MediaLine, cname: str) -> None:
@@ -190,13 +200,26 @@ class Sender(RTCRtpSender):
     @property
     def can_pad(self) -> bool:
         repairs = vars(self)["_RTCRtpSender__rtx_payload_type"] is not None
-        return repairs and self.wanted_bitrate > 0 and bool(self._flow.recent)
+        return repairs and self.wanted_bitrate > 0 and self._flow.sent.packets > 0
 
     def path(self, bitrate: int, *, probed: bool) -> None:
         self._control.path(bitrate, probed=probed)
 
     async def pad(self) -> None:
-        await self._retransmit(max(self._flow.recent)[1])
+        """Padding goes with the SSRC of repetitions, whose numbers may have holes for the receiver (RFC 4588)."""
+        private: dict[str, Any] = vars(self)
+        number: int = private["_RTCRtpSender__rtx_sequence_number"]
+        private["_RTCRtpSender__rtx_sequence_number"] = (number + 1) & 0xFFFF
+        packet = RtpPacket(
+            payload_type=private["_RTCRtpSender__rtx_payload_type"],
+            sequence_number=number,
+            timestamp=private["_RTCRtpSender__rtp_timestamp"],
+            ssrc=self._rtx_ssrc,
+        )
+        packet.padding_size = _PADDING
+        packet.extensions.abs_send_time = 0  # written when it leaves
+        packet.extensions.mid = self._mid
+        await self._dtls._send_rtp(packet.serialize(private["_RTCRtpSender__rtp_header_extensions_map"]))
 
     @property
     def encoding(self) -> Encoding:

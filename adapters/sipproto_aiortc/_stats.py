@@ -186,7 +186,7 @@ def _outbound(line: LineCounters, now: float) -> Iterable[Stats]:
 def _outbound_rtp(line: LineCounters, sending: Sending, encoding: Encoding, codec: str, now: float) -> OutboundRtpStats:
     agreed, sent, repaired, feedback = line.agreed, line.sent.sent, line.repaired.sent, sending.feedback
     is_video, repairs = agreed.kind == "video", any(one.is_rtx for one in agreed.send)
-    pictures = sending.pictures
+    pictures, padding = sending.pictures, line.repaired.padding
     return OutboundRtpStats(
         id=f"outbound-{agreed.mid}-{agreed.ssrc}",
         timestamp=now,
@@ -202,8 +202,8 @@ def _outbound_rtp(line: LineCounters, sending: Sending, encoding: Encoding, code
         packets_sent=sent.packets + repaired.packets,
         bytes_sent=sent.payload + repaired.payload,
         header_bytes_sent=sent.header + repaired.header,
-        retransmitted_packets_sent=repaired.packets if repairs else None,
-        retransmitted_bytes_sent=repaired.payload if repairs else None,
+        retransmitted_packets_sent=repaired.packets - padding.packets if repairs else None,
+        retransmitted_bytes_sent=repaired.payload - padding.payload if repairs else None,
         nack_count=feedback.nacks if is_video else None,
         pli_count=feedback.plis if is_video else None,
         fir_count=feedback.firs if is_video else None,

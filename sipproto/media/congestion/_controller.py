@@ -19,6 +19,8 @@ _MOST = 8192  # packets whose fate is not known
 _OLDEST = 10.0  # seconds, likewise
 _ROUND_TRIP = 0.2  # seconds, before it was measured
 _MEASURED = 1.0  # seconds over which is measured what is sent
+_PAYLOAD_SHARE = 0.92  # of full packets with all their headers
+_LIMITED = 0.5  # of the estimate: who sends less has no more to send
 
 
 @frozen
@@ -36,7 +38,7 @@ class SentRates:
         self._payload = self._pictures = self._others = 0
 
     def add(self, octets: int, payload: int | None, now: float) -> None:
-        """A packet of `octets` leaves. `payload`: octets of a picture in it; None: it carries none."""
+        """A packet of `octets` leaves. `payload`: octets of a picture, or of padding, in it; None: it carries none."""
         self._packets.append((now, octets, -1 if payload is None else payload))
         self._count(octets, payload, 1)
         while now - self._packets[0][0] > _MEASURED:
@@ -56,9 +58,14 @@ class SentRates:
         return self._others * 8 / _MEASURED
 
     @property
-    def payload_share(self) -> float:
-        """Of the packets of pictures."""
-        return self._payload / self._pictures if self._pictures else 0.9
+    def total(self) -> float:
+        """Bits per second of all."""
+        return (self._others + self._pictures) * 8 / _MEASURED
+
+    @property
+    def headers(self) -> float:
+        """Bits per second of headers in the packets of pictures."""
+        return (self._pictures - self._payload) * 8 / _MEASURED
 
 
 class CongestionController:
@@ -99,10 +106,11 @@ class CongestionController:
     @property
     def for_pictures(self) -> int:
         """Bits per second of payload of video that fit into the estimate beside what else is sent."""
-        return max(0, int((self._rate.bitrate - self.rates.others) * self.rates.payload_share))
+        left = self._rate.bitrate - self.rates.others
+        return max(0, int(min(left * _PAYLOAD_SHARE, left - self.rates.headers)))  # small packets are mostly header
 
     def sent(self, octets: int, now: float, *, payload: int | None = None, probe: Probe | None = None) -> int:
-        """A packet leaves now; gives the number that it has to bear, 16 bits. `payload`: octets of a picture, None: of none."""
+        """A packet leaves now; gives the number that it has to bear, 16 bits. `payload`: octets of a picture or of padding in it."""
         self._last += 1
         self._packets[self._last] = _Sent(now, octets, probe)
         self.rates.add(octets, payload, now)
@@ -112,7 +120,7 @@ class CongestionController:
 
     def want(self, payload: int, now: float) -> None:
         """So many bits per second of pictures would be sent if the path took them; 0: none."""
-        wanted = payload / self.rates.payload_share + self.rates.others if payload else 0.0
+        wanted = payload / _PAYLOAD_SHARE + self.rates.others if payload else 0.0
         self._ask(self._probe_control.want(wanted, self._rate.bitrate, now))
 
     def feedback(self, feedback: TransportFeedback, now: float) -> None:
@@ -147,8 +155,10 @@ class CongestionController:
             self._rate.set(max(found, before), now)  # what takes less shows in the delay
             self._probed = self._rate.bitrate > before
             self._ask(self._probe_control.found(self._rate.bitrate, now))
-        elif self._rate.update(usage, self._acknowledged.bitrate, self.round_trip, now):
-            self._probe_control.changed(before, self._rate.bitrate, now)
+        else:
+            limited = self.rates.total < _LIMITED * before
+            if self._rate.update(usage, self._acknowledged.bitrate, self.round_trip, now, limited=limited):
+                self._probe_control.changed(before, self._rate.bitrate, now)
         if usage is Usage.NORMAL:
             self._ask(self._probe_control.recovered(self._rate.bitrate, now))
 

@@ -14,7 +14,8 @@ PACE = 2.5  # times the target bit rate, as browsers have it
 _LONGEST_WAIT = 0.1  # seconds: about a frame interval; what has waited so long leaves whatever the rate
 _BURST = 0.005  # seconds of the rate that may leave at once: a timer for each packet would cost more than it is worth
 _MOST = 2000  # packets that wait; what is more leaves at once
-_PROBE_BURST = 0.001
+_LATE = 0.002  # seconds that a timer may be late without the rate suffering
+_PROBE_BURST, _LATE_PROBE = 0.001, 0.02
 _LONGEST_PROBE = 0.5  # seconds
 
 
@@ -107,7 +108,8 @@ class Pacer(Generic[T]):
         waiting = queue.popleft()
         bitrate = probing.probe.bitrate if probing is not None else self._bitrate(now, waiting)
         self._octets -= waiting.octets
-        self._free = max(self._free, now) + waiting.octets * 8 / bitrate if bitrate else now
+        earliest = now - (_LATE_PROBE if probing is not None else _LATE)
+        self._free = max(self._free, earliest) + waiting.octets * 8 / bitrate if bitrate else now
         if probing is None:
             return waiting.item, None
         probing.octets += waiting.octets
@@ -142,4 +144,5 @@ class Pacer(Generic[T]):
             self._running = None
         if self._running is None and self._probes and (self.can_pad or self._octets >= self._probes[0].octets):
             self._running = _Running(self._probes.popleft(), now + _LONGEST_PROBE)
+            self._free = max(self._free, now)
         return self._running

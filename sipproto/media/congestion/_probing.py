@@ -47,9 +47,9 @@ class ProbeControl:
     def __init__(self) -> None:
         self.state = ProbeState.START
         self._number = 0
-        self._wanted = 0.0
-        self._asked = 0.0  # what was wanted when that was probed last
-        self._probed = 0.0  # the highest bit rate of those that a result is awaited of
+        self._wanted = 0
+        self._asked = 0  # what was wanted when that was probed last
+        self._probed = 0  # the highest bit rate of those that a result is awaited of
         self._since = -math.inf
         self._before_drop = 0.0
         self._dropped = -math.inf
@@ -57,7 +57,7 @@ class ProbeControl:
 
     def want(self, wanted: float, estimate: float, now: float) -> tuple[Probe, ...]:
         """So much would be sent at the most. When it becomes more than the path was found to take, that is probed."""
-        self._wanted = min(wanted, _MOST)
+        self._wanted = min(int(wanted), _MOST)
         first = self.state is ProbeState.START and bool(wanted)
         raised = self.state is ProbeState.DONE and self._wanted > max(_RAISED * self._asked, estimate)
         if first or raised or self._wanted < self._asked:
@@ -105,7 +105,7 @@ class ProbeControl:
             probes.append(Probe(number=self._number, bitrate=bounded, octets=octets, packets=_PACKETS))
             if bitrate >= self._wanted:
                 break
-        self.state, self._since, self._probed = ProbeState.WAITING, now, float(probes[-1].bitrate)
+        self.state, self._since, self._probed = ProbeState.WAITING, now, probes[-1].bitrate
         return tuple(probes)
 
 

@@ -104,11 +104,17 @@ class RateControl:
         """From elsewhere, such as a probe."""
         self.bitrate, self._changed = max(MINIMUM, bitrate), now
 
-    def update(self, usage: Usage, acknowledged: float | None, round_trip: float, now: float) -> bool:
-        """Feedback came. `acknowledged`: bits per second that arrive; `round_trip`: seconds. True: the rate was lowered."""
+    def update(
+        self, usage: Usage, acknowledged: float | None, round_trip: float, now: float, *, limited: bool = False
+    ) -> bool:
+        """Feedback came. True: the rate was lowered.
+
+        `acknowledged`: bits per second that arrive; `round_trip`: seconds. `limited`: much less is sent than may be, so that
+        what arrives does not say what the path takes.
+        """
         self.state = RATE_TRANSITIONS[self.state, usage]
         if self.state is RateState.DECREASE:
-            return self._decrease(acknowledged, round_trip, now)
+            return self._decrease(None if limited else acknowledged, round_trip, now)
         if self.state is RateState.INCREASE:
             self._increase(acknowledged, round_trip, now)
         self._changed = now
