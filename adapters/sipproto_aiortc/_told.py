@@ -22,11 +22,11 @@ class Told:
         if self._arrivals is None:
             self._arrivals = Arrivals(ssrc)
 
-    def arrived(self, number: int, ssrc: int, octets: int) -> None:
-        """A packet with this number in the transport, from this SSRC."""
+    def arrived(self, number: int, ssrc: int, octets: int, moment: float) -> None:
+        """A packet with this number in the transport, from this SSRC, was read at this monotonic moment."""
         if self._arrivals is None:
             return
-        self._arrivals.arrived(number, ssrc, octets, time.monotonic())
+        self._arrivals.arrived(number, ssrc, octets, moment)
         if self._task is None:
             self._task = asyncio.create_task(self._tell(self._arrivals))
 

@@ -92,6 +92,7 @@ class DtlsTransport(RTCDtlsTransport):
 
     def __init__(self, transport: IceTransport, certificate: Certificate) -> None:
         super().__init__(cast(RTCIceTransport, transport), [certificate])  # it has what is used of one
+        self._ice = transport
         self._rtp_router = _Router(self._arrived)
         self.flows: dict[int, Flow] = {}
         self.outlet = Outlet(self._leave)
@@ -162,7 +163,7 @@ class DtlsTransport(RTCDtlsTransport):
     def _arrived(self, packet: RtpPacket) -> None:
         number = packet.extensions.transport_sequence_number
         if number is not None:
-            self.told.arrived(number, packet.ssrc, self.packet_size)
+            self.told.arrived(number, packet.ssrc, self.packet_size, self._ice.arrival)
 
     async def stop(self) -> None:
         self.outlet.close()

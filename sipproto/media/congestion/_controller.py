@@ -110,7 +110,7 @@ class CongestionController:
         return max(0, int(min(left * _PAYLOAD_SHARE, left - self.rates.headers)))  # small packets are mostly header
 
     def sent(self, octets: int, now: float, *, payload: int | None = None, probe: Probe | None = None) -> int:
-        """A packet leaves now; gives the number that it has to bear, 16 bits. `payload`: octets of a picture or of padding in it."""
+        """A packet leaves now; gives the number that it has to bear, 16 bits. `payload`: that of a picture, or padding."""
         self._last += 1
         self._packets[self._last] = _Sent(now, octets, probe)
         self.rates.add(octets, payload, now)

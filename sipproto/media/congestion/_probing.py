@@ -21,7 +21,7 @@ _RECOVERED = 0.85  # of what there was before
 _DROP_INTERVAL = 5.0  # seconds between two probes after drops
 _DROP_FORGOTTEN = 5.0
 _AGAIN = 5.0  # seconds between two probes while less is known to go than is wanted
-_RAISED = 1.1  # times what was wanted before
+_RAISED = 1.1  # times what was tried: to probe for less more would not be worth it
 _MOST = 20_000_000  # nothing above is probed
 
 _ENOUGH = 0.8  # of a cluster that has to arrive
@@ -69,7 +69,7 @@ class ProbeControl:
     def found(self, estimate: float, now: float) -> tuple[Probe, ...]:
         """A probe has a result, which is the estimate now: more may be tried."""
         if self.state is ProbeState.WAITING and estimate > _FURTHER_ABOVE * self._probed:
-            if self._probed < self._wanted:
+            if self._wanted > _RAISED * self._probed:
                 return self._probe([_FURTHER * estimate], now)
             self.state = ProbeState.DONE
         return ()
@@ -84,7 +84,7 @@ class ProbeControl:
         """No queue grows. What there was before a drop is tried, as it may have been one for a moment; else, seldom, more."""
         if self.state is ProbeState.WAITING and now - self._since > _PATIENCE:
             self.state = ProbeState.DONE
-        if self.state is not ProbeState.DONE or estimate >= self._wanted:
+        if self.state is not ProbeState.DONE or _RAISED * estimate >= self._wanted:
             return ()
         if self._before_drop:
             tried, self._before_drop = _RECOVERED * self._before_drop, 0.0
