@@ -1,11 +1,14 @@
-"""Header extensions that only the moment of leaving knows, written into RTP packets that are otherwise done."""
+"""Header extensions that only the moment of leaving knows, written into RTP packets of ours that are otherwise done."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from sipproto_aiortc._counters import header_size
 
 _ONE_BYTE, _TWO_BYTE = 0xBEDE, 0x1000  # RFC 8285 4.2, 4.3
-_LONGEST_ONE_BYTE_ID = 14
+_LONGEST = 16  # octets of a value, and the highest id, that a header of one byte can tell
+_HIGHEST = 14
 
 
 def send_time(now: float) -> int:
@@ -18,36 +21,35 @@ def stamped(packet: bytes, *, time_id: int | None, time: int, number_id: int | N
 
     The ids are those of the header extensions; None: not agreed on.
     """
-    out, limit = bytearray(packet), header_size(packet)
-    begin = 12 + 4 * (out[0] & 0x0F)
-    if not out[0] & 0x10:
-        if number_id is None:
-            return packet
-        out[0] |= 0x10
-        out[begin:begin] = (_ONE_BYTE if number_id <= _LONGEST_ONE_BYTE_ID else _TWO_BYTE).to_bytes(2, "big") + bytes(2)
-        limit += 4
-    one_byte = int.from_bytes(out[begin : begin + 2], "big") == _ONE_BYTE
-    end = _set_time(out, begin + 4, limit, one_byte, time_id, time)
-    if number_id is None:
-        return bytes(out)
-    head = bytes([number_id << 4 | 1]) if one_byte else bytes([number_id, 2])
-    element = head + number.to_bytes(2, "big")
-    size = end - begin - 4 + len(element)
-    out[end:limit] = element + bytes(-size % 4)
-    out[begin + 2 : begin + 4] = ((size + 3) // 4).to_bytes(2, "big")
-    return bytes(out)
+    begin, end = 12 + 4 * (packet[0] & 0x0F), header_size(packet)
+    elements = list(_elements(packet, begin, end)) if packet[0] & 0x10 else []
+    elements = [(ident, time.to_bytes(3, "big") if ident == time_id else value) for ident, value in elements]
+    if number_id is not None:
+        elements.append((number_id, number.to_bytes(2, "big")))
+    if not elements:
+        return packet
+    if all(ident <= _HIGHEST and 0 < len(value) <= _LONGEST for ident, value in elements):
+        profile, block = _ONE_BYTE, b"".join(bytes([ident << 4 | len(value) - 1]) + value for ident, value in elements)
+    else:
+        profile, block = _TWO_BYTE, b"".join(bytes([ident, len(value)]) + value for ident, value in elements)
+    block += bytes(-len(block) % 4)
+    head = profile.to_bytes(2, "big") + (len(block) // 4).to_bytes(2, "big")
+    return b"".join((bytes([packet[0] | 0x10]), packet[1:begin], head, block, packet[end:]))
 
 
-def _set_time(out: bytearray, at: int, limit: int, one_byte: bool, time_id: int | None, time: int) -> int:
-    """Writes the time into its element, if it is there; gives where the elements end and the padding begins."""
-    end = at
-    while at < limit:
-        if out[at] == 0:
+def _elements(packet: bytes, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The header extensions of a packet: ids and values."""
+    one_byte = int.from_bytes(packet[begin : begin + 2], "big") == _ONE_BYTE
+    at = begin + 4
+    while at < end:
+        first = packet[at]
+        at += 1
+        if not first:
+            continue  # padding
+        if one_byte:
+            ident, size = first >> 4, (first & 0x0F) + 1
+        else:
+            ident, size = first, packet[at]
             at += 1
-            continue
-        ident, size, head = (out[at] >> 4, (out[at] & 0x0F) + 1, 1) if one_byte else (out[at], out[at + 1], 2)
-        if ident == time_id and size == 3:
-            out[at + head : at + 4 + head - 1] = time.to_bytes(3, "big")
-        at += head + size
-        end = at
-    return end
+        yield ident, packet[at : at + size]
+        at += size
