@@ -11,6 +11,7 @@ from aiortc.codecs.vpx import vp8_depayload
 from attrs import define
 from av import AudioFrame
 
+from sipproto_aiortc._av1 import av1_begins_sequence, av1_is_key_frame
 from sipproto_aiortc._vp9 import vp9_depayload
 from sipproto_devices import mono
 
@@ -94,7 +95,7 @@ class Pictures:
 
 
 def knows_key_frames(codec: str) -> bool:
-    return codec.lower() in ("vp8", "vp9", "h264")
+    return codec.lower() in ("vp8", "vp9", "h264", "av1")
 
 
 def is_key_frame(codec: str, data: bytes) -> bool | None:
@@ -102,7 +103,7 @@ def is_key_frame(codec: str, data: bytes) -> bool | None:
 
     VP8: the first bit of the frame tag, and the start code behind it, which the rest of a frame without its beginning has
     not (RFC 6386 9.1). VP9: neither shown again nor predicted (profile 0, VP9 6.2).
-    H.264: an IDR slice comes before any other (H.264 table 7-1).
+    H.264: an IDR slice comes before any other (H.264 table 7-1). AV1: a coded video sequence begins (AV1 7.5).
     """
     match codec.lower():
         case "vp8":
@@ -111,6 +112,8 @@ def is_key_frame(codec: str, data: bytes) -> bool | None:
             return bool(data) and not data[0] & 0x0C
         case "h264":
             return _first_slice(data) == _IDR
+        case "av1":
+            return av1_is_key_frame(data)
         case _:
             return None
 
@@ -125,6 +128,8 @@ def are_key_frame(codec: str, payloads: list[bytes]) -> bool | None:
         case "h264":
             slices = (_first_slice(h264_depayload(payload)) for payload in payloads)
             return next((kind for kind in slices if kind is not None), None) == _IDR
+        case "av1":
+            return av1_begins_sequence(payloads[0])
         case _:
             return None
 

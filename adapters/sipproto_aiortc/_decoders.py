@@ -13,31 +13,58 @@ from aiortc import RTCRtpCodecParameters, codecs, rtcrtpreceiver
 from aiortc.codecs.base import Decoder
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import VIDEO_TIME_BASE
-from attrs import frozen
+from attrs import field, frozen
 from av import CodecContext
+from av.error import InvalidDataError
 from av.frame import Frame
 from av.packet import Packet
 
+from sipproto_aiortc._av1 import av1_depayload, av1_picture
 from sipproto_aiortc._vp9 import vp9_depayload
 
-Depayload = Callable[[bytes], bytes]
+_EINVAL_DATA = 0x41444E49  # AVERROR_INVALIDDATA, "INDA"
 
 
 @frozen(kw_only=True)
 class _Reception:
-    decoder: str  # FFmpeg's name
-    depayload: Depayload
+    """`decoder`: FFmpeg's name. `depayload` is called for each packet, `picture` for what it gave for all of a picture,
+    in its order; both raise ValueError for what is none."""
+
+    decoder: str
+    depayload: Callable[[bytes], bytes]
+    picture: Callable[[bytes], bytes] = bytes
+    threads: int = 1
+    options: dict[str, str] = field(factory=dict)
 
 
-_RECEPTIONS = {"vp9": _Reception(decoder="libvpx-vp9", depayload=vp9_depayload)}
+_RECEPTIONS = {
+    "vp9": _Reception(decoder="libvpx-vp9", depayload=vp9_depayload),
+    # Without a delay of pictures dav1d's threads share the tiles and rows of one.
+    "av1": _Reception(
+        decoder="libdav1d",
+        depayload=av1_depayload,
+        picture=av1_picture,
+        threads=2,
+        options={"max_frame_delay": "1"},
+    ),
+}
 
 
 class VideoDecoder(Decoder):
-    def __init__(self, name: str) -> None:
-        self._codec: Any = CodecContext.create(name, "r")
+    def __init__(self, reception: _Reception) -> None:
+        self._picture = reception.picture
+        self._codec: Any = CodecContext.create(reception.decoder, "r")
+        self._codec.thread_count = reception.threads
+        self._codec.options = reception.options
 
     def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
-        packet = Packet(encoded_frame.data)
+        try:
+            data = self._picture(encoded_frame.data)
+        except ValueError as error:  # aiortc knows decoders' errors only
+            raise InvalidDataError(_EINVAL_DATA, str(error)) from error
+        if not data:
+            return []
+        packet = Packet(data)
         packet.pts = encoded_frame.timestamp
         packet.time_base = VIDEO_TIME_BASE
         frames: list[Frame] = self._codec.decode(packet)
@@ -56,7 +83,7 @@ class _NeverFlushed(Decoder):
 
 def get_decoder(codec: RTCRtpCodecParameters) -> Decoder:
     known = _RECEPTIONS.get(codec.name.lower())
-    return _NeverFlushed(VideoDecoder(known.decoder) if known is not None else codecs.get_decoder(codec))
+    return _NeverFlushed(VideoDecoder(known) if known is not None else codecs.get_decoder(codec))
 
 
 def depayload(codec: RTCRtpCodecParameters, payload: bytes) -> bytes:

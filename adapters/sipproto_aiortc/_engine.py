@@ -70,6 +70,7 @@ CAPABILITIES = MediaCapabilities(
         *_h264(106, "42001f", mode=0),
         *_h264(108, "64001f"),
         *_h264(112, "640c1f"),
+        *_video(116, "AV1", "level-idx=5;profile=0;tier=0"),
     ),
     audio_extensions=(_MID, _AUDIO_LEVEL, TRANSPORT_CC),
     video_extensions=(_MID, SEND_TIME, TRANSPORT_CC),

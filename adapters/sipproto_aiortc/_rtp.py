@@ -23,7 +23,7 @@ from sipproto_aiortc._transport import DtlsTransport
 
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 # aiortc compares names with case; these are its spellings.
-_NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8", "VP9", "H264", "rtx")}
+_NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8", "VP9", "H264", "AV1", "rtx")}
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
 _ASK_AGAIN = 0.2  # seconds after which missing packets, or a key frame, are asked for again
 _GIVE_UP = 1.0  # seconds without a picture after which missing packets are given up for a key frame

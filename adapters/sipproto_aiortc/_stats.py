@@ -40,6 +40,7 @@ _DECODERS = {
     "vp8": "libvpx",
     "vp9": "libvpx-vp9",
     "h264": "h264",
+    "av1": "libdav1d",
 }
 _EPOCH = 2_208_988_800  # 1970 in NTP seconds
 

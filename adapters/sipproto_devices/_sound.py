@@ -40,6 +40,9 @@ _CUSHIONS = {
     "output": 0.04,
 }  # seconds: what comes over the network is less even than what a device gives
 _LIMIT = 0.2  # seconds
+# Seconds that a device may be ahead of us. What sound servers call low, 10 to 20 ms, runs dry whenever Python's threads
+# wait for a busy processor; devices that are slower say so themselves.
+_LATENCY = 0.04
 
 
 def sound_library(library: Any = None) -> Any:
@@ -92,19 +95,20 @@ class Speaker:
         return _SpeakerWriter(self)
 
 
-def _settings(library: Any, device: int | str | None, direction: str) -> tuple[int, int]:
-    """Sample rate and channels to open a device with. Raises DeviceError when there is no such device."""
+def _settings(library: Any, device: int | str | None, direction: str) -> tuple[int, int, float]:
+    """Sample rate, channels and latency to open a device with. Raises DeviceError when there is no such device."""
     name = f"default {direction} device" if device is None else f"{direction} device {device!r}"
     try:
         known = library.query_devices(device, direction)
         rate, most = round(known["default_samplerate"]), int(known[f"max_{direction}_channels"])
         check = library.check_input_settings if direction == "input" else library.check_output_settings
+        latency = max(_LATENCY, float(known[f"default_low_{direction}_latency"]))
         for wish in ((SAMPLE_RATE, 1), (rate, 1), (rate, min(2, most))):
             try:
                 check(device=device, channels=wish[1], dtype="int16", samplerate=wish[0])
             except library.PortAudioError:
                 continue
-            return wish
+            return *wish, latency
     except (library.PortAudioError, ValueError) as error:
         raise DeviceError(f"there is no {name}: {reason(error)}") from None
     raise DeviceError(f"the {name} takes neither its own sample rate nor {SAMPLE_RATE} Hz")
@@ -152,7 +156,7 @@ class _Stream:
             library = sound_library(self._given)
             _close_at_exit()
             _OPEN.add(self)
-            self.rate, channels = _settings(library, self._device, self._direction)
+            self.rate, channels, latency = _settings(library, self._device, self._direction)
             self._opened(self.rate)
             kind = library.InputStream if self._direction == "input" else library.OutputStream
             with kind(
@@ -161,7 +165,7 @@ class _Stream:
                 device=self._device,
                 dtype="int16",
                 blocksize=self.rate // 100,
-                latency="low",
+                latency=latency,
                 callback=self._called_back,
             ) as stream:
                 self._called = time.monotonic()

@@ -45,15 +45,19 @@ def _packetization_mode(codec: Codec) -> str:
     return codec.parameter("packetization-mode") or "0"
 
 
-def _profile(codec: Codec) -> str:
-    return codec.parameter("profile-id") or codec.parameter("profile") or "0"
+def _vp9_profile(codec: Codec) -> str:
+    return codec.parameter("profile-id") or "0"
+
+
+def _av1_profile(codec: Codec) -> str:
+    return codec.parameter("profile") or "0"
 
 
 # What beside name, rate and channels makes two formats different: RFC 6184 8.2.2 (the level may differ), RFC 9628 6,
-# the payload format of AV1 7.2.1, RFC 4588 8.1.
+# the payload format of AV1 7.2.2 (each side declares a level and a tier of its own), RFC 4588 8.1.
 _DISTINCTIONS: dict[str, tuple[Callable[[Codec], object], ...]] = {
     "h264": (_packetization_mode, _h264_profile),
-    "vp9": (_profile,),
-    "av1": (_profile,),
+    "vp9": (_vp9_profile,),
+    "av1": (_av1_profile,),
     "rtx": (lambda codec: codec.apt,),
 }

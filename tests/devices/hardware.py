@@ -45,7 +45,8 @@ class FakeSound:
             return self._devices
         for entry in self._devices:
             if device in (None, entry["name"], f"{entry['name']}, Fake") and entry[f"max_{kind}_channels"]:
-                return {**entry, "default_samplerate": float(self.rate)}
+                low = {f"default_low_{way}_latency": 0.01 for way in ("input", "output")}
+                return {**entry, **low, "default_samplerate": float(self.rate)}
         raise ValueError(f"No {kind} device matching {device!r}")
 
     def _check(self, *, device: object, channels: int, dtype: str, samplerate: int) -> None:

@@ -30,6 +30,7 @@ LEAST = {
     "5 % loss, 100 ms jitter": (0.8, 8, 2.5),
     "5 % reordered, 2 % doubled": (0.85, 10, 2.0),
     "20 % loss": (0.65, 5, 4.0),
+    "20 % loss, AV1": (0.65, 5, 4.0),
     "10 s blackout": (0.85, 10, 2.0),
     "300 kbit/s": (0.85, 10, 2.0),
     # More video than the path carries: it is sent with fewer bits and pictures.

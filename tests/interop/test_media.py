@@ -226,7 +226,7 @@ def test_video_comes_later(refuser: str | None, who: str, pair: Pair) -> None:
     elif refuser == "alice":
         call = pair.call(caller="bob", video=True)
     else:
-        call = pair.call(media=(AUDIO, VIDEO), edits={"remote": [["VP8/90000|VP9/90000|H264/90000", "x/90000"]]})
+        call = pair.call(media=(AUDIO, VIDEO), edits={"remote": [["(VP8|VP9|H264|AV1)/90000", "x/90000"]]})
     call.talk()
     assert [line.kind for line in call.call.lines] == ["audio"]
     ours, theirs = map(media_lines, call.descriptions())

@@ -65,7 +65,7 @@ def both_use(call: MediaCall, audio: str, video: str) -> None:
     call.watch()
 
 
-CODEC_CHANGES = [("PCMU", "H264"), ("opus", "VP9"), ("G722", "VP8")]
+CODEC_CHANGES = [("PCMU", "H264"), ("opus", "VP9"), ("opus", "AV1"), ("G722", "VP8")]
 
 
 @either_side
@@ -83,6 +83,25 @@ def test_codecs_change_in_the_call(who: str, pair: Pair, record_property: Record
             both_use(call, audio, video)
 
 
+@pytest.mark.parametrize("codec", ["VP9", "AV1"])
+def test_a_page_sends_layers_in_time(codec: str, pair: Pair) -> None:
+    """Layers in time: all their pictures are shown."""
+    call = pair.call(media=(AUDIO, VIDEO), codecs=CodecPreferences(prefer=(f"video/{codec}",)))
+    both_use(call, "opus", codec)
+    mid = call.line("video")
+    full = (call.ours(mid).frame_width, call.ours(mid).frame_height)
+    for mode in ("L1T2", "L1T3", "L1T1"):
+        call.bob("change_lines", layers={"video": mode})
+        until(lambda: call.theirs(mid)["layers_sent"], lambda sent, mode=mode: sent == mode, f"{mode} is not sent")  # type: ignore[misc]
+        call.we_see()
+        before, began = call.ours(mid).frames_decoded or 0, time.monotonic()
+        until(
+            lambda: call.ours(mid).frames_decoded or 0, lambda count, least=before + 30: count >= least, "few pictures"
+        )  # type: ignore[misc]
+        assert 30 / (time.monotonic() - began) > 6, mode
+        assert (call.ours(mid).frame_width, call.ours(mid).frame_height) == full, mode
+
+
 @either_caller
 def test_preferred_and_excluded_codecs(caller: str, pair: Pair) -> None:
     """In our offer as in our answer."""
@@ -91,7 +110,7 @@ def test_preferred_and_excluded_codecs(caller: str, pair: Pair) -> None:
     both_use(call, "PCMA", "H264")
     ours, _ = call.descriptions()
     assert codec_names(ours, 0) == {"pcma", "g722", "pcmu"}
-    assert codec_names(ours, 1) == {"h264", "vp9"}
+    assert codec_names(ours, 1) == {"h264", "vp9", "av1"}
 
 
 def test_digits_in_rtp_follow_the_codec(pair: Pair) -> None:

@@ -200,13 +200,14 @@ def test_without_bundle(ends: tuple[End, End]) -> None:
     until(sees(b, RED))
 
 
-def test_h264(ends: tuple[End, End]) -> None:
+@pytest.mark.parametrize("codec", ["H264", "AV1"])
+def test_other_video_codecs(ends: tuple[End, End], codec: str) -> None:
     a, b = ends
-    prefer(a, "video", "H264")
+    prefer(a, "video", codec)
     connect(a, b, "audio video")
     until(sees(a, BLUE))
     until(sees(b, RED))
-    assert a.line("video").codec == "H264"
+    assert a.line("video").codec == codec
 
 
 def test_echo(engines: tuple[AiortcEngine, AiortcEngine]) -> None:
@@ -257,11 +258,12 @@ def test_a_call_that_only_listens(engines: tuple[AiortcEngine, AiortcEngine]) ->
         focus.close()
 
 
-@pytest.mark.parametrize("ending", ["mkv", "wav", "mp4"])
-def test_recording(engines: tuple[AiortcEngine, AiortcEngine], tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize(("ending", "codec"), [("mkv", "VP8"), ("wav", "VP8"), ("mp4", "VP8"), ("mkv", "AV1")])
+def test_recording(engines: tuple[AiortcEngine, AiortcEngine], tmp_path: Path, ending: str, codec: str) -> None:
     path = tmp_path / f"call.{ending}"
     a = End(engines[0], MediaSetup(audio=Tone(660.0), video=TestPattern(color=RED)))
     b = End(engines[1], MediaSetup(record=str(path)))
+    prefer(a, "video", codec)
     start = time.monotonic()
     connect(a, b, "audio video")
     time.sleep(1.2)

@@ -11,6 +11,7 @@ from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern
 from sipproto_aiortc._counters import is_key_frame
 from sipproto_aiortc._order import AudioOrder, VideoOrder
 from tests.media._rig import End, connect, until
+from tests.media._sending import only
 from tests.media.impaired import Case, Ear, Network, measure
 from tests.sim.network import Link
 
@@ -119,7 +120,8 @@ def test_video_without_key_frames_is_shown_after_a_while() -> None:
         ("H264", b"\0\0\0\1\x67abc\0\0\0\1\x68d\0\0\1\x65e", True),
         ("H264", b"\0\0\0\1\x41abc", False),
         ("H264", b"abc", False),
-        ("AV1", b"abc", None),
+        ("AV1", b"abc", False),
+        ("H265", b"abc", None),
     ],
 )
 def test_key_frames_are_recognised(codec: str, data: bytes, expected: bool | None) -> None:
@@ -157,12 +159,14 @@ class _Unlucky(Network):
             super().treat(index, data)
 
 
-def test_a_repetition_that_is_lost_is_asked_for_again() -> None:
+@pytest.mark.parametrize(("codec", "types"), [("VP8", [96, 97]), ("AV1", [116, 117])])
+def test_a_repetition_that_is_lost_is_asked_for_again(codec: str, types: list[int]) -> None:
     network, engine = _Unlucky(), AiortcEngine(include_loopback=True)
-    a, b = End(engine, MediaSetup(video=TestPattern(frame_rate=30))), End(engine)
+    a = End(engine, MediaSetup(video=TestPattern(frame_rate=30)), only(engine.capabilities, "video", codec))
+    b = End(engine)
     connect(a, b, "audio video", network.change)
     until(lambda: (b.line("video").frames_decoded or 0) > 3)
-    network.to_lose = [96, 97]
+    network.to_lose = types
     until(lambda: not network.to_lose)
     before = b.line("video").frames_decoded or 0
     until(lambda: (b.line("video").frames_decoded or 0) > before + 15, timeout=3)

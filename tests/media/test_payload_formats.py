@@ -14,15 +14,18 @@ from aiortc import RTCRtpCodecParameters, rtcrtpreceiver
 from aiortc.codecs.base import Decoder
 from aiortc.jitterbuffer import JitterFrame
 from av.error import FFmpegError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sipproto.media import VideoTarget
 from sipproto.sdp import Codec
+from sipproto_aiortc._av1 import av1_begins_sequence, av1_depayload, av1_is_key_frame, av1_payloads, av1_picture
 from sipproto_aiortc._payload import PAYLOAD_MAX, h264_payloads, nal_units, vp8_payloads
 from sipproto_aiortc._sender import new_encoder
 from sipproto_aiortc._vp9 import vp9_depayload, vp9_payloads
 from tests.media._detail import texture
 
-VIDEO = ("VP8", "VP9", "H264")
+VIDEO = ("VP8", "VP9", "H264", "AV1")
 
 
 def hexed(text: str) -> bytes:
@@ -106,6 +109,143 @@ def test_h264_units_that_fill_a_packet_exactly() -> None:
     assert h264_payloads(stream, single=False) == [b"\x67ab", unit, b"\x67cd"]
 
 
+# -- AV1 -------------------------------------------------------------------------------------------------------------------
+
+SEQUENCE, DELIMITER, TILES, PADDING = "0a 0b 0000000cc4ff6712be4010", "12 00", "42 02 abcd", "7a 01 80"
+KEY, DELTA, SHOWN_AGAIN = "32 04 10aabbcc", "32 04 30aabbcc", "1a 01 80"
+
+
+def av1_parts(*payloads: str) -> bytes:
+    return b"".join(av1_depayload(hexed(payload)) for payload in payloads)
+
+
+def test_av1_one_packet() -> None:
+    """Sizes and what receivers ignore are left out; the last of up to three elements has no length."""
+    key = av1_payloads(hexed(f"{DELIMITER} {SEQUENCE} {KEY} {PADDING} {TILES}"), key_frame=True)
+    assert key == [hexed("28 | 0c 08 0000000cc4ff6712be4010 | 30 10aabbcc")]
+    assert av1_payloads(hexed(f"{DELIMITER} {DELTA}"), key_frame=False) == [hexed("10 30 30aabbcc")]
+    four = av1_payloads(hexed(SHOWN_AGAIN * 4), key_frame=False)
+    assert four == [hexed("00" + "02 1880" * 4)]
+    assert av1_picture(b"".join(av1_depayload(part) for part in four)) == hexed(DELIMITER + SHOWN_AGAIN * 4)
+    assert av1_payloads(b"", key_frame=True) == av1_payloads(hexed(DELIMITER), key_frame=True) == []
+
+
+def test_av1_fragments() -> None:
+    frame = hexed("32 c413") + bytes(2500)
+    parts = av1_payloads(hexed(DELIMITER + SEQUENCE) + frame, key_frame=True)
+    assert [part[0] for part in parts] == [0x68, 0xD0, 0x90]  # Y, W 2 and N; Z and Y; Z
+    assert max(len(part) for part in parts) <= PAYLOAD_MAX
+    whole = b"".join(av1_depayload(part) for part in parts)
+    assert av1_picture(whole) == hexed(DELIMITER + SEQUENCE) + frame
+    for found in (parts[:-1], parts[1:]):  # that none in the middle is missing, the sequence numbers say
+        with pytest.raises(ValueError, match="missing"):
+            av1_picture(b"".join(av1_depayload(part) for part in found))
+
+
+def test_av1_size_fields_and_extensions_of_a_peer_are_taken() -> None:
+    """Size fields are allowed (4.5); temporal layers have a header extension (AV1 5.3.3)."""
+    assert av1_picture(av1_parts(f"10 {KEY}")) == hexed(DELIMITER + KEY)
+    assert av1_picture(av1_parts("10 34 20 30aabbcc")) == hexed(DELIMITER + "36 20 04 30aabbcc")
+    assert av1_picture(av1_parts("50 32 04 10aa", "90 bbcc")) == hexed(DELIMITER + KEY)
+    assert av1_picture(av1_parts("20 01 10 | 30 10aabbcc")) == hexed(DELIMITER + KEY)  # a temporal delimiter is ignored
+    assert av1_picture(av1_parts("10 10")) == b""
+
+
+@pytest.mark.parametrize(
+    ("payloads", "key"),
+    [
+        (["28 0c 08 0000000cc4ff6712be4010 30 10aabbcc"], True),
+        (["28 0c 08 0000000cc4ff6712be4010 32 04 10aabbcc"], True),
+        (["68 0c 08 0000000cc4ff6712be4010 32 90", "90 1110aa"], False),  # it is not worth looking into two packets
+        (["68 0c 08 0000000cc4ff6712be4010 30 10", "90 aabbcc"], True),
+        (["28 0c 08 0000000cc4ff6712be4010 30 30aabbcc"], False),  # the same sequence header again
+        (["28 0c 08 0000000cc4ff6712be4010 18 90"], False),
+        (["10 30 10aabbcc"], False),  # a key frame without a sequence header
+        (["18 08 0000000cc4ff6712be4010"], False),
+        (["10 30"], False),
+    ],
+)
+def test_av1_key_frames(payloads: list[str], key: bool) -> None:
+    assert av1_is_key_frame(av1_parts(*payloads)) is key
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "",
+        "10",  # nothing behind the aggregation header
+        "98 30aa",  # the first packet of a sequence continues something
+        "20 30aa",  # two elements of which the second is missing
+        "20 05 30aa",
+        "00 00",  # an empty element
+        "00 03 30aa",
+        "00 ffffffffffffffff 30",  # a length without an end
+        "00 80",
+    ],
+)
+def test_av1_payloads_that_are_none(payload: str) -> None:
+    with pytest.raises(ValueError, match="AV1"):
+        av1_depayload(hexed(payload))
+
+
+@pytest.mark.parametrize("payload", ["10 b0aa", "10 32 05 10aabbcc", "10 32 80", "10 34", "90 aa", "50 30aa"])
+def test_av1_pictures_that_are_none(payload: str) -> None:
+    """A forbidden header, a size beyond the end or without one, an extension that is not there, halves."""
+    with pytest.raises(ValueError, match=r"OBU|AV1"):
+        av1_picture(av1_parts(payload))
+
+
+def obu(kind: int, layer: int | None, content: bytes) -> bytes:
+    """With a size field of two octets, which need not be the shortest."""
+    header = bytes([kind << 3 | 2]) if layer is None else bytes([kind << 3 | 6, layer << 5])
+    return header + bytes([len(content) & 0x7F | 0x80, len(content) >> 7]) + content
+
+
+def shortest(obu: bytes) -> bytes:
+    """The same with the shortest size field, as we write it."""
+    start = 2 if obu[0] & 4 else 1
+    size = len(obu) - start - 2
+    return obu[:start] + (bytes([size]) if size < 128 else obu[start : start + 2]) + obu[start + 2 :]
+
+
+@given(
+    st.lists(
+        st.builds(
+            obu,
+            st.sampled_from([1, 3, 4, 5, 6, 7]),
+            st.none() | st.integers(0, 2),
+            st.builds(bytes, st.integers(0, 4000)) | st.binary(max_size=40),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.booleans(),
+)
+def test_av1_comes_out_as_it_went_in(obus: list[bytes], key: bool) -> None:
+    payloads = av1_payloads(b"".join(obus), key_frame=key)
+    assert max(len(payload) for payload in payloads) <= PAYLOAD_MAX
+    assert [av1_begins_sequence(payload) for payload in payloads] == [key] + [False] * (len(payloads) - 1)
+    parts = b"".join(av1_depayload(payload) for payload in payloads)
+    assert av1_picture(parts) == hexed(DELIMITER) + b"".join(shortest(one) for one in obus)
+
+
+@given(st.binary(max_size=200), st.lists(st.binary(max_size=60), max_size=5))
+def test_av1_of_anybody_is_refused_with_value_errors_only(octets: bytes, payloads: list[bytes]) -> None:
+    def refused(reader: Callable[[bytes], bytes], data: bytes) -> bytes:
+        try:
+            return reader(data)
+        except ValueError:
+            return b""
+
+    for parts in (octets, b"".join(refused(av1_depayload, payload) for payload in payloads)):
+        assert av1_is_key_frame(parts) in (True, False)
+        picture = refused(av1_picture, parts)
+        if picture:  # then it is a stream that we could send on
+            again = b"".join(av1_depayload(one) for one in av1_payloads(picture, key_frame=False))
+            assert av1_picture(again) == picture
+    refused(lambda data: b"".join(av1_payloads(data, key_frame=True)), octets)
+
+
 # -- encoded here, decoded as received ---------------------------------------------------------------------------------
 
 
@@ -134,6 +274,7 @@ def h264(profile: str = "42e01f", mode: int = 1) -> Codec:
     [
         Codec(payload_type=96, name="VP8", clock_rate=90000),
         Codec(payload_type=96, name="VP9", clock_rate=90000),
+        Codec(payload_type=96, name="AV1", clock_rate=90000),
         h264(),
         h264(mode=0),
         h264("64001f"),
@@ -200,7 +341,7 @@ def test_hostile_payloads_raise_only_what_aiortc_handles(name: str) -> None:
     assert decoder.decode(frame)
 
 
-@pytest.mark.parametrize("codec", ["video/VP8", "video/VP9", "video/H264", "audio/opus"])
+@pytest.mark.parametrize("codec", ["video/VP8", "video/VP9", "video/H264", "video/AV1", "audio/opus"])
 def test_a_packet_without_content_does_not_end_a_decoder(codec: str) -> None:
     """To FFmpeg an empty packet is the end; RTP has them as padding."""
     module: Any = rtcrtpreceiver

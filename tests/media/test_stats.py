@@ -296,7 +296,7 @@ def loss_told_of(end: End) -> float:
     return said.fraction_lost or 0.0 if isinstance(said, RemoteInboundRtpStats) else 0.0
 
 
-@pytest.mark.parametrize("codec", ["VP8", "VP9"])
+@pytest.mark.parametrize("codec", ["VP8", "VP9", "AV1"])
 def test_key_frames_are_asked_for_and_counted(engines: tuple[AiortcEngine, AiortcEngine], codec: str) -> None:
     relay = Relay()
     a, b = End(engines[0], MediaSetup(video=TestPattern())), End(engines[1])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sipproto.errors import LocalProtocolError
 from sipproto.negotiation import (
     TRANSITIONS,
+    CodecPreferences,
     MediaCapabilities,
     NegotiatedSession,
     NegotiationError,
@@ -20,6 +21,7 @@ from sipproto.negotiation import (
     SignalingState,
     Step,
 )
+from sipproto.negotiation._codecs import answered_codecs
 from sipproto.negotiation._match import match_codecs
 from sipproto.sdp import Codec, Direction, codecs_of, parse_sdp
 from sipproto.tokens import SeededTokens
@@ -320,6 +322,25 @@ def test_h264_profiles(mine: str, other: str, same: bool) -> None:
     one = Codec(payload_type=96, name="H264", clock_rate=90000, parameters=mine)
     two = Codec(payload_type=102, name="h264", clock_rate=90000, parameters=other)
     assert bool(match_codecs((one,), (two,))) is same
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "same"),
+    [
+        ("level-idx=5;profile=0;tier=0", "", True),
+        ("level-idx=5;profile=0;tier=0", "profile=0; level-idx=8; tier=1", True),
+        ("level-idx=5;profile=0;tier=0", "level-idx=5;profile=1;tier=0", False),
+        ("level-idx=5;profile=0;tier=0", "profile-id=2", True),  # which is not of AV1, and so to be ignored
+    ],
+)
+def test_av1_profiles(mine: str, other: str, same: bool) -> None:
+    """Levels and tiers are asymmetrical (payload format of AV1, 7.2.2), profiles in practice payload types of their own."""
+    one = Codec(payload_type=96, name="AV1", clock_rate=90000, parameters=mine)
+    two = Codec(payload_type=45, name="av1", clock_rate=90000, parameters=other)
+    assert bool(match_codecs((one,), (two,))) is same
+    answered, sent = answered_codecs((one,), (two,), CodecPreferences())
+    assert [codec.parameters for codec in answered] == ([mine] if same else [])
+    assert [codec.parameters for codec in sent] == ([other] if same else [])
 
 
 def test_rtx_goes_with_its_codec() -> None:

@@ -21,6 +21,7 @@ export async function measureLines(connection, sink) {
       current: currentDirection,
       codec_sent: codec(sent),
       codec_received: codec(received),
+      layers_sent: sent.at(-1)?.scalabilityMode ?? null,
       packets_sent: total(sent, "packetsSent"),
       packets_received: total(received, "packetsReceived"),
       key_frames_sent: total(sent, "keyFramesEncoded"),
@@ -45,9 +46,13 @@ function codecsOf(kind, names) {
 /**
  * Changes the lines of a connection.
  * stop: kinds whose lines end (port 0). directions, codecs: by kind; send: kinds that get a track if they have none.
- * With mid only that line is meant.
+ * layers: the scalability mode by kind. With mid only that line is meant.
  */
-export async function shapeLines(connection, source, { mid, stop = [], directions = {}, codecs = {}, send = [] }) {
+export async function shapeLines(
+  connection,
+  source,
+  { mid, stop = [], directions = {}, codecs = {}, send = [], layers = {} },
+) {
   for (const transceiver of connection.getTransceivers()) {
     const { kind } = transceiver.receiver.track;
     if ((mid !== undefined && transceiver.mid !== mid) || transceiver.currentDirection === "stopped") continue;
@@ -61,6 +66,11 @@ export async function shapeLines(connection, source, { mid, stop = [], direction
     }
     if (kind in directions) transceiver.direction = directions[kind];
     if (kind in codecs) transceiver.setCodecPreferences(codecsOf(kind, codecs[kind]));
+    if (kind in layers) {
+      const parameters = transceiver.sender.getParameters();
+      parameters.encodings[0].scalabilityMode = layers[kind];
+      await transceiver.sender.setParameters(parameters);
+    }
   }
 }
 

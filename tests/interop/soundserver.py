@@ -1,0 +1,167 @@
+"""PulseAudio as a real sound server without hardware, for microphones and speakers by PortAudio and ALSA.
+
+It has two rooms for each name: what is played into `NAME` is what a microphone of that name hears and a speaker of that
+name fills, as if the loudspeaker stood before the microphone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy
+from numpy.typing import NDArray
+
+from .coturn import INSTALL_HINT
+
+RATE = 48000
+_READ = RATE // 50 * 2  # octets: 20 ms
+_ALSA_DEVICE = 'pcm.{name} {{ type pulse device "{target}" hint {{ show on description "{name}" }} }}\n'
+
+
+class SoundServer:
+    """A sound server with one pair of devices for each name; a context manager.
+
+    The microphone NAME hears what is played into NAME; the speaker NAME plays into NAME as well. A user has two of them:
+    one to speak into, one to listen to.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+        self._folder = Path(tempfile.mkdtemp(prefix="rig-sound-"))
+        self._socket = self._folder / "native"
+        self._log_file = self._folder / "pulseaudio.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            **os.environ,
+            "HOME": str(self._folder),
+            "XDG_RUNTIME_DIR": str(self._folder),
+            "PULSE_SERVER": f"unix:{self._socket}",
+            "ALSA_CONFIG_PATH": str(self._folder / "asound.conf"),
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> None:
+        program = shutil.which("pulseaudio", path="/usr/bin")
+        if program is None:
+            raise RuntimeError(f"there is no pulseaudio program: {INSTALL_HINT}")
+        devices = [_ALSA_DEVICE.format(name=f"{name}-mic", target=f"{name}.monitor") for name in self._names]
+        devices += [_ALSA_DEVICE.format(name=f"{name}-out", target=name) for name in self._names]
+        # PortAudio aborts its process where ALSA has no default device.
+        (self._folder / "asound.conf").write_text("".join([*devices, "pcm.!default { type pulse }\n"]))
+        arguments = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes"]
+        arguments += ["-L", f"module-native-protocol-unix socket={self._socket} auth-anonymous=1"]
+        for name in self._names:
+            arguments += ["-L", f"module-null-sink sink_name={name} rate={RATE} channels=1"]
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 10
+        while self._control("info").returncode:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the sound server does not answer:\n{self._log_file.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def unplug(self, name: str) -> None:
+        """Takes a pair of devices away, as pulling a headset out does."""
+        listed = self._control("list", "short", "modules").stdout
+        number = next(line.split()[0] for line in listed.splitlines() if f"sink_name={name} " in line)
+        assert self._control("unload-module", number).returncode == 0
+
+    def _control(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["pactl", *words], env=self.environment, capture_output=True, text=True, timeout=10, check=False
+        )
+
+    @contextmanager
+    def playing(self, name: str, samples: NDArray[numpy.int16]) -> Iterator[None]:
+        """Plays mono samples of 48 kHz into a device, from the beginning of the block."""
+        command = ["pacat", "--playback", "--raw", f"--device={name}", "--latency-msec=20", *_FORMAT]
+        with subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE) as player:
+            assert player.stdin is not None
+            feeder = threading.Thread(target=_feed, args=(player, samples.tobytes()), daemon=True)
+            feeder.start()
+            try:
+                yield
+            finally:
+                player.kill()
+                feeder.join()
+
+    @contextmanager
+    def listening(self, name: str) -> Iterator[Recording]:
+        """Records what is played into a device."""
+        command = ["parec", "--raw", f"--device={name}.monitor", "--latency-msec=10", *_FORMAT]
+        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE) as recorder:
+            recording = Recording(recorder)
+            try:
+                yield recording
+            finally:
+                recorder.kill()
+                recording.join()
+
+
+_FORMAT = ("--format=s16le", f"--rate={RATE}", "--channels=1")
+
+
+def _feed(player: subprocess.Popen[bytes], data: bytes) -> None:
+    assert player.stdin is not None
+    try:
+        player.stdin.write(data)
+    except BrokenPipeError:
+        pass  # it was ended before all was played
+
+
+class Recording:
+    """What is heard since it began. `began`: time.monotonic() of its first sample, to some 20 ms."""
+
+    def __init__(self, recorder: subprocess.Popen[bytes]) -> None:
+        self.began = 0.0
+        self._recorder = recorder
+        self._data = bytearray()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._recorder.stdout is not None
+        while data := self._recorder.stdout.read(_READ):
+            if not self._data:
+                self.began = time.monotonic() - len(data) / 2 / RATE
+            self._data += data
+
+    def join(self) -> None:
+        self._thread.join(5)
+
+    @property
+    def samples(self) -> NDArray[numpy.int16]:
+        data = bytes(self._data)
+        return numpy.frombuffer(data[: len(data) // 2 * 2], numpy.int16)
