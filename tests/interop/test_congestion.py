@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attrs import frozen
 
 from sipproto.agent import outputs as o
 from sipproto.negotiation import TRANSPORT_CC
@@ -23,59 +24,74 @@ from .test_impaired import _Behind
 
 pytestmark = pytest.mark.interop
 
-# Pictures that need all bits there are: noise, anew in each.
-_NOISE = """(() => {
+# Pictures that can use all bits there are: coarse noise that moves over itself, and a box.
+_PICTURES = """(() => {
   const canvas = document.createElement("canvas");
   canvas.width = 640;
   canvas.height = 360;
   const pen = canvas.getContext("2d");
-  const tile = pen.createImageData(640, 360);
-  for (let at = 0; at < tile.data.length; at++) tile.data[at] = at % 4 === 3 ? 255 : Math.random() * 256;
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 80;
+  const noise = tile.getContext("2d").createImageData(80, 80);
+  for (let at = 0; at < noise.data.length; at++) noise.data[at] = at % 4 === 3 ? 255 : Math.random() * 256;
+  tile.getContext("2d").putImageData(noise, 0, 0);
   let turn = 0;
   const draw = () => {
-    pen.putImageData(tile, (turn * 13) % 640 - 320, (turn * 7) % 360 - 180);
+    pen.drawImage(tile, -(turn * 3) % 320, -(turn * 2) % 180, 960, 540);
     pen.fillStyle = `hsl(${turn % 360} 50% 50%)`;
     pen.fillRect((turn * 5) % 500, (turn * 3) % 300, 140, 60);
     turn++;
   };
   draw();
-  setInterval(draw, 1000 / 25);
-  const stream = canvas.captureStream(25);
+  setInterval(draw, 1000 / 20);
+  const stream = canvas.captureStream(20);
   rig.source.picture.track = () => stream.getVideoTracks()[0].clone();
 })()"""
 
 
-_REP = """(async () => { const c=[...rig.calls.values()].at(-1).session.connection; const r=[...(await c.getStats()).values()];
- const p=r.find(e=>e.type==="candidate-pair"&&e.nominated&&e.availableOutgoingBitrate); const o=r.find(e=>e.type==="outbound-rtp"&&e.kind==="video");
- const ri=r.filter(e=>e.type==="remote-inbound-rtp").map(e=>[e.kind,e.fractionLost,e.roundTripTime]);
- return [p&&p.availableOutgoingBitrate,o.targetBitrate,o.qualityLimitationReason,o.framesPerSecond,o.frameWidth,o.retransmittedPacketsSent,o.totalEncodeTime/o.framesEncoded,JSON.stringify(ri)].join(" ") })()"""
+@frozen
+class Measured:
+    """What arrives, in bits per second of RTP, pictures shown in a second, and seconds before the link, 95 % at most."""
+
+    ours: float
+    theirs: float
+    pictures: float
+    shown: float
+    waited: float
 
 
-class _Rates:
-    """What arrives at either end, in bits per second of payload."""
-
-    def __init__(self, alice: Ours, bob: Party) -> None:
-        self._alice, self._bob = alice, bob
+class _Ends:
+    def __init__(self, alice: Ours, bob: Party, network: Network) -> None:
+        self._alice, self._bob, self._network = alice, bob, network
 
     def _now(self) -> tuple[float, int, int, int, int]:
         lines = self._alice.do(self._alice.newest().stats).lines
         theirs = self._bob("stats")
-        pictures = sum(line.frames_decoded or 0 for line in lines)
+        pictures = sum(line.frames_decoded or 0 for line in lines if line.kind == "video")
         there = theirs["audio"]["received"]["bytes"] + theirs["video"]["received"]["bytes"]
         here = sum(line.bytes_received for line in lines)
         return time.monotonic(), here, there, pictures, theirs["video"]["frames_decoded"]
 
-    def over(self, seconds: float) -> tuple[float, float, float, float]:
-        """Bits per second that we and the page receive, and pictures that we and the page decode each second."""
+    def over(self, seconds: float) -> Measured:
+        self._network.waits.clear()
         before = self._now()
         time.sleep(seconds)
         after = self._now()
         passed = after[0] - before[0]
-        ours, theirs, pictures, shown = (now - then for now, then in zip(after[1:], before[1:], strict=True))
-        return 8 * ours / passed, 8 * theirs / passed, pictures / passed, shown / passed
+        ours, theirs, pictures, shown = ((now - then) / passed for now, then in zip(after[1:], before[1:], strict=True))
+        waits = sorted(self._network.waits)
+        return Measured(8 * ours, 8 * theirs, pictures, shown, waits[int(0.95 * len(waits))])
+
+    def until(self, good: Callable[[Measured], bool], what: str, timeout: float = 60.0) -> list[Measured]:
+        """Measures 4 s, over and over: a busy machine is slower than any link now and then."""
+        deadline, seen = time.monotonic() + timeout, list[Measured]()
+        while not seen or not good(seen[-1]):
+            assert time.monotonic() < deadline, (what, seen)
+            seen.append(self.over(4.0))
+        return seen
 
 
-@pytest.mark.parametrize("capacity", [500_000, 1_500_000])
+@pytest.mark.parametrize("capacity", [500_000, 1_200_000])
 def test_both_find_out_what_a_link_takes(
     kamailio: Kamailio,
     browser: BrowserPeer,
@@ -89,7 +105,7 @@ def test_both_find_out_what_a_link_takes(
     bob = Party(browser, "bob", page="bob")
     bob.open(kamailio, kamailio.ws_url)
     try:
-        bob("evaluate", expression=_NOISE)
+        bob("evaluate", expression=_PICTURES)
         with Ours("anyio-asyncio", "alice", media=_Behind(network)) as alice:
             alice.connect(kamailio.ws_url)
             calling = alice.call("bob", media=(*AUDIO, ("video", Direction.SENDRECV)), setup=setup)
@@ -97,27 +113,23 @@ def test_both_find_out_what_a_link_takes(
             bob("answer", video=True)
             call = calling.result(15)
             wait_for(bob, lambda stats: stats["video"]["frames_decoded"] > 5)
-            agreed = alice.description(call)
-            assert all(TRANSPORT_CC in text.decode() and "goog-remb" in text.decode() for text in agreed)
-            rates = _Rates(alice, bob)
-            network.waits.clear()
-            for _ in range(6):
-                rep = bob("evaluate", expression=_REP)["result"]
-                pair = next(
-                    x
-                    for x in alice.do(alice.newest().stats).stats
-                    if type(x).__name__ == "CandidatePairStats" and x.available_outgoing_bitrate
-                )
-                print(rep, "ours est", pair.available_outgoing_bitrate)
-                print([round(value / 1000, 3) for value in rates.over(4)], network.lost, _waited(network))
+            for text in alice.description(call):
+                assert text.decode().count(TRANSPORT_CC) == 2 and "transport-cc" in text.decode()
+            ends = _Ends(alice, bob, network)
+            least = 0.6 * capacity
+            seen = ends.until(lambda one: one.ours >= least and one.pictures > 3, "the page sends too little")
+            seen += ends.until(lambda one: one.theirs >= least and one.shown > 3, "we send too little")
+            for one in seen:  # no more than the link takes, and what is sent does not stand in its queue
+                assert max(one.ours, one.theirs) <= 1.05 * capacity
+            assert min(one.waited for one in seen) < 0.25
+            pair = alice.do(alice.newest().stats).selected_pair
+            assert pair is not None and pair.available_outgoing_bitrate is not None
+            assert pair.available_outgoing_bitrate < 3 * capacity and pair.available_incoming_bitrate is None
+            record_property("kbit/s", [(round(one.ours / 1000), round(one.theirs / 1000)) for one in seen])
+            print(f"{capacity // 1000} kbit/s: {seen}")
             alice.do(call.hang_up)
             alice.expect(o.CallEnded)
     finally:
         bob("close")
         browser.forget_events()
         network.close()
-
-
-def _waited(network: Network) -> str:
-    waits, network.waits = sorted(network.waits), []
-    return f"waits {waits[len(waits) // 2]:.3f} {waits[int(0.95 * len(waits))]:.3f}"
