@@ -118,6 +118,8 @@ class Line:
         elif self._sender is not None:
             self._sender.change_codec(agreed)
             self._sender.use(line_parameters(agreed, self._parameters))
+            if not agreed.transport_cc:
+                self._sender.path(None, probed=False)
         await self._apply_receiving(before, agreed)
 
     async def _apply_receiving(self, before: MediaLine, agreed: MediaLine) -> None:

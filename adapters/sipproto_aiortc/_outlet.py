@@ -69,8 +69,8 @@ class PictureSender(Protocol):
         """Whether it may send packets of no use to the peer."""
         ...
 
-    def path(self, bitrate: int, *, probed: bool) -> None:
-        """So much is there for it."""
+    def path(self, bitrate: int | None, *, probed: bool) -> None:
+        """So much is there for it; None: that is not known."""
         ...
 
     async def pad(self) -> None:
@@ -89,7 +89,6 @@ class Outlet:
         self._task: asyncio.Task[None] | None = None
         self._hurrying: asyncio.Task[None] | None = None
         self._controller: CongestionController | None = None
-        self._has_feedback = False
         self.malformed = 0  # feedback that could not be read
 
     # -- who sends ---------------------------------------------------------------------------------------------------
@@ -110,7 +109,8 @@ class Outlet:
     @property
     def estimate(self) -> float | None:
         """Bits per second that the path takes, by the peer's feedback; None: there was none."""
-        return float(self._controller.estimate) if self._controller is not None and self._has_feedback else None
+        controller = self._controller
+        return float(controller.estimate) if controller is not None and controller.has_feedback else None
 
     # -- packets -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +205,6 @@ class Outlet:
         except FeedbackError:
             self.malformed += 1
             return
-        self._has_feedback = True
         now = time.monotonic()
         self._controller.feedback(told, now)
         self._share(self._controller)
@@ -228,5 +227,8 @@ class Outlet:
             if probes := controller.take_probes():
                 self._pacer.probe(probes)
             target = max(target, controller.estimate)
+            if controller.is_silent(now):
+                for sender in self._senders:
+                    sender.path(None, probed=False)
         self._pacer.bitrate = target or START_BITRATE
         self._pacer.can_pad = any(sender.can_pad for sender in self._senders)

@@ -203,7 +203,7 @@ class Sender(RTCRtpSender):
         repairs = vars(self)["_RTCRtpSender__rtx_payload_type"] is not None
         return repairs and self.wanted_bitrate > 0 and self._flow.sent.packets > 0
 
-    def path(self, bitrate: int, *, probed: bool) -> None:
+    def path(self, bitrate: int | None, *, probed: bool) -> None:
         self._control.path(bitrate, probed=probed)
 
     async def pad(self) -> None:

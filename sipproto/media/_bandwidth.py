@@ -33,13 +33,13 @@ class Bandwidth:
         known = (int(self._estimate), self._remb, self._path)
         return max(MINIMUM_BITRATE, min(bitrate for bitrate in known if bitrate is not None))
 
-    def path(self, bitrate: int, *, probed: bool) -> None:
+    def path(self, bitrate: int | None, *, probed: bool) -> None:
         """By the delay of the packets, so much is there for this line (`congestion.CongestionController`); the last word holds.
 
-        `probed`: that was tried, and without losses it is no use to grow up to it slowly.
+        None: that is not known. `probed`: it was tried, and without losses it is no use to grow up to it slowly.
         """
         self._path = bitrate
-        if probed and self._lossless:
+        if bitrate is not None and probed and self._lossless:
             self._estimate = max(self._estimate, bitrate)
 
     def remb(self, bitrate: int, sent: float | None = None) -> None:

@@ -64,8 +64,8 @@ class VideoControl:
         """Bits per second that would be sent if the path took everything; 0: nothing is known of the pictures yet."""
         return self._parameters.encodings[0].max_bitrate or ample_bitrate(*self._size)
 
-    def path(self, bitrate: int, *, probed: bool = False) -> None:
-        """By the delay of the packets, so many bits per second are there for the line; `probed`: that was tried."""
+    def path(self, bitrate: int | None, *, probed: bool = False) -> None:
+        """By the delay of the packets so many bits per second are there, None: not known; `probed`: that was tried."""
         self.bandwidth.path(bitrate, probed=probed)
 
     def remb(self, bitrate: int) -> None:

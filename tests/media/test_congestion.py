@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from struct import pack
+from typing import Any
 
 import pytest
 from aiortc import RTCRtpHeaderExtensionParameters, RTCRtpParameters
@@ -21,7 +22,7 @@ from sipproto_aiortc._outlet import Flow, Outlet
 from sipproto_aiortc._rtp import SEND_TIME
 from sipproto_aiortc._stamp import send_time, stamped
 from sipproto_aiortc._transport import DtlsTransport
-from tests.media._rig import End, connect, until
+from tests.media._rig import End, connect, exchange, until
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 SSRC = 0x01020304
@@ -87,10 +88,10 @@ class Lines:
         self.repairs = Flow(open=True, number_id=3, priority=Priority.REPAIR)
         self.left: list[tuple[float, bytes]] = []
         self.wanted_bitrate, self.target_bitrate, self.can_pad = 2_000_000, 300_000, can_pad
-        self.told: list[int] = []
+        self.told: list[int | None] = []
         self.outlet.add(self)
 
-    def path(self, bitrate: int, *, probed: bool) -> None:
+    def path(self, bitrate: int | None, *, probed: bool) -> None:
         self.told.append(bitrate)
 
     async def pad(self) -> None:
@@ -183,7 +184,22 @@ def test_packets_are_numbered_probed_with_and_their_feedback_is_obeyed() -> None
     assert numbers == list(range(1, len(numbers) + 1))
     assert 97 in types(lines) and lines.repairs.padding.packets == types(lines).count(97)
     assert lines.outlet.estimate is not None and lines.outlet.estimate > 500_000
-    assert lines.told[-1] > lines.told[0]
+    first, last = lines.told[0], lines.told[-1]
+    assert first is not None and last is not None and last > first
+
+
+def test_a_peer_that_agreed_and_says_nothing_does_not_hold_us_down() -> None:
+    async def send() -> Lines:
+        lines = Lines()
+        lines.outlet.number()
+        await lines.picture(1)
+        await lines.all_left(1)
+        lines.outlet._look(time.monotonic())
+        assert None not in lines.told
+        lines.outlet._look(time.monotonic() + 3)
+        return lines
+
+    assert asyncio.run(send()).told[-1] is None
 
 
 @pytest.mark.parametrize("why", ["held", "no repairs"])
@@ -247,6 +263,19 @@ def test_both_ends_estimate_and_send_no_remb(ends: tuple[End, End]) -> None:
 
 def without(pattern: str) -> Callable[[str], str]:
     return lambda sdp: re.sub(pattern, "", sdp)
+
+
+def test_a_peer_that_agrees_no_more_leaves_no_bound(ends: tuple[End, End]) -> None:
+    a, b = ends
+    connect(a, b, "audio video")
+    until(lambda: bitrates(a)[0])
+    sender: Any = a.engine._calls[a.call]._lines[1]._sender
+    until(lambda: sender._control.bandwidth._path is not None)
+    exchange(b, a, without(r"a=rtcp-fb:\d+ transport-cc\r\n"))
+    assert not any(line.transport_cc for line in a.session.lines)
+    until(lambda: sender._control.bandwidth._path is None)
+    before = b.line("video").frames_decoded or 0
+    until(lambda: (b.line("video").frames_decoded or 0) > before + 5)
 
 
 @pytest.mark.parametrize("left_out", [r"a=extmap:\d+ \S+transport-wide-cc\S+\r\n", r"a=rtcp-fb:\d+ transport-cc\r\n"])

@@ -19,6 +19,7 @@ _MOST = 8192  # packets whose fate is not known
 _OLDEST = 10.0  # seconds, likewise
 _ROUND_TRIP = 0.2  # seconds, before it was measured
 _MEASURED = 1.0  # seconds over which is measured what is sent
+_SILENCE = 2.0  # seconds without feedback after which none is waited for
 _PAYLOAD_SHARE = 0.92  # of full packets with all their headers
 _LIMITED = 0.5  # of the estimate: who sends less has no more to send
 
@@ -87,6 +88,7 @@ class CongestionController:
         self._packets: dict[int, _Sent] = {}
         self._last = 0  # number, counted on beyond 16 bits
         self._reference: int | None = None  # of the last feedback, likewise beyond 24 bits
+        self._began: float | None = None  # when the first packet left
         self._probed = False
 
     @property
@@ -100,6 +102,15 @@ class CongestionController:
         return self._acknowledged.bitrate
 
     @property
+    def has_feedback(self) -> bool:
+        """Whether some has come."""
+        return self._reference is not None
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the peer gives no feedback, although it agreed to: then nothing is known of the path."""
+        return not self.has_feedback and self._began is not None and now - self._began > _SILENCE
+
+    @property
     def usage(self) -> Usage:
         return self._detector.usage
 
@@ -111,6 +122,8 @@ class CongestionController:
 
     def sent(self, octets: int, now: float, *, payload: int | None = None, probe: Probe | None = None) -> int:
         """A packet leaves now; gives the number that it has to bear, 16 bits. `payload`: that of a picture, or padding."""
+        if self._began is None:
+            self._began = now
         self._last += 1
         self._packets[self._last] = _Sent(now, octets, probe)
         self.rates.add(octets, payload, now)

@@ -206,7 +206,7 @@ PATHS = (
 
 
 def main() -> None:
-    print("| link | seconds | capacity | 85 % after | mean | waited, median | 95 % | dropped |")
+    print("| link | seconds | capacity | after | mean | waited, median | 95 % | dropped |")
     print("| --- |" + " --- |" * 7)
     for path in PATHS:
         run = Simulation(path).run(60.0)
