@@ -60,6 +60,16 @@ def test_loss_and_jitter_without_congestion_do_not_make_it_collapse(trouble: str
     assert run.mean(10.0, 25.0) > 1_800_000
 
 
+def test_a_maximum_that_is_raised_is_there_at_once() -> None:
+    low, high = (Path(name="", capacity=((0.0, 10_000_000),), wanted=wanted) for wanted in (300_000, 2_500_000))
+    simulation = Simulation(low)
+    simulation.at(10.0, lambda now: setattr(simulation, "path", high))
+    run = simulation.run(13.0)
+    assert max(run.estimates(5.0, 10.0)) < 900_000
+    reached = run.reached(2_300_000, 10.0)
+    assert reached is not None and reached < 0.5
+
+
 def test_on_a_slow_path_the_first_pictures_are_no_flood() -> None:
     run = run_of(next(path for path in PATHS if path.name == "300 kbit/s"))
     waits = run.waits(0.0, 60.0)
