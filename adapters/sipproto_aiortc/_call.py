@@ -33,6 +33,7 @@ from sipproto.agent.media import (
 )
 from sipproto.agent.parameters import SenderParameters
 from sipproto.negotiation import MediaLine, NegotiatedSession
+from sipproto_aiortc._ice import Credentials
 from sipproto_aiortc._line import Line
 from sipproto_aiortc._servers import IceOptions
 from sipproto_aiortc._stats import collect
@@ -187,10 +188,13 @@ class Call:
             self._prepared = True
         if request.restart:
             return await self._reopen(request)
+        # One for all that are opened together, as browsers do: some peers (GStreamer) take no BUNDLE group of several.
+        credentials = Credentials.fresh()
         new = {
             number: Slot(
                 self._options.ice,
                 self._options.certificate(),
+                credentials,
                 self._options.connect_timeout,
                 self._slot_changed,
             )
@@ -210,7 +214,8 @@ class Call:
     async def _reopen(self, request: OpenMedia) -> MediaOpened:
         self._require_open(request.slots)
         slots = [self._slots[number] for number in request.slots]
-        results = await asyncio.gather(*(slot.reopen() for slot in slots), return_exceptions=True)
+        credentials = Credentials.fresh()
+        results = await asyncio.gather(*(slot.reopen(credentials) for slot in slots), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 for slot in slots:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import secrets
 import time
 from collections.abc import Callable
 
 import aioice
 from aioice import stun
 from aioice.ice import CandidatePair, StunProtocol
-from attrs import asdict
+from attrs import asdict, field, frozen
 
 from sipproto.negotiation import TransportPair
 from sipproto_aiortc._facts import CandidateFacts, PairFacts, ServerError
@@ -32,12 +33,25 @@ _PATIENCE = 5.0
 _LINGER = 1.0
 
 
+@frozen
+class Credentials:
+    """What the peer has to know to check a path to us (RFC 8839 5.4)."""
+
+    ufrag: str
+    password: str = field(repr=False)
+
+    @classmethod
+    def fresh(cls) -> Credentials:
+        """Of 32 and 128 bits of randomness; 24 and 128 are asked for (RFC 8445 5.3)."""
+        return cls(secrets.token_hex(4), secrets.token_hex(16))
+
+
 class _Connection(aioice.Connection):
-    def __init__(self, options: IceOptions, controlling: bool, ufrag: str | None, password: str | None) -> None:
+    def __init__(self, options: IceOptions, controlling: bool, credentials: Credentials) -> None:
         super().__init__(
             ice_controlling=controlling,
-            local_username=ufrag,
-            local_password=password,
+            local_username=credentials.ufrag,
+            local_password=credentials.password,
             transport_policy=aioice.TransportPolicy.RELAY if options.policy == "relay" else aioice.TransportPolicy.ALL,
         )
         self._options = options
@@ -135,12 +149,11 @@ class Generation:
     answer does, and must not find us in another one.
     """
 
-    def __init__(
-        self, options: IceOptions, *, controlling: bool, ufrag: str | None = None, password: str | None = None
-    ) -> None:
+    def __init__(self, options: IceOptions, credentials: Credentials, *, controlling: bool) -> None:
         self._options = options
+        self._credentials = credentials
         self._expected = controlling
-        self._connection = _Connection(options, controlling, ufrag, password)
+        self._connection = _Connection(options, controlling, credentials)
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self.alive = False  # whether a pair was found and consent to send to the peer is not lost (RFC 7675)
@@ -201,7 +214,7 @@ class Generation:
         """
         if self._ending is not None:
             raise ValueError("the peer has new ICE credentials, but the transport that it was told of is closed")
-        other = Generation(self._options, controlling=self._expected, ufrag=self.ufrag, password=self.password)
+        other = Generation(self._options, self._credentials, controlling=self._expected)
         other._connection.take_sockets_of(self._connection)
         other.candidates = self.candidates
         self.alive = False

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sipproto.media.congestion import split_feedback
 from sipproto.negotiation import LocalTransport, TransportPair
 from sipproto_aiortc._facts import CertificateFacts, IceFacts
-from sipproto_aiortc._ice import Generation, IceTransport, default_rank
+from sipproto_aiortc._ice import Credentials, Generation, IceTransport, default_rank
 from sipproto_aiortc._outlet import Flow, Outlet
 from sipproto_aiortc._servers import IceOptions
 from sipproto_aiortc._told import Told
@@ -194,14 +194,19 @@ class Slot:
     """
 
     def __init__(
-        self, options: IceOptions, certificate: Certificate, connect_timeout: float, changed: Callable[[], None]
+        self,
+        options: IceOptions,
+        certificate: Certificate,
+        credentials: Credentials,
+        connect_timeout: float,
+        changed: Callable[[], None],
     ) -> None:
         self._options = options
         self._certificate = certificate
         self._connect_timeout = connect_timeout
         self._changed = changed
         self._loop = asyncio.get_running_loop()
-        self._ice = IceTransport(Generation(options, controlling=True), self._tell)
+        self._ice = IceTransport(Generation(options, credentials, controlling=True), self._tell)
         self.dtls = self._new_dtls()
         self._left: tuple[IceTransport, DtlsTransport] | None = None
         self._due: Generation | None = None  # to be connected
@@ -243,11 +248,11 @@ class Slot:
         await self._ice.current.gather()
         return self.local()
 
-    async def reopen(self) -> LocalTransport:
+    async def reopen(self, credentials: Credentials) -> LocalTransport:
         """Makes ready for an ICE restart: gathers a second time, with new credentials, beside what is in use."""
         if self._pair is None:
             raise ValueError("a media transport that is not in use yet cannot be restarted")
-        generation = Generation(self._options, controlling=self._pair.ice_controlling)
+        generation = Generation(self._options, credentials, controlling=self._pair.ice_controlling)
         try:
             await generation.gather()
         except BaseException:

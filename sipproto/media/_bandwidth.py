@@ -10,6 +10,7 @@ _GROWTH = 1.05  # draft-ietf-rmcat-gcc-02 6
 _LITTLE_LOSS, _MUCH_LOSS = 0.02, 0.1  # likewise: below the bit rate grows, above it shrinks, between it stays
 _MUCH_LESS = 0.7
 _REPORT_INTERVAL = 0.4  # seconds; reports that follow closer tell of the same losses
+_SAID_ONCE = 3  # reports, of one a second, after which nothing more is expected of who has estimated once
 
 
 class Bandwidth:
@@ -24,6 +25,8 @@ class Bandwidth:
         self._remb: int | None = None
         self._path: int | None = None
         self._lossless = True
+        self._unheeded: int | None = None  # the last word, when it did not hold
+        self._reports = 0  # since then
         self._growth = _START_GROWTH
         self._reported: float | None = None
 
@@ -47,11 +50,14 @@ class Bandwidth:
 
         `sent`: bits per second that were sent lately; None: not known. Estimates follow what is received
         (draft-ietf-rmcat-gcc-02 5.5), so that after a still picture they say nothing about the path: when much less is sent
-        than may be, one that is not exceeded does not lower the limit.
+        than may be, one that is not exceeded does not lower the limit. Unless it is the only one: who estimates says so
+        again and again, but a server (Janus) says once what it allows.
         """
         tried = sent is None or bitrate < sent or sent > _MUCH_LESS * self.available
         if tried or (self._remb is not None and bitrate > self._remb):
-            self._remb = bitrate
+            self._remb, self._unheeded = bitrate, None
+        else:
+            self._unheeded, self._reports = bitrate, 0
 
     def report(self, fraction_lost: float, *, used: int, wanted: int, now: float) -> None:
         """The peer reports the part of the packets that it missed, 0 to 1 (RFC 3550 6.4.1).
@@ -63,6 +69,9 @@ class Bandwidth:
             return
         self._reported = now
         self._lossless = fraction_lost < _LITTLE_LOSS
+        self._reports += 1
+        if self._unheeded is not None and self._reports >= _SAID_ONCE:
+            self._remb, self._unheeded = self._unheeded, None
         if fraction_lost > _MUCH_LOSS:
             self._growth = _GROWTH
             self._estimate = max(MINIMUM_BITRATE, min(self._estimate, used) * (1 - fraction_lost / 2))

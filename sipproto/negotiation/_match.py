@@ -9,14 +9,29 @@ from sipproto.sdp import Codec
 
 def match_codecs(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> list[tuple[Codec, Codec]]:
     """Pairs (ours, theirs) of the same codec, in our order of preference; rtx goes with the codec that it repeats."""
-    pairs: list[tuple[Codec, Codec]] = []
-    used: set[int] = set()
-    for mine in ours:
-        for other in theirs:
-            if not mine.is_rtx and other.payload_type not in used and is_same_codec(mine, other):
-                used.add(other.payload_type)
-                pairs.append((mine, other))
-                break
+    return _paired(ours, theirs, (is_same_codec,))
+
+
+def match_answer(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> list[tuple[Codec, Codec]]:
+    """The same for an answer to our offer, where a payload type of ours means what we said that it means (RFC 3264 6.1).
+
+    LENIENT: the answer has to repeat some parameters (RFC 6184 8.2.2), but not all do: webrtcbin leaves out the profile of
+    H.264, which would make it another one.
+    """
+    return _paired(ours, theirs, (_has_number_of, is_same_codec))
+
+
+def _paired(
+    ours: tuple[Codec, ...], theirs: tuple[Codec, ...], rules: tuple[Callable[[Codec, Codec], bool], ...]
+) -> list[tuple[Codec, Codec]]:
+    """The first rule that finds something for a codec decides, before the next one is asked for any."""
+    found: dict[Codec, Codec] = {}
+    for fits in rules:
+        for mine in ours:
+            free = (other for other in theirs if other not in found.values() and fits(mine, other))
+            if not mine.is_rtx and mine not in found and (other := next(free, None)) is not None:
+                found[mine] = other
+    pairs = [(mine, found[mine]) for mine in ours if mine in found]
     types = {mine.payload_type: other.payload_type for mine, other in pairs}
     for mine in ours:
         for other in theirs:
@@ -26,12 +41,19 @@ def match_codecs(ours: tuple[Codec, ...], theirs: tuple[Codec, ...]) -> list[tup
     return pairs
 
 
+def _has_number_of(one: Codec, other: Codec) -> bool:
+    return one.payload_type == other.payload_type and _has_name_of(one, other)
+
+
+def _has_name_of(one: Codec, other: Codec) -> bool:
+    names = one.name.lower(), other.name.lower()
+    return names[0] == names[1] and (one.clock_rate, one.channels) == (other.clock_rate, other.channels)
+
+
 def is_same_codec(one: Codec, other: Codec) -> bool:
     """Whether two payload types, each of its own description, mean the same; rtx: within one description."""
-    name = one.name.lower()
-    if (name, one.clock_rate, one.channels) != (other.name.lower(), other.clock_rate, other.channels):
-        return False
-    return all(read(one) == read(other) for read in _DISTINCTIONS.get(name, ()))
+    distinctions = _DISTINCTIONS.get(one.name.lower(), ())
+    return _has_name_of(one, other) and all(read(one) == read(other) for read in distinctions)
 
 
 def _h264_profile(codec: Codec) -> str:

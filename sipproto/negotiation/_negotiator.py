@@ -31,7 +31,7 @@ from sipproto.negotiation._codecs import (
     preferred,
     remembered,
 )
-from sipproto.negotiation._match import match_codecs
+from sipproto.negotiation._match import match_answer
 from sipproto.negotiation._values import (
     CodecPreferences,
     LocalTransport,
@@ -453,7 +453,7 @@ class Negotiator:
         if media.port == 0 or line.rejected:
             return evolve(line, rejected=True, current=Direction.INACTIVE, formats=media.formats)
         theirs = codecs_of(media)
-        pairs = match_codecs(line.codecs, theirs)
+        pairs = match_answer(line.codecs, theirs)
         pairs.sort(key=lambda pair: theirs.index(pair[1]))  # the answerer's preferences (RFC 3264 6.1)
         slot, remote = line.slot, transport_of(sdp, media)
         if bundle is not None and (media.attribute("mid") or line.mid) in bundle.mids:

@@ -124,7 +124,9 @@ def codecs_of(media: MediaDescription) -> tuple[Codec, ...]:
     maps: dict[str, tuple[str, int, int]] = {}
     for value in media.attributes("rtpmap"):
         if match := _RTPMAP.fullmatch(value):
-            maps[match[1]] = (match[2], int(match[3]), int(match[4] or 1))
+            # LENIENT: it is always opus/48000/2 (RFC 7587 7), but some leave the 2 out (GStreamer).
+            channels = match[4] or (2 if match[2].lower() == "opus" else 1)
+            maps[match[1]] = (match[2], int(match[3]), int(channels))
     parameters = _by_format(media.attributes("fmtp"))
     feedback = _by_format(media.attributes("rtcp-fb"))
     out: list[Codec] = []

@@ -401,6 +401,18 @@ def test_a_still_picture_does_not_lower_what_the_path_takes() -> None:
     assert path.available == 300_000
 
 
+def test_a_limit_that_is_said_once_holds_soon() -> None:
+    """Janus says what it allows when it is configured, however little is sent then, and not again."""
+    path = Bandwidth()
+    path.remb(150_000, sent=20_000)
+    report(path, 0, 0)
+    assert path.available > 150_000
+    report(path, 0, start=2)
+    assert path.available == 150_000
+    path.remb(400_000, sent=20_000)
+    assert path.available == 400_000
+
+
 def test_what_is_sent_is_counted_over_a_short_time() -> None:
     one = control()
     for n in range(60):

@@ -125,16 +125,17 @@ def connect(offerer: End, answerer: End, kinds: str = "audio", change: Callable[
 
 
 class Relay:
-    """A network between two ends: UDP on loopback that can be cut, lose packets and be poisoned."""
+    """A network between two ends: UDP on this machine that can be cut, lose packets and be poisoned."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.cut = False
         self.lose_every = 0  # of RTP and RTCP packets; 0: none
         self.lose_share = 0.0  # of those packets, by chance; 0: none
         self._chance = random.Random(4733)
         self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
         for sock in self._sockets:
-            sock.bind(("127.0.0.1", 0))
+            sock.bind((address, 0))
         self._real: list[tuple[str, int]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
@@ -142,13 +143,13 @@ class Relay:
 
     def change(self, sdp: str) -> str:
         """For `exchange`: both descriptions, the offer first, get the relay for their candidates."""
-        found = re.search(r"a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 (\d+) typ host", sdp)
+        found = re.search(rf"a=candidate:\S+ 1 udp \d+ {re.escape(self.address)} (\d+) typ host", sdp)
         assert found
         port = self._sockets[len(self._real)].getsockname()[1]
-        self._real.append(("127.0.0.1", int(found[1])))
+        self._real.append((self.address, int(found[1])))
         sdp = re.sub(r"a=candidate:[^\r]*\r\n", "", sdp)
         return sdp.replace(
-            "a=end-of-candidates", f"a=candidate:1 1 udp 1 127.0.0.1 {port} typ host\r\na=end-of-candidates"
+            "a=end-of-candidates", f"a=candidate:1 1 udp 1 {self.address} {port} typ host\r\na=end-of-candidates"
         )
 
     def poison(self, data: bytes) -> None:

@@ -39,7 +39,7 @@ _HEADERS = 28  # octets of IPv4 and UDP around each datagram
 class Network(Relay):
     """A relay whose two directions behave like `link`, at most `rate` bits per second each (0: without a limit)."""
 
-    def __init__(self, link: Link, *, rate: int = 0, seed: int = 1) -> None:
+    def __init__(self, link: Link, *, rate: int = 0, seed: int = 1, address: str = "127.0.0.1") -> None:
         self.link = link
         self.rate = rate
         self.lost = 0
@@ -49,7 +49,7 @@ class Network(Relay):
         self._number = 0
         self._sources: dict[int, tuple[str, int]] = {}  # who was heard last on either socket
         self._under_way: list[tuple[float, int, int, bytes]] = []
-        super().__init__()
+        super().__init__(address)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

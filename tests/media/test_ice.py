@@ -24,7 +24,7 @@ from sipproto.negotiation import TransportPair
 from sipproto.sdp import RemoteTransport
 from sipproto_aiortc import AiortcEngine, IceServer, MediaSetup, Tone
 from sipproto_aiortc._facts import IceFacts
-from sipproto_aiortc._ice import Generation, default_rank
+from sipproto_aiortc._ice import Credentials, Generation, default_rank
 from sipproto_aiortc._servers import IceOptions
 from tests.media._rig import End, connect, hears, until
 
@@ -260,6 +260,23 @@ def test_candidates_that_are_of_no_use_are_left_out(engines: list[AiortcEngine])
         }
 
 
+def test_transports_that_are_opened_together_share_their_credentials(engines: list[AiortcEngine]) -> None:
+    """Peers such as webrtcbin take no bundle of lines whose credentials differ (RFC 8839 5.4 leaves it open)."""
+
+    def credentials() -> set[str]:
+        a.open()
+        return set(re.findall("a=ice-(?:ufrag|pwd):.*", a.negotiator.create_offer().text))
+
+    a, b = ends(engines)
+    connect(a, b, "audio video", lambda sdp: re.sub("a=group:.*\r\n", "", sdp))
+    before = credentials()
+    a.negotiator.rollback()
+    a.negotiator.restart_ice()
+    after = credentials()
+    assert len(a.session.transports) == len(before) == len(after) == 2
+    assert before.isdisjoint(after)
+
+
 class LitePeer(asyncio.DatagramProtocol):
     """A lite agent (RFC 8445 2.5): it only answers. Other packets are echoed.
 
@@ -300,7 +317,7 @@ def test_lite_peer() -> None:
         loop = asyncio.get_running_loop()
         transport, peer = await loop.create_datagram_endpoint(LitePeer, local_addr=("127.0.0.1", 0))
         port = transport.get_extra_info("sockname")[1]
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=True)
         await generation.gather()
         received: asyncio.Queue[bytes] = asyncio.Queue()
         generation.deliver_to(received.put_nowait)
@@ -327,7 +344,7 @@ def test_a_check_that_got_lost_is_repeated_when_the_peer_s_arrives() -> None:
 
     async def run() -> float:
         loop = asyncio.get_running_loop()
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=True)
         await generation.gather()
         transport, _ = await loop.create_datagram_endpoint(
             lambda: LitePeer(_check(generation, True)), local_addr=("127.0.0.1", 0)
@@ -361,7 +378,7 @@ def test_checks_from_ever_new_addresses_are_not_all_kept(monkeypatch: pytest.Mon
     async def run() -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(LitePeer, local_addr=("127.0.0.1", 0))
-        generation = Generation(IceOptions(include_loopback=True), controlling=True)
+        generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=True)
         await generation.gather()
         ours = next((c.host, c.port) for c in generation.candidates if c.host == "127.0.0.1")
 

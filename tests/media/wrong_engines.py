@@ -319,6 +319,12 @@ class ShortPassword(_Opening):
         return evolve(transport, ice_pwd="short")
 
 
+@breaks("opened_transports", "slots share a ufrag, but not its password")
+class OneUfragForAll(_Opening):
+    def opened(self, operation: OpenMedia, slot: int, transport: LocalTransport) -> LocalTransport:
+        return evolve(transport, ice_ufrag="same")
+
+
 @breaks("opened_transports", "is no sha-256: ")
 class LowerCase(_Opening):
     def opened(self, operation: OpenMedia, slot: int, transport: LocalTransport) -> LocalTransport:

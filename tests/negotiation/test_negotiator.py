@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 
 import pytest
@@ -363,6 +364,18 @@ def without_version(text: str) -> str:
 def version(text: str) -> tuple[int, int]:
     line = next(line for line in text.split("\r\n") if line.startswith("o="))
     return int(line.split()[1]), int(line.split()[2])
+
+
+def test_simulcast_is_not_agreed_on() -> None:
+    """One encoding is sent to who understands no simulcast: its lines are left out of the answer (RFC 8853 5.3.2)."""
+    rid = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+    text, session = answered(
+        f"{HEAD}m=video 9 UDP/TLS/RTP/SAVPF 96\na=mid:0\na=rtcp-mux\n{TRANSPORT}a=setup:actpass\na=rtpmap:96 VP8/90000\n"
+        f"a=extmap:4 {rid}\na=rid:h send\na=rid:l send pt=96;max-width=320\na=simulcast:send h;l\n"
+    )
+    assert session.lines[0].direction is Direction.SENDRECV
+    assert session.lines[0].extensions == ()
+    assert not re.search("a=(rid|simulcast|extmap)", text)
 
 
 def test_reoffers_keep_everything_but_the_version() -> None:
