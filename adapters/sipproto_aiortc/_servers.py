@@ -35,8 +35,7 @@ class IceServer:
     """A STUN or TURN server (W3C RTCIceServer); every URL is used.
 
     `stun:host:port`, `turn:host:port?transport=udp` (or `tcp`), `turns:host:port` (TLS). The certificate of a server behind
-    `turns:` has to be good for the host of the URL and of an authority that the system trusts, or of those in `ca_file`
-    (PEM) and no others.
+    `turns:` has to be good for the host of the URL and of an authority that the system trusts, or of one in `ca_file` (PEM).
     """
 
     urls: tuple[str, ...] = field(converter=_as_tuple)
@@ -117,7 +116,11 @@ def _endpoint(url: str, server: IceServer) -> Endpoint:
 
 
 def _context(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is None:
+        return context
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context.load_verify_locations(ca_file)
+        return context
     except OSError as error:  # ssl.SSLError is one, too
         raise ValueError(f"the CA file {ca_file} cannot be read: {error.strerror or error}") from None

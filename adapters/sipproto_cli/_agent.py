@@ -11,13 +11,14 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.agent.inputs import DigitWay
-from sipproto.agent.media import LineStats, MediaReport
 from sipproto.errors import SipProtoError
 from sipproto.sdp import Direction
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_cli._common import Account
+from sipproto_cli._events import Fields, event_fields, stats_fields
 from sipproto_cli._stdin import MAX_LINE, StdinLines
 from sipproto_client import (
     Call,
@@ -28,8 +29,6 @@ from sipproto_client import (
     run_endpoint,
 )
 from sipproto_client.port import Runtime, TaskGroup
-
-Fields = dict[str, Any]
 
 
 class Refused(Exception):
@@ -44,125 +43,6 @@ def media_of(audio: bool, video: bool) -> tuple[tuple[str, Direction], ...]:
     """Lines to offer or accept, sending and receiving."""
     lines = (("audio", audio), ("video", video))
     return tuple((kind, Direction.SENDRECV) for kind, wanted in lines if wanted)
-
-
-def line_fields(line: LineStats) -> Fields:
-    """A line of statistics as JSON; what is not known is left out."""
-    out: Fields = {
-        "sent": {"packets": line.packets_sent, "bytes": line.bytes_sent},
-        "received": {"packets": line.packets_received, "bytes": line.bytes_received},
-        "direction": line.direction,
-        "codec": line.codec,
-        "lost": line.packets_lost,
-        "jitter": line.jitter,
-        "round_trip_time": line.round_trip_time,
-        "level": line.audio_level,
-        "frequency": line.audio_frequency,
-        "frames_decoded": line.frames_decoded,
-        "width": line.frame_width,
-        "height": line.frame_height,
-        "color": None if line.color is None else list(line.color),
-    }
-    return {name: value for name, value in out.items() if value is not None}
-
-
-def stats_fields(report: MediaReport) -> Fields:
-    out: Fields = {line.kind: line_fields(line) for line in reversed(report.lines)}
-    out["state"] = report.state.value
-    return out
-
-
-def event_fields(event: o.Event) -> Fields | None:
-    """An event as JSON; None for those that only concern the library itself."""
-    match event:
-        case o.IncomingCall():
-            return {
-                "event": "call",
-                "call": event.call,
-                "state": "incoming",
-                "originator": "remote",
-                "from": event.from_uri,
-                "display_name": event.display_name,
-                "to": event.to_uri,
-                "audio": event.audio,
-                "video": event.video,
-            }
-        case o.MediaChanged():
-            return {"event": "media", "call": event.call, "state": event.state.value}
-        case o.InfoReceived():
-            return {
-                "event": "info",
-                "call": event.call,
-                "content_type": event.content_type,
-                "body": event.body.decode("utf-8", "replace"),
-            }
-        case o.DtmfReceived():
-            transport = event.way.value.upper()
-            return {
-                "event": "dtmf",
-                "call": event.call,
-                "digit": event.digit,
-                "duration": event.duration,
-                "transport": transport,
-            }
-        case o.MessageReceived():
-            return {
-                "event": "message",
-                "from": event.from_uri,
-                "content_type": event.content_type,
-                "body": event.body.decode("utf-8", "replace"),
-            }
-        case o.RegistrationChanged():
-            return _registration(event)
-        case o.ConnectionChanged():
-            return {"event": event.state.value, "detail": event.error}
-        case o.ProtocolViolated():
-            return {"event": "violation", "fault": event.fault.code, "detail": event.detail}
-        case _:
-            return _call_fields(event)
-
-
-def _call_fields(event: o.Event) -> Fields | None:
-    """What became of a call."""
-    match event:
-        case o.CallStarted():
-            return _call(event.call, "calling", originator="local", target=event.target)
-        case o.CallProgressed():
-            return _call(event.call, "ringing", originator="remote", status=event.status)
-        case o.CallEstablished():
-            return _call(event.call, "established", originator=event.originator.value)
-        case o.CallHeld():
-            return _call(event.call, "held", originator=event.originator.value)
-        case o.CallResumed():
-            return _call(event.call, "resumed", originator=event.originator.value)
-        case o.CallEnded():
-            more: Fields = {} if event.status is None else {"status": event.status}
-            return _call(
-                event.call,
-                "ended",
-                originator=event.originator.value,
-                cause=event.cause.value,
-                detail=event.detail,
-                **more,
-            )
-        case o.CallReconnecting():
-            return _call(event.call, "reconnecting", reason=event.reason, waits=event.waits)
-        case o.CallRecovered():
-            return _call(event.call, "recovered", gap=event.gap)
-        case _:
-            return None
-
-
-def _call(call: str, state: str, **more: object) -> Fields:
-    return {"event": "call", "call": call, "state": state, **more}
-
-
-def _registration(event: o.RegistrationChanged) -> Fields:
-    if event.state is o.RegistrationState.REGISTERED:
-        return {"event": "registered"}
-    name = "unregistered" if event.state is o.RegistrationState.UNREGISTERED else "registration_failed"
-    code = None if event.cause is None else event.cause.value
-    return {"event": name, "code": code, "status": event.status, "retry_in": event.retry_in}
 
 
 def _text(fields: Fields, name: str) -> str:
@@ -195,6 +75,8 @@ class JsonAgent:
         self._life: _Life | None = None
         self._account: Account | None = None
         self._calls: list[str] = []  # the newest last
+        self._transfers: dict[str, o.TransferRequested] = {}  # that a peer asks for, by their names
+        self._subscriptions = 0  # that were made
         self._setup = MediaSetup(audio=Tone(440.0), video=TestPattern(color=(200, 30, 30)))
         self._commands: dict[str, Callable[[Fields], Coroutine[Any, Any, Fields]]] = {
             "open": self._open,
@@ -213,6 +95,11 @@ class JsonAgent:
             "options": self._options,
             "stats": self._stats,
             "sdp": self._sdp,
+            "transfer": self._transfer,
+            "accept_transfer": self._accept_transfer,
+            "reject_transfer": self._reject_transfer,
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
             "tone": self._tone,
             "color": self._color,
         }
@@ -305,12 +192,19 @@ class JsonAgent:
 
     async def _pump(self, events: Subscription) -> None:
         async for event in events:
-            if isinstance(event, o.CallEnded) and event.call in self._calls:
-                self._calls.remove(event.call)
+            if isinstance(event, o.CallEnded):
+                self._forget(event.call)
+            if isinstance(event, o.TransferRequested):
+                self._transfers[event.transfer] = event
             if isinstance(event, o.IncomingCall | o.CallStarted):
                 self._calls.append(event.call)
             if (fields := event_fields(event)) is not None:
                 self._write(fields)
+
+    def _forget(self, call: str) -> None:
+        if call in self._calls:
+            self._calls.remove(call)
+        self._transfers = {name: asked for name, asked in self._transfers.items() if asked.call != call}
 
     async def _open(self, fields: Fields) -> Fields:
         account = Account(
@@ -332,6 +226,7 @@ class JsonAgent:
             life.release.set()
             await life.gone.wait()
         self._calls.clear()
+        self._transfers.clear()
         return {}
 
     @property
@@ -430,6 +325,49 @@ class JsonAgent:
     async def _sdp(self, fields: Fields) -> Fields:
         local, remote = self.endpoint.agent.descriptions(self._call_of(fields).ident)
         return {"local": local.decode("utf-8", "replace"), "remote": remote.decode("utf-8", "replace")}
+
+    # -- transfer ----------------------------------------------------------------------------------------------------
+
+    async def _transfer(self, fields: Fields) -> Fields:
+        call = self._call_of(fields)
+        if "to" in fields:
+            return {"status": await call.transfer(self._call_of({"call": fields["to"]}))}
+        return {"status": await call.transfer(self._target(fields))}
+
+    def _asked(self, fields: Fields) -> o.TransferRequested:
+        name = fields.get("transfer") or next(reversed(self._transfers), None)
+        asked = self._transfers.pop(str(name), None)
+        if asked is None:
+            raise Refused("no_transfer", "nobody asks for a transfer")
+        return asked
+
+    async def _accept_transfer(self, fields: Fields) -> Fields:
+        media = media_of(bool(fields.get("audio", True)), bool(fields.get("video", False)))
+        call = await self.endpoint.accept_transfer(self._asked(fields), media, setup=self._setup_for(fields))
+        return {"call": call.ident}
+
+    async def _reject_transfer(self, fields: Fields) -> Fields:
+        await self.endpoint.reject_transfer(self._asked(fields), int(fields.get("status", 603)))
+        return {}
+
+    # -- subscriptions -----------------------------------------------------------------------------------------------
+
+    async def _subscribe(self, fields: Fields) -> Fields:
+        """Kept until `unsubscribe` or `close`; what it brings is told in events."""
+        target, package, expires = self._target(fields), _text(fields, "package"), int(fields.get("expires", 3600))
+        self._subscriptions += 1
+        name = f"sub-{self._subscriptions}"
+        granted = await self.endpoint.run(
+            lambda n: i.Subscribe(command=n, subscription=name, target=target, event=package, expires=expires)
+        )
+        return {"subscription": name, "expires": granted}
+
+    async def _unsubscribe(self, fields: Fields) -> Fields:
+        name = _text(fields, "subscription")
+        await self.endpoint.run(lambda n: i.Unsubscribe(command=n, subscription=name))
+        return {}
+
+    # -- what is sent ------------------------------------------------------------------------------------------------
 
     async def _tone(self, fields: Fields) -> Fields:
         """The audio of the calls that come after."""

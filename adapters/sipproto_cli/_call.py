@@ -13,8 +13,9 @@ from sipproto.agent import Recovery
 from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaReport
 from sipproto_aiortc import AiortcEngine
-from sipproto_cli._agent import event_fields, media_of, stats_fields
+from sipproto_cli._agent import media_of
 from sipproto_cli._common import Account, CommandProblem, figures, printable, say
+from sipproto_cli._events import event_fields, stats_fields
 from sipproto_client import Call, CommandError, Endpoint, Subscription, run_endpoint
 from sipproto_client.port import Runtime
 from sipproto_devices import (

@@ -19,7 +19,7 @@ from sipproto_cli._common import RuntimeName, run, say
 from sipproto_cli._headless import run_headless
 from sipproto_phone.commands import CommandProblem, Dial, Quit
 from sipproto_phone.files import data_directory
-from sipproto_phone.instance import number_of_link, running_phone, told
+from sipproto_phone.instance import Running, number_of_link, only_phone, told
 from sipproto_phone.journal import JournalFile
 from sipproto_phone.links import install_link_handler
 from sipproto_phone.model import Online
@@ -56,29 +56,33 @@ def start(options: PhoneOptions) -> int:
         number = None if options.number is None else number_of_link(options.number)
         if options.window and importlib.util.find_spec("webview") is None:
             return say("a window of its own needs pywebview: pip install pywebview")
-        if not options.demo and _handed_over(options, number):
+        if options.demo:
+            return _one(options, number)
+        with only_phone() as running:
+            if running is None:
+                return _one(options, number)
+            _hand_over(running, options, number)
             return 0
-        with _kept(options) as (directory, phone):
-            return run(RuntimeName.ASYNCIO, lambda _: _run(options, phone, directory, number))
     except SipProtoError as error:
         return say(str(error))
 
 
-def _handed_over(options: PhoneOptions, number: str | None) -> bool:
-    """Whether a phone runs already, which then does what was asked for."""
-    with running_phone() as running:
-        if running is None:
-            return False
-        if number is not None:
-            running.do("dial", number=number)
-            print("the running phone makes the call")
-        elif options.headless:
-            raise CommandProblem("a phone of yours runs already; only one can be online with an account")
-        else:
-            print("the phone runs already")
-            if options.browser:
-                webbrowser.open(running.opener.as_uri())
-        return True
+def _one(options: PhoneOptions, number: str | None) -> int:
+    with _kept(options) as (directory, phone):
+        return run(RuntimeName.ASYNCIO, lambda _: _run(options, phone, directory, number))
+
+
+def _hand_over(running: Running, options: PhoneOptions, number: str | None) -> None:
+    """The phone that runs already does what was asked for."""
+    if number is not None:
+        running.do("dial", number=number)
+        print("the running phone makes the call")
+    elif options.headless:
+        raise CommandProblem("a phone of yours runs already; only one can be online with an account")
+    else:
+        print("the phone runs already")
+        if options.browser:
+            webbrowser.open(running.opener.as_uri())
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from sipproto_devices._outlets import Outlets
 from sipproto_devices._ringing import BUSY, RINGBACK, RINGTONE, Cadence, Playback, play
 from sipproto_devices._setup import MediaSetup
 from sipproto_devices._sinks import Record
-from sipproto_devices._sound import Microphone, Speaker
+from sipproto_devices._sound import Microphone, Speaker, look_for_devices
 from sipproto_devices._sources import (
     BlackProducer,
     EchoSource,
@@ -95,6 +95,7 @@ __all__ = [
     "Volume",
     "analyse_audio",
     "list_devices",
+    "look_for_devices",
     "mean_color",
     "mix",
     "mono",

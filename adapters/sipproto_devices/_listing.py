@@ -14,7 +14,7 @@ from av.error import FFmpegError
 
 from sipproto_devices._capture import CAMERA_INPUTS
 from sipproto_devices._media import DeviceError
-from sipproto_devices._sound import sound_library
+from sipproto_devices._sound import ASKING, sound_library
 
 _CAMERAS = Path("/sys/class/video4linux")
 
@@ -35,7 +35,7 @@ class Device:
 def list_devices(kind: str | None = None, *, library: Any = None) -> tuple[Device, ...]:
     """The devices of a kind, or all, of which sound is left out when PortAudio is missing. May wait for devices.
 
-    PortAudio looks for sound devices when the program first uses it: what is plugged in later is not among them.
+    PortAudio looks for sound devices when the program first uses it: for what was plugged in later see `look_for_devices`.
     library: what to use in place of the module sounddevice. Raises DeviceError for a kind that cannot be listed here,
     ValueError for one that does not exist.
     """
@@ -55,9 +55,10 @@ def list_devices(kind: str | None = None, *, library: Any = None) -> tuple[Devic
 def _sound(kind: str, direction: str, place: int) -> Callable[[Any], Iterator[Device]]:
     def listed(given: Any) -> Iterator[Device]:
         library = sound_library(given)
-        interfaces = library.query_hostapis()
-        default = library.default.device[place]
-        for number, entry in enumerate(library.query_devices()):
+        with ASKING:
+            interfaces, default = library.query_hostapis(), library.default.device[place]
+            entries = list(library.query_devices())
+        for number, entry in enumerate(entries):
             if entry[f"max_{direction}_channels"] > 0:
                 ident = f"{entry['name']}, {interfaces[entry['hostapi']]['name']}"
                 yield Device(kind=kind, ident=ident, name=str(entry["name"]), default=number == default)

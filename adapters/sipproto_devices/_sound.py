@@ -40,6 +40,7 @@ _CUSHIONS = {
     "output": 0.04,
 }  # seconds: what comes over the network is less even than what a device gives
 _LIMIT = 0.2  # seconds
+ASKING = threading.RLock()  # who asks PortAudio for devices, or has it look for them anew
 # Seconds that a device may be ahead of us. What sound servers call low, 10 to 20 ms, runs dry whenever Python's threads
 # wait for a busy processor; devices that are slower say so themselves.
 _LATENCY = 0.04
@@ -56,6 +57,28 @@ def sound_library(library: Any = None) -> Any:
     except OSError:
         raise DeviceError("sound devices need the library PortAudio: on Debian install libportaudio2") from None
     return sounddevice
+
+
+def look_for_devices(library: Any = None) -> bool:
+    """Has PortAudio look for sound devices anew: it knows those that were there when the program first asked.
+
+    Returns False, and does nothing, while a Microphone or Speaker of this process is open: PortAudio would close it. So it
+    does with streams that the program opened itself by sounddevice: then leave this alone. May take a second.
+    library: what to use in place of the module sounddevice. Raises DeviceError when there is no PortAudio any more.
+    """
+    with ASKING:
+        if _OPEN:
+            return False
+        found = sound_library(library)
+        try:
+            found._terminate()
+        except found.PortAudioError:
+            pass  # it could not be begun anew the last time
+        try:
+            found._initialize()
+        except found.PortAudioError as error:
+            raise DeviceError(f"sound devices cannot be looked for: {reason(error)}") from None
+        return True
 
 
 @frozen
@@ -98,17 +121,22 @@ class Speaker:
 def _settings(library: Any, device: int | str | None, direction: str) -> tuple[int, int, float]:
     """Sample rate, channels and latency to open a device with. Raises DeviceError when there is no such device."""
     name = f"default {direction} device" if device is None else f"{direction} device {device!r}"
+    with ASKING:
+        return _fitting(library, device, direction, name)
+
+
+def _fitting(library: Any, device: int | str | None, direction: str, name: str) -> tuple[int, int, float]:
     try:
         known = library.query_devices(device, direction)
         rate, most = round(known["default_samplerate"]), int(known[f"max_{direction}_channels"])
         check = library.check_input_settings if direction == "input" else library.check_output_settings
         latency = max(_LATENCY, float(known[f"default_low_{direction}_latency"]))
-        for wish in ((SAMPLE_RATE, 1), (rate, 1), (rate, min(2, most))):
+        for wanted, channels in ((SAMPLE_RATE, 1), (rate, 1), (rate, min(2, most))):
             try:
-                check(device=device, channels=wish[1], dtype="int16", samplerate=wish[0])
+                check(device=device, channels=channels, dtype="int16", samplerate=wanted)
             except library.PortAudioError:
                 continue
-            return *wish, latency
+            return wanted, channels, latency
     except (library.PortAudioError, ValueError) as error:
         raise DeviceError(f"there is no {name}: {reason(error)}") from None
     raise DeviceError(f"the {name} takes neither its own sample rate nor {SAMPLE_RATE} Hz")
@@ -155,7 +183,8 @@ class _Stream:
         try:
             library = sound_library(self._given)
             _close_at_exit()
-            _OPEN.add(self)
+            with ASKING:
+                _OPEN.add(self)
             self.rate, channels, latency = _settings(library, self._device, self._direction)
             self._opened(self.rate)
             kind = library.InputStream if self._direction == "input" else library.OutputStream

@@ -38,7 +38,7 @@ class PhoneCall:
         self.entry: int | None = None  # in the journal
         self.early_media = False
         self.decided: Outcome | None = None  # by us, before the call has ended
-        self.answered: float | None = None  # when, by the clock of the event loop, which nobody sets
+        self.answered: float | None = None  # when, in seconds since 1970, for the journal
         self.hidden = False
         self._sounds = sound
         self._changed = changed
@@ -101,7 +101,8 @@ class PhoneCall:
         if self.decided is not None:
             return self.decided
         if self.view.incoming:
-            return Outcome.MISSED
+            elsewhere = ended is not None and ended.answered_elsewhere
+            return Outcome.ELSEWHERE if elsewhere else Outcome.MISSED
         if ended is None:
             return Outcome.FAILED
         if ended.cause is Cause.REQUEST_TIMEOUT and ended.status == 408:

@@ -261,8 +261,8 @@ class Calls:
         now = self._desk.now()
         if (entry := call.entry) is not None:
             self._written(lambda: self._desk.journal.call_answered(entry, now))
-        call.answered = anyio.current_time()
-        call.show(phase=Phase.TALKING, answered_at=now)
+        call.answered = now
+        call.show(phase=Phase.TALKING, answered_at=anyio.current_time())
         self._desk.start(self._measure, call)
 
     async def _measure(self, call: PhoneCall) -> None:
@@ -296,7 +296,7 @@ class Calls:
         """Now, in the journal's time. Somebody may set the clock in a call: how long it was is measured by another."""
         if call.view.answered_at is None or call.answered is None:
             return self._desk.now()
-        return call.view.answered_at + anyio.current_time() - call.answered
+        return call.answered + anyio.current_time() - call.view.answered_at
 
     async def _busy_tone(self) -> None:
         self._busy_tones += 1

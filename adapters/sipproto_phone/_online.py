@@ -72,7 +72,7 @@ class Link:
     """An account from when it is chosen until another takes its place: `run` until it is cancelled, which ends it in order.
 
     tell: told the status light. heard: told every event of the endpoint. mailbox: told what waits in the voice mail.
-    busy: whether there are calls, which a hasty attempt to connect could end.
+    busy: whether there are calls.
     """
 
     def __init__(
@@ -100,7 +100,6 @@ class Link:
         self._failure: Failure | None = None  # that ended the last attempt
         self._over = anyio.Event()  # the agent has given up
         self._again = anyio.Event()  # somebody wants to try now
-        self._agent_waits = False  # it tries again by itself
         self._leaving = False
         self._connected = False
         self._subscribed = False
@@ -187,11 +186,8 @@ class Link:
     async def try_now(self) -> None:
         """What waits for its time is done at once."""
         self._again.set()
-        if self._agent_waits and self.endpoint is not None and not self._busy():
-            try:
-                await self.endpoint.connect(self._url)
-            except SipProtoError:
-                pass  # told by its event
+        if self.endpoint is not None:
+            await self.endpoint.hurry_connection()
 
     # -- what the agent tells ----------------------------------------------------------------------------------------
 
@@ -209,7 +205,6 @@ class Link:
                 self._heard(event)
 
     def _connection(self, event: o.ConnectionChanged) -> None:
-        self._agent_waits = event.state is o.ConnectionState.RECONNECTING
         match event.state:
             case o.ConnectionState.CONNECTING:
                 self._tell(Connection(online=Online.CONNECTING))

@@ -37,6 +37,7 @@ from sipproto_devices import (
     Volume,
     analyse_audio,
     list_devices,
+    look_for_devices,
     play,
 )
 from sipproto_phone.model import AudioDevice, Devices
@@ -161,12 +162,16 @@ class Sound:
         )
 
     async def refresh(self) -> None:
-        """Looks for devices, and tries those again that had failed."""
+        """Looks for devices, and tries those again that had failed. New ones are found while none is in use."""
         if not self._devices:
             return
         with self._lock:
             again = list(self._broken)
             self._problem = ""
+        try:
+            await anyio.to_thread.run_sync(look_for_devices, self._library)
+        except Exception as error:  # as below
+            self._problem = str(error)
         for kind in ("microphone", "speaker"):
             try:
                 found = await anyio.to_thread.run_sync(partial(list_devices, kind, library=self._library))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from filelock import FileLock, Timeout
 
 from sipproto_phone.commands import CommandProblem
 from sipproto_phone.files import StorageError, data_directory, private_directory, read_private, write_private
@@ -17,7 +19,10 @@ from sipproto_phone.web import Page
 
 FILE = "running.json"
 OPENER = "open-phone.html"
+LOCK = "running.lock"
 _LIMIT = 5.0  # seconds for the running phone to answer
+_PATIENCE = 20.0  # seconds for a phone that starts to answer, or for one that ends to be gone
+_LOOK = 0.1  # seconds between two looks at it
 
 
 @contextmanager
@@ -99,6 +104,40 @@ def running_phone(directory: Path | None = None) -> Iterator[Running | None]:
         except (httpx.HTTPError, UnicodeEncodeError):
             entered = False
         yield Running(http, place / OPENER) if entered else None
+
+
+@contextmanager
+def only_phone(directory: Path | None = None, *, patience: float = _PATIENCE) -> Iterator[Running | None]:
+    """Makes this the one phone of the user for the length of a block: None. For every other start, the phone that runs.
+
+    The lock is the system's, and gone with the process that holds it, however that ended. Waits while another phone starts
+    or ends. Raises CommandProblem when that one does neither within `patience` seconds, StorageError without a lock file.
+    """
+    place = private_directory(directory or data_directory())
+    lock = FileLock(place / LOCK, timeout=0, mode=0o600)
+    deadline = time.monotonic() + patience
+    while not _taken(lock):
+        with running_phone(place) as running:
+            if running is not None:
+                yield running
+                return
+        if time.monotonic() >= deadline:
+            raise CommandProblem("another phone of yours runs, but does not answer", "gone")
+        time.sleep(_LOOK)
+    try:
+        yield None
+    finally:
+        lock.release()
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    except OSError as error:
+        raise StorageError(f"cannot lock {lock.lock_file}: {error.strerror}") from None
+    return True
 
 
 def number_of_link(text: str) -> str:

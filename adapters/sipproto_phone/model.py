@@ -75,6 +75,7 @@ class Outcome(enum.Enum):
     REJECTED = "rejected"
     CANCELED = "canceled"
     MISSED = "missed"
+    ELSEWHERE = "elsewhere"  # answered by another device
     FAILED = "failed"
 
 
@@ -97,10 +98,11 @@ class Figures:
 
 @frozen(kw_only=True)
 class CallView:
-    """A call as it is shown. answered_at: seconds since 1970; the timer counts from it. `held_by_peer`: they hold us.
+    """A call as it is shown.
 
-    number and name: of the other side; name "" when nothing but the number is known. transfer: the last status of a
-    transfer that is under way. entry: of the journal.
+    answered_at: seconds of the clock of the event loop, which nobody sets; the timer counts from it. `held_by_peer`: they
+    hold us. number and name: of the other side; name "" when nothing but the number is known. transfer: the last status of
+    a transfer that is under way. entry: of the journal.
     """
 
     id: str

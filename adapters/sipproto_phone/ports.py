@@ -14,8 +14,8 @@ class Account:
     """What to be registered as. transport: wss, ws, tls, tcp or udp. port 0: that of the transport.
 
     server: the domain of the address. path: of the WebSocket. proxy: a whole server address that takes the place of
-    server, transport, port and path as where to connect to. hosts: lines `host=address[:port]`. ca_file: the authorities
-    that count, in place of those of the system. ice_servers: URLs of STUN and TURN servers. turn_user: their user name;
+    server, transport, port and path as where to connect to. hosts: lines `host=address[:port]`. ca_file: authorities
+    (PEM) beside those of the system. ice_servers: URLs of STUN and TURN servers. turn_user: their user name;
     the password is in the password store, under `<id>/turn`. expires: seconds of a registration.
     """
 

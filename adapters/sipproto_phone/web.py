@@ -264,9 +264,13 @@ class _Live:
             pass  # the page was quicker
 
     async def _tell(self) -> None:
-        await self._send({"state": as_json(self._phone.state)})
+        await self._send_state(self._phone.state)
         async for state in self._phone.changes():
-            await self._send({"state": as_json(state)})
+            await self._send_state(state)
+
+    async def _send_state(self, state: PhoneState) -> None:
+        """With the time of the clock of the phone, by which the page counts how long calls last."""
+        await self._send({"state": as_json(state), "now": anyio.current_time()})
 
     async def _take(self, text: str, tasks: anyio.abc.TaskGroup) -> None:
         try:

@@ -21,6 +21,7 @@ from sipproto.conference import (
     EnterRoom,
     Info,
     ParticipantTokenIssued,
+    Role,
     UseLicense,
     write_info,
 )
@@ -152,6 +153,15 @@ class Conference:
             case _:
                 pass
 
+    def loud(self, call: CallId, level: float, now: float) -> None:
+        """How loud somebody is, in dBFS: who speaks is shown."""
+        participant = self._calls.get(call)
+        if not self.config.follow_speaker or participant is None or participant.info.role is not Role.PARTICIPANT:
+            return
+        room = self.room_of(participant)
+        if room.name != PURGATORY and participant in room.members and room.speakers.heard(call, level, now):
+            self.pictures.refresh(room)
+
     def move(self, participant: Participant, name: str) -> None:
         """Into another room, or out of the lobby."""
         room = self._rooms[name]
@@ -191,6 +201,7 @@ class Conference:
         room = self.room_of(participant)
         self.wishes.forget(participant)
         self.stop_presentation(participant)
+        room.speakers.forget(participant.call)
         if participant in room.members:
             room.members.remove(participant)
         self.pictures.refresh(room)

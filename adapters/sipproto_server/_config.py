@@ -74,7 +74,7 @@ class ServerConfig:
     """users: name to password. services: user part to what answers there. realm: also the domain of the users.
 
     guests: who is not among the users may call conferences without a password. max_participants: of all conferences
-    together; who comes then is answered 486.
+    together; who comes then is answered 486. follow_speaker: rooms show who speaks, else who came last.
     """
 
     realm: str = "sipproto.invalid"
@@ -83,6 +83,7 @@ class ServerConfig:
     guests: bool = False
     policy: ConferencePolicy = ConferencePolicy()
     max_participants: int = 100
+    follow_speaker: bool = True
     capabilities: MediaCapabilities | None = None
     algorithms: tuple[str, ...] = ("SHA-256", "MD5")
     max_bindings: int = 10_000
@@ -124,6 +125,14 @@ class ArrangeMedia:
 
     call: CallId
     arrangement: Arrangement
+
+
+@frozen(kw_only=True)
+class Loudness:
+    """Notice of the media engine: how loud a call of a conference is. level: RMS in dBFS, of a quarter of a second."""
+
+    call: CallId
+    level: float
 
 
 @frozen(kw_only=True)

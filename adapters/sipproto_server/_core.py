@@ -32,7 +32,7 @@ from sipproto.message import (
 )
 from sipproto.tokens import token
 from sipproto.transaction import MAGIC_COOKIE, FlowId
-from sipproto_server._config import ConferencePolicy, Relayed, ServerConfig, ServerOutput
+from sipproto_server._config import ConferencePolicy, Loudness, Relayed, ServerConfig, ServerOutput
 from sipproto_server._focus import DialogKey, Focus
 from sipproto_server._registrar import Registrar
 from sipproto_server._room import ParticipantInfo, RoomInfo
@@ -72,7 +72,7 @@ class ServerCore:
 
     # -- the contract ------------------------------------------------------------------------------------------------
 
-    def handle(self, what: i.Notice | MediaInput, now: float) -> tuple[ServerOutput, ...]:
+    def handle(self, what: i.Notice | MediaInput | Loudness, now: float) -> tuple[ServerOutput, ...]:
         """Takes one input; returns every output, in order. Never raises for what a peer did."""
         match what:
             case i.FlowOpened(flow=flow, transport=transport):
@@ -85,6 +85,8 @@ class ServerCore:
             case i.DataReceived(flow=flow, data=data):
                 if flow in self._flows:
                     self._data(flow, data, now)
+            case Loudness():
+                self._focus.loud(what, now)
             case i.TimeoutElapsed():
                 self._registrar.expire(now)
                 self._focus.handle(what, now)

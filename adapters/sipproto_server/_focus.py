@@ -13,7 +13,7 @@ from sipproto.conference import Info
 from sipproto.errors import LocalProtocolError
 from sipproto.sdp import Direction
 from sipproto_server._conference import Conference, Done
-from sipproto_server._config import PrepareMedia, ServerConfig, ServerOutput, Service
+from sipproto_server._config import Loudness, PrepareMedia, ServerConfig, ServerOutput, Service
 from sipproto_server._operations import carry_out
 
 DialogKey = tuple[str, str]  # of a call with the focus: the Call-ID and the caller's tag
@@ -57,6 +57,10 @@ class Focus:
         self._waiting.append(what)
         if isinstance(what, i.TimeoutElapsed):
             self.conference.expire(now)
+        self._run(now)
+
+    def loud(self, what: Loudness, now: float) -> None:
+        self.conference.loud(what.call, what.level, now)
         self._run(now)
 
     def called(

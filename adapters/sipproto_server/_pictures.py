@@ -34,9 +34,12 @@ class Pictures:
             room.showing, room.permitted_until = True, None
             self._focus.emit(PresentationStarted(room=room.name, participant=presenter.ident))
             self._conference.note(presenter, presenting=True)
+        shown: set[VideoFrom] = set()
         for member in room.members:
             self._offer(room, member)
-            self.arrange(room, member)
+            shown |= self.arrange(room, member)
+        for source in shown:
+            self._ask_for_key_frame(room, source)
 
     def end(self, room: Room) -> None:
         """The presentation of a room is over, or the permission for one."""
@@ -111,12 +114,21 @@ class Pictures:
 
     # -- the media engine --------------------------------------------------------------------------------------------
 
-    def arrange(self, room: Room, member: Participant) -> None:
-        """Tells the media engine what somebody hears and sees, if it is something else than before."""
-        wanted = self._arrangement(room, member)
+    def arrange(self, room: Room, member: Participant) -> set[VideoFrom]:
+        """Tells the media engine what somebody hears and sees, if that is new; returns what they did not see before."""
+        wanted, before = self._arrangement(room, member), self._arranged.get(member.call, Arrangement())
         if self._arranged.get(member.call) != wanted:
             self._arranged[member.call] = wanted
             self._focus.emit(ArrangeMedia(call=member.call, arrangement=wanted))
+        return {source for source in wanted.video if source is not None and source not in before.video}
+
+    def _ask_for_key_frame(self, room: Room, source: VideoFrom) -> None:
+        """Of whose picture is shown from now on: what came before may have been lost, and nobody has missed it."""
+        sender = next((one for one in room.members if one.call == source.call), None)
+        if sender is None:
+            return
+        mid = sender.lines[source.line].mid
+        self._focus.command(lambda n: i.RequestKeyFrame(command=n, call=sender.call, line=mid), lambda _: None)
 
     def forget(self, call: CallId) -> None:
         self._arranged.pop(call, None)

@@ -9,6 +9,7 @@ from attrs import define, evolve, field, frozen
 from sipproto.agent.media import CallId
 from sipproto.agent.outputs import LineInfo
 from sipproto.conference import Channels, Device, License, Role, SpectatorMode
+from sipproto_server._speaking import Speakers
 
 
 @frozen(kw_only=True)
@@ -161,7 +162,7 @@ class Participant:
 class Room:
     """members: in the order in which they have come. presenter: who may present. showing: whether there is a picture.
 
-    permitted_until: when a permission lapses that nobody has made use of.
+    permitted_until: when a permission lapses that nobody has made use of. speakers: who has spoken.
     """
 
     name: str
@@ -169,10 +170,13 @@ class Room:
     presenter: Participant | None = None
     showing: bool = False
     permitted_until: float | None = None
+    speakers: Speakers = field(factory=Speakers)
 
     def main_for(self, viewer: Participant) -> Participant | None:
-        """Whom somebody sees: of the others the one who has come last."""
-        others = (one for one in reversed(self.members) if one is not viewer and one.main_line is not None)
+        """Whom somebody sees: of the others the one who has spoken last, before anybody has the one who has come last."""
+        calls = {one.call: one for one in self.members}
+        spoken = (calls[call] for call in self.speakers.order if call in calls)
+        others = (one for one in (*spoken, *reversed(self.members)) if one is not viewer and one.main_line is not None)
         return next(others, None)
 
     @property

@@ -14,7 +14,15 @@ from sipproto.agent.media import CallId, MediaInput, MediaOperation
 from sipproto.transaction import FlowId
 from sipproto_client import EngineTimer, WebSocketFlow, plain_task_group
 from sipproto_client.port import Runtime, Stream, TaskGroup
-from sipproto_server._config import ArrangeMedia, Arrangement, PrepareMedia, ServerConfig, ServerOutput, Service
+from sipproto_server._config import (
+    ArrangeMedia,
+    Arrangement,
+    Loudness,
+    PrepareMedia,
+    ServerConfig,
+    ServerOutput,
+    Service,
+)
 from sipproto_server._core import ServerCore
 from sipproto_wsproto import HandshakeGuard, WebSocketConnection, WebSocketLimits
 
@@ -28,7 +36,11 @@ class ServiceEngine(MediaEngine, Protocol):
     def serve(self, call: CallId, service: Service, /) -> None: ...
 
     def arrange(self, call: CallId, arrangement: Arrangement, /) -> None:
-        """What a call of a conference hears and sees; also during the call."""
+        """What a call of a conference hears and sees; also during the call.
+
+        An engine that has a method `listen(told)`, too, tells `told` how loud the calls of conferences are (Loudness, some
+        four times a second each), on any thread. Without it the newest participant is shown, whoever speaks.
+        """
         ...
 
 
@@ -56,8 +68,11 @@ class Server:
         self._started = runtime.event()
         self._closed = False
         self.port = 0
+        listen: Callable[[Callable[[Loudness], None]], None] | None = getattr(media, "listen", None)
+        if listen is not None:
+            listen(self._media_reported)
 
-    def step(self, what: i.Notice | MediaInput) -> None:
+    def step(self, what: i.Notice | MediaInput | Loudness) -> None:
         if self._closed:
             return
         self._carry_out_all(self.core.handle(what, self._runtime.now()))
@@ -103,7 +118,7 @@ class Server:
             case _:
                 pass
 
-    def _media_reported(self, reply: MediaInput) -> None:
+    def _media_reported(self, reply: MediaInput | Loudness) -> None:
         try:
             self._from_thread(lambda: self.step(reply))
         except RuntimeError:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from attrs import field, frozen
+from av import VideoFrame
+
 from sipproto.agent.media import CallId
 from sipproto_aiortc import AiortcEngine, AudioMixer, EchoSource, MediaSetup
-from sipproto_devices import VideoSwitch
-from sipproto_server._config import Arrangement, Service
+from sipproto_devices import Samples, SinkWriter, VideoSwitch, Volume
+from sipproto_server._config import Arrangement, Loudness, Service
 
 _FURTHER = 4  # further lines of a kind that are cared for
 _ECHOES = (EchoSource(),) * _FURTHER
+_MEASURED = 12  # frames of 20 ms between two measurements: a quarter of a second
 
 
 class AiortcServices(AiortcEngine):
@@ -20,6 +26,11 @@ class AiortcServices(AiortcEngine):
         self._conferences: dict[str, AudioMixer] = {}  # a room of its own each, even if one of the others has its name
         self._switch = VideoSwitch()
         self._nothing = self._switch.source("")  # of no call: not even black, which would be encoded and sent
+        self._told: Callable[[Loudness], None] = lambda _: None
+
+    def listen(self, told: Callable[[Loudness], None]) -> None:
+        """Has somebody told how loud the calls of conferences are, on the media thread."""
+        self._told = told
 
     def serve(self, call: CallId, service: Service) -> None:
         if service.kind == "room":
@@ -38,7 +49,41 @@ class AiortcServices(AiortcEngine):
             speaks=arrangement.speaks,
             video=shown[0] if shown else None,
             further_video=tuple(one or self._nothing for one in (*shown[1:], *[None] * _FURTHER))[:_FURTHER],
-            sinks=(self._switch.sink(call),),
+            sinks=(self._switch.sink(call), _Ear(call=call, engine=self)),
             meter=False,
         )
         self.prepare(call, setup)
+
+    def hear(self, loudness: Loudness) -> None:
+        self._told(loudness)
+
+
+@frozen(kw_only=True)
+class _Ear:
+    """A sink that says how loud a call is."""
+
+    call: CallId
+    engine: AiortcServices = field(repr=False, eq=False)
+
+    def check(self) -> None: ...
+
+    def open(self, with_video: bool) -> SinkWriter:
+        return _Listening(self.call, self.engine)
+
+
+class _Listening:
+    def __init__(self, call: CallId, engine: AiortcServices) -> None:
+        self._call = call
+        self._engine = engine
+        self._volume = Volume()
+        self._frames = 0
+
+    def audio(self, samples: Samples, line: int) -> None:
+        self._volume.adjust(samples)
+        self._frames += 1
+        if self._frames % _MEASURED == 0:
+            self._engine.hear(Loudness(call=self._call, level=self._volume.level.rms))
+
+    def video(self, frame: VideoFrame, line: int) -> None: ...
+
+    def close(self) -> None: ...

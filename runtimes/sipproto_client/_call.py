@@ -131,10 +131,17 @@ class Call:
         self._endpoint.prepare(self.ident, setup)
         await self._endpoint.run(lambda n: i.Answer(command=n, call=self.ident, media=media, codecs=codecs, body=body))
 
-    async def hang_up(self, status: int = 603, reason: str | None = None) -> None:
-        """Ends the call in any state; `status` is for a caller that was not answered. Fine when it has ended already."""
+    async def hang_up(
+        self, status: int = 603, reason: str | None = None, *, reasons: tuple[o.Reason, ...] = ()
+    ) -> None:
+        """Ends the call in any state; fine when it has ended already.
+
+        status, reason: for a caller that was not answered. reasons: told the peer in whatever ends the call (RFC 3326).
+        """
         if self.ended is None:
-            await self._endpoint.run(lambda n: i.HangUp(command=n, call=self.ident, status=status, reason=reason))
+            await self._endpoint.run(
+                lambda n: i.HangUp(command=n, call=self.ident, status=status, reason=reason, reasons=reasons)
+            )
 
     async def hold(self) -> None:
         await self._endpoint.run(lambda n: i.Hold(command=n, call=self.ident))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
 from sipproto.agent import inputs as i
 from sipproto.agent.inputs import CommandId, DigitWay
+from sipproto.agent.parameters import SenderParameters
 from sipproto.conference import License, Role
 from sipproto.connector import events as e
 from sipproto.connector import inputs as c
@@ -68,8 +69,13 @@ class CallCommands(ConnectorBase):
             "media": self.checked(wanted_media, audio=has(stream, "audio"), video=has(stream, "video"), **asked),
             "headers": self.checked(header_lines, given.pop("extra_headers", ())),
             "codecs": given.pop("codecs", None),
-            "parameters": self.checked(sender_parameters, track=size_of(stream), **given),
+            "parameters": self._sending(stream, given),
         }
+
+    def _sending(self, stream: object, options: Mapping[str, Any]) -> SenderParameters | None:
+        """What the first video line is sent with; never larger than the connector's `max_resolution`."""
+        most = self.engine.config.max_resolution
+        return self.checked(sender_parameters, track=size_of(stream), max_resolution=most, **options)
 
     async def _make(
         self, call: Call, stream: object, command: Callable[[CommandId], object], url: str | None = None
@@ -110,7 +116,7 @@ class CallCommands(ConnectorBase):
         """
         call, before = self.engine.call.ident, self._streams.of(self.engine.call.ident)
         media = self.checked(wanted_media, audio=has(media_stream, "audio"), video=has(media_stream, "video"))
-        parameters = self.checked(sender_parameters, track=size_of(media_stream), **options)
+        parameters = self._sending(media_stream, options)
         sent = tuple((kind, direction) for kind, direction in media if direction.sends)
         if call is not None:
             self._streams.replace(call, media_stream)

@@ -19,6 +19,7 @@ from sipproto.conference import (
 from sipproto.connector import inputs as c
 from sipproto.connector.naming import ChannelIds, SyncForced
 from sipproto.connector.sending import content_hint_of, degradation_preference_of, encodings_of
+from sipproto.media.resolution import Resolution
 from sipproto.negotiation import CodecPreferences
 from sipproto_client._call import Call
 from sipproto_client._call_commands import CallCommands
@@ -131,7 +132,7 @@ class ConferenceCommands(CallCommands):
 
     def _parameters(self, stream: object, options: SendingOptions) -> c.PresentationParameters:
         """What is not said is that of a presentation (PresentationParameters)."""
-        return self.checked(_presentation_parameters, stream, {**options})
+        return self.checked(_presentation_parameters, stream, {**options}, self.engine.config.max_resolution)
 
     async def _present(
         self, stream: object, command: Callable[[CommandId], object], *, again: bool
@@ -159,12 +160,14 @@ class ConferenceCommands(CallCommands):
         return videos.index(mid) if mid in videos else len(videos)
 
 
-def _presentation_parameters(stream: object, options: dict[str, Any]) -> c.PresentationParameters:
+def _presentation_parameters(
+    stream: object, options: dict[str, Any], most: Resolution | None
+) -> c.PresentationParameters:
     fields: dict[str, Any] = {}
     if (hint := options.get("content_hint")) is not None:
         fields["content_hint"] = content_hint_of(hint)
     if (preference := options.get("degradation_preference")) is not None:
         fields["degradation_preference"] = degradation_preference_of(preference)
-    if encodings := encodings_of(options.get("send_encodings", ()), size_of(stream)):
+    if encodings := encodings_of(options.get("send_encodings", ()), size_of(stream), most):
         fields["encodings"] = encodings
     return c.PresentationParameters(max_bitrate=options.get("max_bitrate"), **fields)

@@ -8,13 +8,13 @@ from sipproto.agent import AgentConfig, Recovery
 from sipproto.agent import inputs as i
 from sipproto.agent.causes import cause_of
 from sipproto.agent.inputs import CommandId
-from sipproto.connector import ConnectionParameters
+from sipproto.connector import AutoConnect, ConnectionParameters
 from sipproto.connector import events as e
 from sipproto.connector import inputs as c
 from sipproto.connector.config import address_at
 from sipproto.errors import SipProtoError
 from sipproto_client._connector_base import ConnectorBase
-from sipproto_client._connector_values import ConnectionSettings, ParametersProvider, header_lines
+from sipproto_client._connector_values import ConnectionSettings, HeaderLines, ParametersProvider, header_lines
 from sipproto_client._endpoint import run_endpoint
 from sipproto_client._tasks import plain_task_group
 from sipproto_client.connector_errors import ConnectorError, ErrorCode, code_of, connector_error
@@ -40,26 +40,63 @@ class ConnectionCommands(ConnectorBase):
         at once the newest counts, the others fail as SUPERSEDED. When the waiting is cancelled, the connection is given up.
         What the async function raises comes out as it is.
         """
+        return await self._connect(parameters, settings, None)
+
+    @overload
+    async def start_auto_connect(
+        self, parameters: ConnectionParameters | ParametersProvider, *, auto: AutoConnect | None = None
+    ) -> e.Configuration: ...
+
+    @overload
+    async def start_auto_connect(
+        self, *, auto: AutoConnect | None = None, **settings: Unpack[ConnectionSettings]
+    ) -> e.Configuration: ...
+
+    async def start_auto_connect(
+        self,
+        parameters: ConnectionParameters | ParametersProvider | None = None,
+        *,
+        auto: AutoConnect | None = None,
+        **settings: Any,
+    ) -> e.Configuration:
+        """As `connect`, but tries until it comes about: `auto` says how, and `auto-connect:...` events tell of it.
+
+        Ends with an error only for what is refused for good (a password, a user, parameters that cannot be), after
+        `auto.attempts`, and when it is given up: by `stop_auto_connect`, a later connect, or a cancellation. A connection that
+        is lost afterwards is tried for by the agent, as always.
+        """
+        return await self._connect(parameters, settings, auto or AutoConnect())
+
+    async def stop_auto_connect(self) -> None:
+        """Gives up the attempts, or leaves the connection that has come of them; the same as `disconnect`."""
+        await self.run(lambda n: c.DisconnectFromServer(command=n))
+
+    async def _connect(
+        self,
+        parameters: ConnectionParameters | ParametersProvider | None,
+        settings: dict[str, Any],
+        auto: AutoConnect | None,
+    ) -> e.Configuration:
         if callable(parameters):
-            return await self._connect_by(parameters)
+            return await self._connect_by(parameters, auto)
         if parameters is None:
             lines = self.checked(header_lines, settings.pop("extra_headers", ()))
             parameters = ConnectionParameters(extra_headers=lines, **settings)
         known, url = parameters, parameters.sip_web_socket_server_url
         result = await self.run(
-            lambda n: c.ConnectToServer(command=n, parameters=known), signing_in=True, url=url, own=True
+            lambda n: c.ConnectToServer(command=n, parameters=known, auto=auto), signing_in=True, url=url, own=True
         )
         assert isinstance(result, e.Configuration)
         return result
 
-    async def _connect_by(self, provider: ParametersProvider) -> e.Configuration:
+    async def _connect_by(self, provider: ParametersProvider, auto: AutoConnect | None) -> e.Configuration:
         failures: list[Exception] = []
         wanted = self.endpoint.events(lambda event: isinstance(event, e.ParametersWanted))
         numbers: list[CommandId] = []
 
         def command(number: CommandId) -> c.ConnectToServer:
             numbers.append(number)
-            return c.ConnectToServer(command=number)
+            return c.ConnectToServer(command=number, auto=auto)
 
         async def provide() -> None:
             async for event in wanted:
@@ -104,13 +141,31 @@ class ConnectionCommands(ConnectorBase):
         """Another display name, from the next request on. Returns whether it is another one."""
         return await self.run(lambda n: c.SetName(command=n, display_name=display_name)) is True
 
-    async def ping(self, target: str | None = None) -> int:
-        """OPTIONS to our own address, or to `target`. Any answer means that the server is there; returns its status."""
-        return int(str(await self.run(lambda n: c.Ping(command=n, target=target))))
+    async def ping(self, target: str | None = None, *, body: str = "", extra_headers: HeaderLines = ()) -> int:
+        """OPTIONS to our own address, or to `target`. Any answer means that the server is there; returns its status.
 
-    async def send_options(self, target: str) -> int:
-        """OPTIONS; returns the status. Raises ConnectorError for an answer of 300 and more."""
-        status = int(str(await self.run(lambda n: i.SendOptions(command=n, target=target), url=target)))
+        body: text/plain, where there is any.
+        """
+        lines, content = self.checked(header_lines, extra_headers), body.encode()
+        return int(str(await self.run(lambda n: c.Ping(command=n, target=target, body=content, headers=lines))))
+
+    async def send_options(
+        self,
+        target: str,
+        body: str = "",
+        *,
+        content_type: str = "text/plain",
+        extra_headers: HeaderLines = (),
+    ) -> int:
+        """OPTIONS, with a body where one is given; returns the status. Raises ConnectorError for an answer of 300 and more."""
+        lines = self.checked(header_lines, extra_headers)
+
+        def command(number: CommandId) -> i.SendOptions:
+            return i.SendOptions(
+                command=number, target=target, body=body.encode(), content_type=content_type, headers=lines
+            )
+
+        status = int(str(await self.run(command, url=target)))
         if status >= 300:
             cause = cause_of(status)
             detail = f"{target} answers {status}"

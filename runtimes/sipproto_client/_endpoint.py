@@ -19,6 +19,7 @@ from sipproto.negotiation import CodecPreferences
 from sipproto.trace import Recorder
 from sipproto.transaction import FlowId
 from sipproto_client._call import ALL_CODECS, Call
+from sipproto_client._callbacks import Tap, Tapped, call_logged
 from sipproto_client._events import EventStream, IncomingCalls, Subscription
 from sipproto_client._flow import Flow
 from sipproto_client._listen import Listener, parse_listen_address
@@ -31,7 +32,6 @@ from sipproto_client.errors import CommandError, EndpointClosed, FramesUnsupport
 from sipproto_client.port import Event, Runtime, TaskGroup
 from sipproto_client.transport import Channel, Opening
 
-Tap = Callable[[str, object], None]
 Handle = Callable[[Any, float], tuple[Any, ...]]
 
 
@@ -90,7 +90,7 @@ class Endpoint:
         self._tasks = tasks
         self._media = media
         self._settings = flow
-        self._tap = tap
+        self._tap = Tapped(tap)
         self._from_thread = runtime.thread_caller()
         self._flows: dict[FlowId, Flow] = {}
         self._accepted = 0  # flows of peers that came to us have negative numbers
@@ -112,11 +112,9 @@ class Endpoint:
         """Gives one input to the engine and carries out its outputs. Never waits."""
         if self._closed:
             return
-        if self._tap is not None:
-            self._tap("in", what)
+        self._tap.tell("in", what)
         for output in self.engine.handle(what, self.runtime.now()):
-            if self._tap is not None:
-                self._tap("out", output)
+            self._tap.tell("out", output)
             self._carry_out(output)
         self.timer.look()
 
@@ -183,7 +181,7 @@ class Endpoint:
     ) -> Subscription:
         """The events from now on that `wanted` chooses, up to the one that `last` chooses.
 
-        Use it as a context manager, iterate with `async for`.
+        Use it as a context manager, iterate with `async for`. What `wanted` or `last` raises ends the iteration, as its error.
         """
         subscription = Subscription(self.runtime, wanted, last, self._unsubscribe)
         self._subscriptions.append(subscription)
@@ -194,8 +192,8 @@ class Endpoint:
             self._subscriptions.remove(subscription)
 
     def on_event(self, handler: Callable[[object], None]) -> None:
-        """Has each event told to `handler` at once, before any outcome that it led to. It must not raise, nor wait, nor give
-        the endpoint anything to do.
+        """Has each event told to `handler` at once, before any outcome that it led to. It must not wait, nor give the endpoint
+        anything to do. What it raises is logged, and disturbs nobody else.
         """
         self._handlers.append(handler)
 
@@ -209,7 +207,7 @@ class Endpoint:
         for subscription in list(self._subscriptions):
             subscription.offer(event)
         for handler in self._handlers:
-            handler(event)
+            call_logged(handler, event)
         if isinstance(event, o.CallEnded):
             self._calls.pop(event.call, None)
 
@@ -263,6 +261,10 @@ class Endpoint:
         for server in known:
             self._settings.host_of(server.url)
         await self.run(lambda n: i.Connect(command=n, server=known))
+
+    async def hurry_connection(self) -> None:
+        """Tries for a lost connection at once. Calls that wait for it go on waiting when that fails."""
+        await self.run(lambda n: i.HurryConnection(command=n))
 
     async def disconnect(self) -> None:
         """Closes the connection and does not try for another. Calls end without a word to their peers."""
@@ -410,9 +412,26 @@ class Endpoint:
         )
         return int(str(result))
 
-    async def options(self, target: str, timeout: float | None = None) -> int:
+    async def options(
+        self,
+        target: str,
+        timeout: float | None = None,
+        *,
+        body: str = "",
+        content_type: str = "text/plain",
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> int:
         """Asks whether somebody is there; returns the status of the answer, whatever it is."""
-        result = await self.run(lambda n: i.SendOptions(command=n, target=target, timeout=timeout))
+        result = await self.run(
+            lambda n: i.SendOptions(
+                command=n,
+                target=target,
+                timeout=timeout,
+                body=body.encode(),
+                content_type=content_type,
+                headers=headers,
+            )
+        )
         return int(str(result))
 
     # -- events ------------------------------------------------------------------------------------------------------
@@ -469,6 +488,13 @@ class Endpoint:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
+    async def run_in(self, background: Background) -> None:
+        """Runs the tasks of the endpoint. It ends with them: without them nothing comes of any command."""
+        try:
+            await background.run()
+        finally:
+            self.close()
+
     async def shut_down(self) -> None:
         """Ends calls, registration and connections in order, within the agent's `waits.shutdown`."""
         if not self._closed:
@@ -510,8 +536,9 @@ async def run_endpoint(
     """An endpoint for the length of a block. On leaving it, also by cancellation, calls and registration are ended.
 
     An error of the block comes out as itself, not in an exception group. trace: where to record all that the engine is
-    given and answers (docs/trace.md); OSError when that file cannot be made. around: makes the engine to be driven, out of
-    the agent and the way to drive that one.
+    given and answers (docs/trace.md); OSError when that file cannot be made. tap: told each input ("in") and output ("out") of
+    the engine; one that raises is logged, and told no more. around: makes the engine to be driven, out of the agent and the
+    way to drive that one.
     """
     background = Background(runtime)
     with recording(trace, config) as recorder:
@@ -526,13 +553,15 @@ async def run_endpoint(
             around=around,
         )
         async with plain_task_group(runtime) as tasks:
-            tasks.start_soon(background.run)
+            tasks.start_soon(endpoint.run_in, background)
             try:
                 await background.wait_ready()
                 background.start_soon(endpoint.timer.run)
                 yield endpoint
             finally:
-                with runtime.shield(config.waits.shutdown + 2.0):
-                    await endpoint.shut_down()
-                endpoint.close()
-                background.cancel()
+                try:
+                    with runtime.shield(config.waits.shutdown + 2.0):
+                        await endpoint.shut_down()
+                finally:
+                    endpoint.close()
+                    background.cancel()

@@ -20,7 +20,10 @@ _MAX_EVENTS = 2000
 
 
 class EventStream(Generic[_E]):
-    """Events as an async iterator. Bounded: a subscriber that does not keep up gets EventsLost."""
+    """Events as an async iterator. Bounded: a subscriber that does not keep up gets EventsLost.
+
+    It belongs to who iterates: what `wanted` or `last` raises comes out there, after the events before it.
+    """
 
     def __init__(
         self,
@@ -36,15 +39,22 @@ class EventStream(Generic[_E]):
         self._queue: deque[_E] = deque()
         self._bell = runtime.event()
         self._over = False
-        self._lost = False
+        self._error: Exception | None = None
 
     def offer(self, event: _E) -> None:
-        if not self._wanted(event) or self._over:
+        if self._over:
+            return
+        try:
+            self._take(event)
+        except Exception as error:
+            self._error = error
+            self.finish()
+
+    def _take(self, event: _E) -> None:
+        if not self._wanted(event):
             return
         if len(self._queue) >= _MAX_EVENTS:
-            self._lost = True
-            self.finish()
-            return
+            raise EventsLost(f"more than {_MAX_EVENTS} events waited for this subscriber")
         self._queue.append(event)
         if self._last(event):
             self.finish()
@@ -73,8 +83,8 @@ class EventStream(Generic[_E]):
 
     async def __anext__(self) -> _E:
         while not self._queue:
-            if self._lost:
-                raise EventsLost(f"more than {_MAX_EVENTS} events waited for this subscriber")
+            if self._error is not None:
+                raise self._error
             if self._over:
                 raise StopAsyncIteration
             bell = self._bell

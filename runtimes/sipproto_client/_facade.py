@@ -192,6 +192,8 @@ class SipConnectorFacade:
         self.check_telephony = sip_connector.check_telephony
         self.wait_channels = sip_connector.wait_channels
         self.ping = sip_connector.ping
+        self.start_auto_connect = sip_connector.start_auto_connect
+        self.stop_auto_connect = sip_connector.stop_auto_connect
         self.is_configured = sip_connector.is_configured
         self.get_remote_streams = sip_connector.get_remote_streams
         self.replace_media_stream = sip_connector.replace_media_stream

@@ -56,21 +56,31 @@ def parse_pin(text: str) -> Pin:
 
 @frozen(kw_only=True)
 class TlsSettings:
-    """How certificates of servers are checked. They always are, by the system's authorities or those of `ca_file`.
+    """How certificates of servers are checked. They always are, by authorities: those of the system and of `ca_file` (PEM).
 
-    pins: hosts whose certificate has to be one of those named, in place of all authorities; other hosts are not concerned.
-    show_untrusted: have a certificate that does not verify told with the failure (`ConnectionChanged.certificate`), for
-    somebody to look at. The server is connected to once more for that, and nothing is sent to it.
+    system_authorities: False leaves those of the system out, so that only `ca_file` counts. pins: hosts whose certificate has
+    to be one of those named, in place of all authorities; other hosts are not concerned. show_untrusted: have a certificate
+    that does not verify told with the failure (`ConnectionChanged.certificate`), for somebody to look at. The server is
+    connected to once more for that, and nothing is sent to it.
     """
 
     ca_file: str | None = None
+    system_authorities: bool = True
     pins: tuple[Pin, ...] = ()
     show_untrusted: bool = False
 
     def context(self) -> ssl.SSLContext:
-        """Raises LocalProtocolError when `ca_file` cannot be used."""
+        """Raises LocalProtocolError when `ca_file` cannot be used, or is missing where nothing else counts."""
+        if self.ca_file is None:
+            if not self.system_authorities:
+                raise LocalProtocolError("without the authorities of the system there has to be a ca_file")
+            return ssl.create_default_context()
         try:
-            return ssl.create_default_context(cafile=self.ca_file)
+            if not self.system_authorities:
+                return ssl.create_default_context(cafile=self.ca_file)
+            context = ssl.create_default_context()
+            context.load_verify_locations(self.ca_file)
+            return context
         except ssl.SSLError:
             raise LocalProtocolError(f"{self.ca_file} holds no certificates in PEM form") from None
         except OSError as error:

@@ -63,6 +63,7 @@ class UserAgent:
             ),
             i.DataReceived: self._wire.data,
             i.Connect: self._connection.connect,
+            i.HurryConnection: lambda command: self._connection.hurry(command.command),
             i.Disconnect: lambda command: self._connection.disconnect(command.command),
             i.SetSecrets: self._set_secrets,
             i.UseAccount: self._use_account,

@@ -109,8 +109,20 @@ class Alone(Part):
         send_alone(self._hub, "MESSAGE", command.command, command.target, content, command.body, None, any_final=False)
 
     def _send_options(self, command: SendOptions) -> None:
-        content = capabilities(self._hub)
-        send_alone(self._hub, "OPTIONS", command.command, command.target, content, b"", command.timeout, any_final=True)
+        check_headers((*command.headers, ("Content-Type", command.content_type)))
+        content = [*capabilities(self._hub), *command.headers]
+        if command.body:
+            content.append(("Content-Type", command.content_type))
+        send_alone(
+            self._hub,
+            "OPTIONS",
+            command.command,
+            command.target,
+            content,
+            command.body,
+            command.timeout,
+            any_final=True,
+        )
 
     def _options(self, received: RequestReceived) -> None:
         self._hub.respond(received, 200, extra=capabilities(self._hub))

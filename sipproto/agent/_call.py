@@ -15,6 +15,7 @@ from sipproto.agent._ringing import Ringing
 from sipproto.agent._session import Session
 from sipproto.agent._session_timer import SessionTimer
 from sipproto.agent._transfer import Transfer
+from sipproto.agent.causes import reasons_of
 from sipproto.agent.inputs import Answer, CommandId, Invite
 from sipproto.agent.media import MediaState
 from sipproto.agent.outputs import (
@@ -230,7 +231,9 @@ class Call:
     def cancelled(self, received: RequestReceived) -> None:
         """A CANCEL for one of our server INVITEs (9.2); it has been answered 200."""
         if isinstance(self.leg, Ringing) and received.cancels == self.leg.received.transaction:
-            self.step(I.CANCEL, End(Cause.CANCELED, Originator.REMOTE, "the caller gave up", refusal=487))
+            reasons = reasons_of(received.request.headers)
+            end = End(Cause.CANCELED, Originator.REMOTE, "the caller gave up", refusal=487, reasons=reasons)
+            self.step(I.CANCEL, end)
         else:
             self.offers.cancelled(received.cancels)
 
@@ -250,8 +253,8 @@ class Call:
         match request.method:
             case "BYE":
                 hub.respond(received, 200)
-                detail = request.headers.first("Reason") or ""
-                end = End(Cause.TERMINATED, Originator.REMOTE, detail, refusal=487)
+                detail, reasons = request.headers.first("Reason") or "", reasons_of(request.headers)
+                end = End(Cause.TERMINATED, Originator.REMOTE, detail, refusal=487, reasons=reasons)
                 self.step(I.BYE, end)
             case "INVITE":
                 self.offers.reinvited(received, dialog)
@@ -282,8 +285,8 @@ class Call:
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
-    def hang_up(self, status: int, reason: str | None) -> None:
-        """Ends the call; `status` and `reason` are for a caller who has no answer yet."""
+    def hang_up(self, status: int, reason: str | None, said: tuple[tuple[str, str], ...] = ()) -> None:
+        """Ends the call; `status` and `reason` are for a caller who has no answer yet, `said` are headers that tell why."""
         refused = self.state in (S.INCOMING, S.ANSWERING)
         before = self.state in (S.PREPARING, S.CALLING, S.RINGING, S.REDIRECTED)
         cause = cause_of(status) if refused else Cause.CANCELED if before else Cause.TERMINATED
@@ -294,6 +297,7 @@ class Call:
             status=status if refused else None,
             refusal=status,
             reason=reason,
+            said=said,
         )
         self.step(I.HANG_UP, end)
 
@@ -408,7 +412,9 @@ class Call:
         hub = self.hub
         exchange = Exchange(
             flow=self.flow,
-            build=lambda credentials: dialog.next_request("BYE", extra=[*credentials, *hub.common_headers()]),
+            build=lambda credentials: dialog.next_request(
+                "BYE", extra=[*credentials, *self.end.said, *hub.common_headers()]
+            ),
             method="BYE",
             target=dialog.remote_target,
             to=str(dialog.remote.uri),
@@ -452,6 +458,7 @@ class Call:
                 originator=end.originator,
                 detail=end.detail,
                 status=end.status,
+                reasons=end.reasons,
             )
         )
         if self.watch is not None:

@@ -148,7 +148,9 @@ class Calls(Part):
             check_headers((("Reason", command.reason),))
         if not 300 <= command.status <= 699:
             raise LocalProtocolError("a refusal has a status of 300 to 699")
-        self.find(command.call).hang_up(command.status, command.reason)
+        said = tuple(("Reason", str(reason)) for reason in command.reasons)
+        check_headers(said)
+        self.find(command.call).hang_up(command.status, command.reason, said)
         self._hub.succeed(command.command)
 
     def _change_media(self, command: i.ChangeMedia) -> None:

@@ -74,6 +74,10 @@ class Connection:
         self._servers, self._command = servers, command.command
         self.step(I.CONNECT)
 
+    def hurry(self, command: i.CommandId) -> None:
+        self.step(I.HURRY)
+        self._hub.succeed(command)
+
     @property
     def is_closed(self) -> bool:
         return self.state is S.CLOSED

@@ -21,6 +21,7 @@ class LinkInput(enum.Enum):
     LOST = "flow lost"
     LOST_FOR_GOOD = "flow lost for good"  # the configuration says not to try again
     RETRY = "back-off over"
+    HURRY = "hurry"
     DISCONNECT = "disconnect"
 
 
@@ -49,6 +50,7 @@ CONNECTION_TABLE: dict[tuple[LinkState, LinkInput], tuple[LinkState, tuple[LinkA
     (S.OPEN, I.LOST_FOR_GOOD): (S.CLOSED, (A.REPORT_CLOSED,)),
     (S.OPEN, I.DISCONNECT): (S.CLOSED, (A.CLOSE, A.REPORT_CLOSED)),
     (S.WAITING, I.RETRY): (S.RECONNECTING, (A.TRY_FIRST,)),
+    (S.WAITING, I.HURRY): (S.RECONNECTING, (A.STOP_WAITING, A.TRY_FIRST)),
     # The application knows better than the back-off: perhaps it has seen the network return.
     (S.WAITING, I.CONNECT): (S.CONNECTING, (A.STOP_WAITING, A.REPORT_CONNECTING, A.TRY_FIRST)),
     (S.WAITING, I.DISCONNECT): (S.CLOSED, (A.STOP_WAITING, A.REPORT_CLOSED)),

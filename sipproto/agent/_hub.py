@@ -379,7 +379,7 @@ class Hub:
         self.emit(SendData(flow=flow_id, data=sent.to_bytes()))
         return sent
 
-    def cancel(self, invite: Request, flow_id: FlowId) -> None:
+    def cancel(self, invite: Request, flow_id: FlowId, extra: Pairs = ()) -> None:
         """CANCEL for an INVITE that had a provisional answer (9.1): same branch, same sequence number, no body."""
         if flow_id not in self.flows:
             return
@@ -389,7 +389,7 @@ class Hub:
         pairs.append(("Max-Forwards", 70))
         pairs += [(name, headers.first(name)) for name in ("From", "To", "Call-ID")]
         cseq = headers.require(fields.CSEQ)
-        pairs += [("CSeq", f"{cseq.number} CANCEL"), *self.common_headers(), ("Content-Length", 0)]
+        pairs += [("CSeq", f"{cseq.number} CANCEL"), *extra, *self.common_headers(), ("Content-Length", 0)]
         request = Request("CANCEL", invite.target, type(headers)(pairs))
         _, out = self.transactions.send_request(request, flow_id, self.flows[flow_id].reliable, self.now)
         self.dispatch(out)  # nobody waits for its answer: the INVITE's is what counts

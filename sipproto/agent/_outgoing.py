@@ -9,6 +9,7 @@ from sipproto.agent._changes import ack_for
 from sipproto.agent._end import End
 from sipproto.agent._hub import Exchange, outcome_of_auth
 from sipproto.agent._reliable import Provisionals
+from sipproto.agent.causes import reasons_of
 from sipproto.agent.inputs import Answer, Invite, Redirect
 from sipproto.agent.outputs import CallOffered, CallProgressed, CallRedirected, CallStarted, Cause, Originator, cause_of
 from sipproto.dialog import Dialog, DialogKey, Pairs, build_request, contact_or_none
@@ -178,7 +179,8 @@ class Outgoing:
             cause, detail = cause_of(status), f"{status} {response.reason}".strip()
             if status in (401, 407):
                 cause, detail = outcome_of_auth(self._exchange)
-            self._call.step(I.FAILURE, End(cause, Originator.REMOTE, detail, status=status))
+            end = End(cause, Originator.REMOTE, detail, status=status, reasons=reasons_of(response.headers))
+            self._call.step(I.FAILURE, end)
 
     def _may_redirect(self, response: Response) -> bool:
         wanted = self._invite.choose_redirect and not self._call.is_over and self._redirects < _MAX_REDIRECTS
@@ -368,7 +370,7 @@ class Outgoing:
         self._cancel_sent = True
         # 9.1: without a final answer within 64*T1 the INVITE counts as cancelled all the same.
         self._call.start_timer("cancel", self._hub.config.timers.t1_64)
-        self._hub.cancel(exchange.request, exchange.flow)
+        self._hub.cancel(exchange.request, exchange.flow, self._call.end.said)
 
     def give_up(self) -> None:
         if self._exchange is not None and self._exchange.transaction is not None:

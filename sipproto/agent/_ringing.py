@@ -213,7 +213,8 @@ class Ringing:
     def refuse(self) -> None:
         self._sender.stop()
         end = self._call.end
-        self._hub.respond(self.received, end.refusal, reason=end.reason, to_tag=self._dialog.local.tag)
+        tag = self._dialog.local.tag
+        self._hub.respond(self.received, end.refusal, reason=end.reason, to_tag=tag, extra=end.said)
 
     def give_up_progress(self, cause: Cause, detail: str) -> None:
         """The call ends while media for a Progress are being opened."""

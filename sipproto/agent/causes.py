@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import enum
 
+from attrs import frozen
+
+from sipproto.message import Headers, Params, QuotedStr, TokenParams, fields
+
 
 class Cause(enum.Enum):
     """Why something failed or ended. The values are stable: programs may depend on them."""
@@ -77,3 +81,34 @@ class ConnectFailure(enum.Enum):
 class Originator(enum.Enum):
     LOCAL = "local"
     REMOTE = "remote"
+
+
+@frozen(kw_only=True)
+class Reason:
+    """Why a message was sent, as its sender has it (RFC 3326 2). protocol: in upper case, such as SIP or Q.850.
+
+    cause: a status of SIP, or a code of that protocol; None when it does not say one. text: as it came, "" for none.
+    """
+
+    protocol: str
+    cause: int | None = None
+    text: str = ""
+
+    def __str__(self) -> str:
+        """The value as it stands in a header. Raises LocalProtocolError for what may not stand there."""
+        given = (("cause", None if self.cause is None else str(self.cause)), ("text", QuotedStr(self.text) or None))
+        params = Params((name, value) for name, value in given if value is not None)
+        return str(TokenParams(self.protocol, params))
+
+
+def reasons_of(headers: Headers) -> tuple[Reason, ...]:
+    """Those of a message. What cannot be read is left out: it is for people, and no reason to refuse a CANCEL or BYE."""
+    return tuple(_reason(value) for value in headers.entries(fields.REASON) if isinstance(value, TokenParams))
+
+
+def _reason(value: TokenParams) -> Reason:
+    cause = value.params.get("cause") or ""
+    readable = cause.isascii() and cause.isdigit() and len(cause) <= 3  # those of SIP and Q.850 are no longer
+    return Reason(
+        protocol=value.value.upper(), cause=int(cause) if readable else None, text=value.params.get("text") or ""
+    )

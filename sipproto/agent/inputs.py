@@ -10,7 +10,7 @@ import enum
 
 from attrs import field, frozen
 
-from sipproto.agent.causes import ConnectFailure
+from sipproto.agent.causes import ConnectFailure, Reason
 from sipproto.agent.config import Recovery, SessionTimers
 from sipproto.agent.event_inputs import *  # noqa: F403  what belongs here, too
 from sipproto.agent.event_inputs import EventCommand
@@ -92,6 +92,16 @@ class Connect:
 
     command: CommandId
     server: str | tuple[Server, ...]
+
+
+@frozen(kw_only=True)
+class HurryConnection:
+    """Try for a lost connection at once, not when the back-off is over. When that fails it goes on as before, calls included.
+
+    Otherwise it does nothing. Succeeds at once: what comes of it is told by ConnectionChanged.
+    """
+
+    command: CommandId
 
 
 @frozen(kw_only=True)
@@ -230,13 +240,15 @@ class Answer:
 class HangUp:
     """End a call in whatever state it is: CANCEL, BYE, or a refusal with `status` (300 to 699) of an incoming one.
 
-    The call is over for the application when the command ends, which is at once (RFC 3261 15.1.1).
+    The call is over for the application when the command ends, which is at once (RFC 3261 15.1.1). reason: the phrase of a
+    refusal. reasons: told in CANCEL, BYE or the refusal (RFC 3326).
     """
 
     command: CommandId
     call: CallId
     status: int = 603
     reason: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -393,11 +405,17 @@ class SendMessage:
 
 @frozen(kw_only=True)
 class SendOptions:
-    """OPTIONS outside of calls. Any final answer is a success: the server is there. `timeout`: seconds."""
+    """OPTIONS outside of calls. Any final answer is a success: the server is there. `timeout`: seconds.
+
+    content_type: of a body, if there is one.
+    """
 
     command: CommandId
     target: str
     timeout: float | None = None
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "text/plain"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(kw_only=True)
@@ -440,6 +458,7 @@ class Shutdown:
 
 Command = (
     Connect
+    | HurryConnection
     | Disconnect
     | SetSecrets
     | UseAccount

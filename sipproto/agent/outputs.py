@@ -9,6 +9,7 @@ from attrs import field, frozen
 from sipproto.agent.causes import Cause as Cause
 from sipproto.agent.causes import ConnectFailure as ConnectFailure
 from sipproto.agent.causes import Originator as Originator
+from sipproto.agent.causes import Reason as Reason
 from sipproto.agent.causes import cause_of as cause_of
 from sipproto.agent.event_outputs import *  # noqa: F403  what belongs here, too
 from sipproto.agent.event_outputs import EventEvent
@@ -269,13 +270,25 @@ class CallRecovered:
 
 @frozen(kw_only=True)
 class CallEnded:
-    """The call is over; its name is free again. `originator` is who ended it."""
+    """The call is over; its name is free again. `originator` is who ended it.
+
+    reasons: why, as the message that ended it says: BYE, CANCEL or a final response (RFC 3326; RFC 6432 for responses).
+    """
 
     call: CallId
     cause: Cause
     originator: Originator
     detail: str = ""
     status: int | None = None
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def answered_elsewhere(self) -> bool:
+        """Whether the caller took the call back because another device has answered it (RFC 3326 3.1)."""
+        return self.cause is Cause.CANCELED and any(
+            reason.protocol == "SIP" and reason.cause is not None and 200 <= reason.cause < 300
+            for reason in self.reasons
+        )
 
 
 @frozen(kw_only=True)

@@ -1,6 +1,6 @@
 """What a conference client coordinates: connection operations, the call, its presentation, balancing and statistics."""
 
 from sipproto.connector._connector import Connector
-from sipproto.connector.config import BusyPolicy, ConnectionParameters, ConnectorConfig
+from sipproto.connector.config import AutoConnect, BusyPolicy, ConnectionParameters, ConnectorConfig
 
-__all__ = ["BusyPolicy", "ConnectionParameters", "Connector", "ConnectorConfig"]
+__all__ = ["AutoConnect", "BusyPolicy", "ConnectionParameters", "Connector", "ConnectorConfig"]

@@ -23,9 +23,11 @@ from sipproto.auth import Secret
 from sipproto.connector import inputs as c
 from sipproto.connector._ground import Ground
 from sipproto.connector._procedures import Ask, Failed, Hear, Pause, Procedure, ask
-from sipproto.connector.config import ConnectionParameters
+from sipproto.connector.config import AutoConnect, ConnectionParameters
 from sipproto.connector.events import (
+    AttemptStep,
     Configuration,
+    ConnectAttempt,
     ConnectFailed,
     ConnectionStatus,
     ConnectionStatusChanged,
@@ -37,7 +39,11 @@ from sipproto.connector.events import (
 from sipproto.errors import LocalProtocolError
 from sipproto.tokens import uniform
 
-S = ConnectionStatus
+S, A = ConnectionStatus, AttemptStep
+# What another attempt does not change, or would lock the account.
+_LASTING = frozenset(
+    {Cause.AUTHENTICATION_ERROR, Cause.NO_PASSWORD, Cause.REJECTED, Cause.NOT_FOUND, Cause.NOT_POSSIBLE}
+)
 _GUESTS = 100_000, 99_999_999  # the numbers that guests get, the second excluded
 _SUPERSEDED = Failed(Cause.SUPERSEDED, "a later connection took its place")
 _DISCONNECTED = Failed(Cause.CANCELED, "disconnected before it was through")
@@ -117,7 +123,12 @@ class Connection:
         target = command.target or self.parameters.address(self.configuration.authorization_user)
         limit = self._ground.config.probe_limit
         self._ground.procedures.start(
-            ask(lambda n: i.SendOptions(command=n, target=target, timeout=limit), limit),
+            ask(
+                lambda n: i.SendOptions(
+                    command=n, target=target, timeout=limit, body=command.body, headers=command.headers
+                ),
+                limit,
+            ),
             lambda result: self._ground.finish(command.command, result),
         )
 
@@ -132,8 +143,7 @@ class Connection:
         self._connects = None
         if not self._leaving:  # else the one under way is as good
             self._leaving = True
-            self.epoch += 1
-            self._ground.procedures.start(self._disconnect(), self._disconnected)
+            self._ground.procedures.start(self._disconnect(self.epoch), self._disconnected)
 
     def _clear(self, failure: Failed) -> None:
         if self._wanting is not None:
@@ -173,6 +183,9 @@ class Connection:
         self.parameters = parameters
         self.configuration = _configuration(parameters, user)
         yield from ask(lambda n: _account(n, parameters, user))
+        if command.auto is not None:
+            yield from self._try_for(parameters, command.auto)
+            return self.configuration
         attempts = parameters.attempts or self._ground.config.attempts
         for left in reversed(range(attempts)):
             self._change(S.CONNECTING)
@@ -186,6 +199,32 @@ class Connection:
                     raise
             yield Pause(self._ground.config.attempt_pause)
         return self.configuration
+
+    def _try_for(self, parameters: ConnectionParameters, auto: AutoConnect) -> Procedure:
+        """Until it comes about, is refused for good, or was tried often enough."""
+        number, epoch, step = 0, self.epoch, A.CANCELED
+        error: Failed | None = None
+        try:
+            while True:
+                number += 1
+                self._change(S.CONNECTING)
+                self._ground.emit(ConnectAttempt(epoch=epoch, number=number, step=A.BEGINS))
+                try:
+                    yield from self._attempt(parameters)
+                except Failed as failed:
+                    error = failed
+                    yield from self._close()
+                    if failed.cause in _LASTING or number == auto.attempts:
+                        step = A.REFUSED if failed.cause in _LASTING else A.LIMIT
+                        raise
+                else:
+                    step, error = A.SUCCEEDED, None
+                    return None
+                delay = auto.delay(number, uniform(self._ground.tokens))
+                self._ground.emit(_attempted(epoch, number, A.WAITS, error, delay))
+                yield Pause(delay)
+        finally:
+            self._ground.emit(_attempted(epoch, number, step, error))
 
     def _attempt(self, parameters: ConnectionParameters) -> Procedure:
         yield from ask(lambda n: i.Connect(command=n, server=parameters.sip_web_socket_server_url))
@@ -235,13 +274,14 @@ class Connection:
         yield from ask(lambda n: i.Unregister(command=n))
         return None
 
-    def _disconnect(self) -> Procedure:
-        self._change(S.DISCONNECTING)
+    def _disconnect(self, left: int) -> Procedure:
+        """`left`: the epoch of what is left; the next connection may have been asked for before this is through."""
+        self._change(S.DISCONNECTING, left)
         told = yield from self._end_connection()
         self.parameters = self.configuration = None
         if not told:  # there was none: those who wait for the event get it all the same
             self._ground.emit(o.ConnectionChanged(state=o.ConnectionState.DISCONNECTED))
-        self._change(S.DISCONNECTED)
+        self._change(S.DISCONNECTED, left)
         return None
 
     def _disconnected(self, result: object) -> None:
@@ -293,12 +333,18 @@ class Connection:
         else:
             self._change(lost[self._link])
 
-    def _change(self, status: ConnectionStatus) -> None:
+    def _change(self, status: ConnectionStatus, epoch: int | None = None) -> None:
         if status is not self.status:
             self.status = status
-            self._ground.emit(
-                ConnectionStatusChanged(epoch=self.epoch, status=status, configuration=self.configuration)
-            )
+            of = self.epoch if epoch is None else epoch
+            self._ground.emit(ConnectionStatusChanged(epoch=of, status=status, configuration=self.configuration))
+
+
+def _attempted(
+    epoch: int, number: int, step: AttemptStep, error: Failed | None, retry_in: float | None = None
+) -> ConnectAttempt:
+    cause, detail = (None, "") if error is None else (error.cause, error.detail)
+    return ConnectAttempt(epoch=epoch, number=number, step=step, retry_in=retry_in, cause=cause, detail=detail)
 
 
 def _configuration(parameters: ConnectionParameters, user: str) -> Configuration:

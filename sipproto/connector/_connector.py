@@ -99,6 +99,10 @@ class Connector:
         return min((when for when in times if when is not None), default=None)
 
     @property
+    def config(self) -> ConnectorConfig:
+        return self._ground.config
+
+    @property
     def calls(self) -> tuple[CallId, ...]:
         """The calls that the application knows of."""
         return self._agent.calls

@@ -13,12 +13,21 @@ from sipproto.conference import AvailableIncomingBitrate, ConferenceMessage, Mai
 from sipproto.connector._call import CurrentCall
 from sipproto.connector._ground import Ground, tell_server
 from sipproto.connector._procedures import Ask, Failed, Procedure, ask
-from sipproto.connector.events import RemoteStreamsChanged, ReportCollected
+from sipproto.connector.events import MainVideoProblem, ProblemStep, RemoteStreamsChanged, ReportCollected
 from sipproto.media import SampleDone, SampleFailed, StartPolling, StatisticsPolling, StopPolling, TakeSample
-from sipproto.media.remote_streams import Content, RemoteStream, RemoteStreams, content_after, select_streams
+from sipproto.media.received import ReceivedLines
+from sipproto.media.remote_streams import (
+    Content,
+    RemoteStream,
+    RemoteStreams,
+    content_after,
+    select_streams,
+    sent_streams,
+)
 from sipproto.media.resolution import Resolution
-from sipproto.media.sample import BitrateReports, available_incoming_bitrate, stats_sample
+from sipproto.media.sample import BitrateReports, StatsSample, available_incoming_bitrate, stats_sample
 from sipproto.media.statistics_polling import DropSample, PollingInput
+from sipproto.media.stream_health import ProblemDetected, ProblemOver, StreamHealth
 from sipproto.media.video_balancer import (
     ApplyParameters,
     BalanceFailed,
@@ -64,7 +73,9 @@ class CallMedia:
         self._bitrates = BitrateReports()
         self._grouping = RemoteStreams()
         self._content: Content | None = None
-        self.streams: tuple[RemoteStream, ...] = ()
+        self._received = ReceivedLines()
+        self._health = StreamHealth(samples=self._ground.config.problem_samples)
+        self.streams: tuple[RemoteStream, ...] = ()  # that are negotiated
 
     def next_timeout(self) -> float | None:
         times = [t for t in (self._polling.next_timeout(), self.balancer.next_timeout()) if t is not None]
@@ -92,7 +103,10 @@ class CallMedia:
             case MainCamControl():
                 self._balance(ServerCommand(control=message))
             case ShareState():
+                shown = select_streams(self.streams, self._content).contented
                 self._content = content_after(self._content, message)
+                if self._content is None and shown is not None and shown.video is not None:
+                    self._received.ended(shown.video)
                 self._tell_streams()
             case _:
                 pass
@@ -108,6 +122,7 @@ class CallMedia:
                 self.streams = self._grouping.negotiated(lines)
                 self._tell_streams()
             case o.CallEnded(call=call) if call == self._call.ident:
+                self._judge(self._health.reset())
                 self._poll(StopPolling())
                 self._balance(CallOver())
                 self._begin()
@@ -120,9 +135,12 @@ class CallMedia:
 
     def _tell_streams(self) -> None:
         if self._call.ident is not None:
-            chosen = select_streams(self.streams, self._content)
+            streams = self.streams
+            if self._ground.config.statistics_interval:  # else nobody knows what comes
+                streams = sent_streams(streams, self._content, self._received.mids)
+            chosen = select_streams(streams, self._content)
             changed = RemoteStreamsChanged(
-                call=self._call.ident, streams=self.streams, main=chosen.main, contented=chosen.contented
+                call=self._call.ident, streams=streams, main=chosen.main, contented=chosen.contented
             )
             if changed != self._call.streams:
                 self._call.streams = changed
@@ -195,7 +213,10 @@ class CallMedia:
 
     def _sampled(self, call: CallId, report: MediaReport, elapsed: float) -> Procedure:
         sample = stats_sample(report)
+        self._received.sample(report)
+        self._tell_streams()
         self._ground.emit(ReportCollected(call=call, report=report, sample=sample, elapsed=elapsed))
+        self._look_at_main_video(report, sample)
         if (size := _size(report)) is not None:
             self._balance(SizeMeasured(size=size))
         bitrate = self._bitrates.sample(available_incoming_bitrate(sample))
@@ -204,6 +225,24 @@ class CallMedia:
                 lambda n: tell_server(n, call, AvailableIncomingBitrate(bitrate=bitrate))
             )  # whatever the server answers
         return None
+
+    def _look_at_main_video(self, report: MediaReport, sample: StatsSample) -> None:
+        if not report.stats:
+            return  # an engine that does not know them says nothing of what comes
+        main = self._call.main_line("video")
+        if main is None or not main.direction.receives:
+            self._judge(self._health.reset())
+            return
+        known = (line.inbound_rtp for line in (sample.inbound.video, sample.inbound.second_video))
+        video = next((rtp for rtp in known if rtp is not None and rtp.mid == main.mid), None)
+        self._judge(self._health.sample(video))
+
+    def _judge(self, found: ProblemDetected | ProblemOver | None) -> None:
+        if found is not None and self._call.ident is not None:
+            step = ProblemStep.DETECTED
+            if isinstance(found, ProblemOver):
+                step = ProblemStep.RESOLVED if found.resolved else ProblemStep.RESET
+            self._ground.emit(MainVideoProblem(call=self._call.ident, problem=found.problem, step=step))
 
     def _report(self, call: CallId | None) -> Generator[Ask, Any, MediaReport | None]:
         """A measurement; None when there is none to be had."""

@@ -56,6 +56,8 @@ class Presentation:
         self._lane = ground.lane()
         self.state = S.IDLE
         self._starts: CommandId | None = None  # the last start
+        self._applying: CommandId | None = None  # the update that the media engine is being told of
+        self._parameters: c.PresentationParameters | None = None  # what is sent with
         self._stopping = False
         self._by_server = False
         self._peer_to_peer = False
@@ -110,11 +112,17 @@ class Presentation:
             self._lane.clear(Failed(Cause.CANCELED, "the presentation was ended"))
 
     def cancel(self, command: CommandId) -> None:
-        """Gives up a start, also one that has just come about. An update goes on: it is only not waited for."""
-        if command == self._starts and self.state in (S.STARTING, S.STARTED) and not self._stopping:
-            self._drop_updates()
-            self._stopping = True
-            self._lane.add(None, self._stop(self._peer_to_peer))
+        """Gives up a start, also one that has just come about, or an update: then all is sent as it was."""
+        if command == self._starts:
+            if self.state in (S.STARTING, S.STARTED) and not self._stopping:
+                self._drop_updates()
+                self._stopping = True
+                self._lane.add(None, self._stop(self._peer_to_peer))
+            return
+        is_applied, before = self._applying == command, self._parameters
+        if is_applied and before is not None and self._call.ident is not None:
+            self._lane.add(None, self._send(self._call.ident, before))
+        self._lane.cancel(command, Failed(Cause.CANCELED, "given up"))
 
     # -- procedures ----------------------------------------------------------------------------------------------------
 
@@ -186,6 +194,7 @@ class Presentation:
         wish = self._sender_parameters(parameters)
         effective = yield from ask(lambda n: i.SetParameters(command=n, call=call, line=line, parameters=wish))
         assert isinstance(effective, EffectiveParameters)
+        self._parameters = parameters
         return effective
 
     def _sender_parameters(self, parameters: c.PresentationParameters) -> SenderParameters:
@@ -206,7 +215,11 @@ class Presentation:
             raise Failed(Cause.NOT_POSSIBLE, "Presentation has not started yet")
         self._tell(P.UPDATING)
         yield from self._permission(call, command.peer_to_peer)
-        effective = yield from self._send(call, command.parameters)
+        self._applying = command.command
+        try:
+            effective = yield from self._send(call, command.parameters)
+        finally:
+            self._applying = None
         self._tell(P.UPDATED)
         return effective
 

@@ -33,8 +33,9 @@ class ConnectorConfig:
     attempts. balancing_start_delay: from the start of a call until its main video is balanced; None: when asked for only.
     ignore_for_codec: a piece of the name of a codec that is left alone. max_resolution: of our own accord no larger pictures
     of the main video are sent. track_poll_interval, track_max_poll_interval: see sipproto.media.track_monitor.
-    statistics_interval: 0: no statistics. restart_ice: restart ICE when the server says so. busy: see BusyPolicy.
-    max_incoming: callers that may ring at once; others hear 486. max_waiting: commands that may wait for others.
+    statistics_interval: 0: no statistics. problem_samples: a problem of the main video is told when so many in a row have it.
+    restart_ice: restart ICE when the server says so. busy: see BusyPolicy. max_incoming: callers that may ring at once; others
+    hear 486. max_waiting: commands that may wait for others.
     """
 
     attempts: int = field(default=3, validator=validators.ge(1))
@@ -50,10 +51,29 @@ class ConnectorConfig:
     track_poll_interval: float = field(default=1.0, validator=validators.gt(0))
     track_max_poll_interval: float | None = None
     statistics_interval: float = field(default=1.0, validator=validators.ge(0))
+    problem_samples: int = field(default=3, validator=validators.ge(1))
     restart_ice: bool = True
     busy: BusyPolicy = BusyPolicy.RING
     max_incoming: int = field(default=8, validator=validators.ge(1))
     max_waiting: int = field(default=16, validator=validators.ge(1))
+
+
+@frozen(kw_only=True)
+class AutoConnect:
+    """How a connection is tried for until it comes about: whatever fails is tried again, but for what is refused for good.
+
+    first_delay, max_delay: seconds; the first doubles with each attempt up to the second, and of that between a half and all is
+    waited, by chance. attempts: the most of them; None: no limit.
+    """
+
+    first_delay: float = field(default=1.0, validator=validators.gt(0))
+    max_delay: float = field(default=30.0, validator=validators.gt(0))
+    attempts: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+
+    def delay(self, failed: int, chance: float) -> float:
+        """Seconds to wait after so many attempts that have failed. chance: from 0 to 1."""
+        ceiling = min(self.max_delay, self.first_delay * 2.0 ** min(failed - 1, 30))
+        return ceiling * (0.5 + 0.5 * chance)
 
 
 @frozen(kw_only=True)

@@ -12,6 +12,7 @@ from sipproto.agent.outputs import Cause, Originator
 from sipproto.conference import ConferenceMessage, License, Role
 from sipproto.media.remote_streams import RemoteStream
 from sipproto.media.sample import StatsSample
+from sipproto.media.stream_health import StreamProblem
 
 # -- effects -----------------------------------------------------------------------------------------------------------
 
@@ -86,6 +87,29 @@ class ConnectFailed:
     cause: Cause
     detail: str
     status: int | None = None
+
+
+class AttemptStep(enum.Enum):
+    """What happens to the attempts of an automatic connect."""
+
+    BEGINS = "begins"
+    WAITS = "waits"  # it has failed, and is tried again
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # for good: no other is made
+    LIMIT = "limit"  # it has failed, and was the last one
+    CANCELED = "canceled"  # given up, or superseded
+
+
+@frozen(kw_only=True)
+class ConnectAttempt:
+    """Of an automatic connect. number: from 1. retry_in: seconds, for WAITS. cause, detail: why it failed."""
+
+    epoch: int
+    number: int
+    step: AttemptStep
+    retry_in: float | None = None
+    cause: Cause | None = None
+    detail: str = ""
 
 
 # -- calls -------------------------------------------------------------------------------------------------------------
@@ -219,9 +243,29 @@ class ReportCollected:
     elapsed: float
 
 
+class ProblemStep(enum.Enum):
+    """RESOLVED: the video arrives again; RESET: the call or the line has changed, and it is looked at anew."""
+
+    DETECTED = "detected"
+    RESOLVED = "resolved"
+    RESET = "reset"
+
+
+@frozen(kw_only=True)
+class MainVideoProblem:
+    """Whether the main video of the others arrives: a problem that has lasted for `problem_samples`, or its end."""
+
+    call: CallId
+    problem: StreamProblem
+    step: ProblemStep
+
+
 @frozen(kw_only=True)
 class RemoteStreamsChanged:
-    """What is received, grouped into streams. `contented`: the presentation of somebody else, while there is one."""
+    """What is received, grouped into streams. `contented`: the presentation of somebody else, while there is one.
+
+    A further video on which nothing comes is none, unless the server says that there is content.
+    """
 
     call: CallId
     streams: tuple[RemoteStream, ...]

@@ -20,7 +20,7 @@ from sipproto.conference import (
     RefusalToTurnOn,
     ShareState,
 )
-from sipproto.connector.config import SENDRECV, ConnectionParameters
+from sipproto.connector.config import SENDRECV, AutoConnect, ConnectionParameters
 from sipproto.media.video_balancer import Balance as Balance
 from sipproto.media.video_balancer import BalancingCommand
 from sipproto.media.video_balancer import StartBalancing as StartBalancing
@@ -35,12 +35,13 @@ class ConnectToServer:
     """Connect, and register if the parameters say so; whatever connection there is, is left first.
 
     The newest one counts: an older one that is not through yet ends as SUPERSEDED. parameters: None: the connector asks
-    for them (ParametersWanted). A connection that cannot be opened is tried for again, a refusal is not.
-    The result is the Configuration.
+    for them (ParametersWanted). A connection that cannot be opened is tried for again, a refusal is not. auto: it is tried for
+    until it comes about, in place of `attempts`. The result is the Configuration.
     """
 
     command: CommandId
     parameters: ConnectionParameters | None = None
+    auto: AutoConnect | None = None
 
 
 @frozen(kw_only=True)
@@ -94,11 +95,13 @@ class Ping:
 
     command: CommandId
     target: str | None = None
+    body: bytes = field(default=b"", repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @frozen(kw_only=True)
 class Cancel:
-    """Give up an operation of the connection, or the start of a presentation; a call is given up by HangUpCall.
+    """Give up an operation of the connection, or the start or update of a presentation; a call is given up by HangUpCall.
 
     A connection that it has made by now is left, a presentation ended; else fine when it has ended. Has no outcome of its
     own.

@@ -16,6 +16,9 @@ def _prefixed(prefix: str, words: str) -> Iterator[str]:
     return (f"{prefix}:{word}" for word in words.split())
 
 
+# What the original does not tell: how an ICE restart has ended, and parameters of the balancer that were refused.
+OURS: frozenset[str] = frozenset(["call:ice-restarted", "video-balancer:parameters-not-updated"])
+
 # Those that handlers hear of.
 NAMES: frozenset[str] = frozenset(
     [
@@ -39,6 +42,11 @@ NAMES: frozenset[str] = frozenset(
         *_prefixed("presentation", "start started updating updated end ended failed"),
         *_prefixed("stats", "collected"),
         *_prefixed("video-balancer", "balancing-scheduled balancing-started balancing-stopped parameters-updated"),
+        *_prefixed("auto-connect", "before-attempt success cancelled-attempts changed-attempt-status"),
+        *_prefixed("auto-connect", "stop-attempts-by-error limit-reached-attempts"),
+        *_prefixed("main-stream-health", "inbound-video-problem-detected inbound-video-problem-resolved"),
+        "main-stream-health:inbound-video-problem-reset",
+        *OURS,
         "disconnected-from-out-of-call",
         "connected-with-configuration-from-out-of-call",
         "stopped-presentation-by-server-command",
@@ -72,11 +80,8 @@ _OWN_AFFAIR = "the library negotiates by itself; call:remote-streams-changed tel
 _ENDS_AS_FAILED = "call:failed tells of it, with the cause media_error"
 _NO_MUTE = "a stream that is muted is another stream: what replace_media_stream was asked for is known to who asked"
 _NO_RECEIVING_SESSION = "spectators receive by the call itself: there is no second connection over HTTP"
-_NO_RECONNECTOR = (
-    "connections that are lost are made again by the agent: see connection:disconnected and connection:connected"
-)
+_NO_CHECK = "the connection itself is tried for, not a second one beside it"
 _NO_REDIAL = "calls outlive the connection, and a call that has ended is not made again"
-_NO_HEALTH = "the statistics are told, not judged"
 
 # Those of the catalogue that never fire, and why.
 NEVER: dict[str, str] = {
@@ -101,14 +106,8 @@ NEVER: dict[str, str] = {
     "api:shareState": "the original declares it and never fires it either",
     "api:failed-send-room-direct-p2p": "rooms of two are not announced unasked",
     "stats:stopped": "statistics end with the call: call:ended",
-    **dict.fromkeys(
-        [
-            *_prefixed("auto-connect", "before-attempt success failed-all-attempts cancelled-attempts"),
-            *_prefixed("auto-connect", "changed-attempt-status stop-attempts-by-error limit-reached-attempts"),
-            *_prefixed("auto-connect", "telephony-check-failure telephony-check-escalated"),
-        ],
-        _NO_RECONNECTOR,
-    ),
+    "auto-connect:failed-all-attempts": "auto-connect:limit-reached-attempts tells of it, and attempts have no other end",
+    **dict.fromkeys(_prefixed("auto-connect", "telephony-check-failure telephony-check-escalated"), _NO_CHECK),
     **dict.fromkeys(
         [
             *_prefixed("call-reconnect", "armed disarmed failure-detected attempt-scheduled attempt-started"),
@@ -117,13 +116,7 @@ NEVER: dict[str, str] = {
         ],
         _NO_REDIAL,
     ),
-    **dict.fromkeys(
-        [
-            *_prefixed("main-stream-health", "health-snapshot inbound-video-problem-detected"),
-            *_prefixed("main-stream-health", "inbound-video-problem-resolved inbound-video-problem-reset"),
-        ],
-        _NO_HEALTH,
-    ),
+    "main-stream-health:health-snapshot": "stats:collected has what it would be made of",
     "session:snapshot-changed": "there is no snapshot of everything: the properties of the connector are it",
 }
 

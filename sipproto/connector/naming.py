@@ -18,7 +18,13 @@ from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
 from sipproto.errors import MessageSyntaxError
 from sipproto.media.remote_streams import RemoteStream
-from sipproto.media.video_balancer import BalancingScheduled, BalancingStarted, BalancingStopped, ParametersUpdated
+from sipproto.media.video_balancer import (
+    BalancingScheduled,
+    BalancingStarted,
+    BalancingStopped,
+    ParametersNotUpdated,
+    ParametersUpdated,
+)
 from sipproto.message import parse_sip_uri
 
 
@@ -38,6 +44,13 @@ class IncomingCaller:
     display_name: str
     incoming_number: str
     host: str
+
+
+@frozen(kw_only=True)
+class AttemptStatus:
+    """Whether a connection is tried for automatically."""
+
+    is_in_progress: bool
 
 
 @frozen(kw_only=True)
@@ -126,6 +139,13 @@ _LINK = {
     o.ConnectionState.RECONNECTING: "connection:disconnected",
     o.ConnectionState.DISCONNECTED: "connection:disconnected",
 }
+_ATTEMPTS = {
+    e.AttemptStep.BEGINS: "before-attempt",
+    e.AttemptStep.SUCCEEDED: "success",
+    e.AttemptStep.REFUSED: "stop-attempts-by-error",
+    e.AttemptStep.LIMIT: "limit-reached-attempts",
+    e.AttemptStep.CANCELED: "cancelled-attempts",
+}
 _REGISTRATION = {
     o.RegistrationState.REGISTERED: "connection:registered",
     o.RegistrationState.UNREGISTERED: "connection:unregistered",
@@ -136,6 +156,7 @@ _BALANCING = {
     BalancingStarted: "balancing-started",
     BalancingStopped: "balancing-stopped",
     ParametersUpdated: "parameters-updated",
+    ParametersNotUpdated: "parameters-not-updated",
 }
 _SHARE: dict[k.Share, Callable[[k.ShareState], _Told]] = {
     k.Share.AVAILABLE: lambda said: ("api:availableSecondRemoteStream", ContentAvailable(codec=said.codec)),
@@ -226,6 +247,7 @@ class EventNaming:
             e.ConnectionStatusChanged: self._connection_status,
             e.ConnectStarted: lambda event: iter([Named("connection:connect-started", event)]),
             e.ConnectSucceeded: lambda event: iter([Named("connection:connect-succeeded", event.configuration)]),
+            e.ConnectAttempt: self._attempt,
             e.ConnectFailed: lambda event: iter([Named("connection:connect-failed", event)]),
             o.IncomingCall: self._incoming,
             e.CallerGone: self._caller_gone,
@@ -242,6 +264,8 @@ class EventNaming:
             e.RemoteStreamsChanged: self._streams_changed,
             e.MessageFromServer: self._message,
             e.PresentationChanged: self._presentation,
+            e.IceRestarted: self._ours("call:ice-restarted"),
+            e.MainVideoProblem: self._main_video,
             e.ReportCollected: lambda event: iter([Named("stats:collected", event.sample)]),
             **dict.fromkeys(_BALANCING, self._balancing),
         }
@@ -274,6 +298,13 @@ class EventNaming:
             yield Named("connection:connected-with-configuration", event.configuration)
             if self._call is None:
                 yield Named("connected-with-configuration-from-out-of-call", event.configuration)
+
+    def _attempt(self, event: e.ConnectAttempt) -> Names:
+        if (name := _ATTEMPTS.get(event.step)) is not None:
+            yield Named(f"auto-connect:{name}", event)
+        if event.step is not e.AttemptStep.WAITS and (event.number == 1 or event.step is not e.AttemptStep.BEGINS):
+            going_on = event.step is e.AttemptStep.BEGINS
+            yield Named("auto-connect:changed-attempt-status", AttemptStatus(is_in_progress=going_on))
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -358,6 +389,9 @@ class EventNaming:
 
     def _balancing(self, event: object) -> Names:
         yield Named(f"video-balancer:{_BALANCING[type(event)]}", event)
+
+    def _main_video(self, event: e.MainVideoProblem) -> Names:
+        yield Named(f"main-stream-health:inbound-video-problem-{event.step.value}", event)
 
     def _presentation(self, event: e.PresentationChanged) -> Names:
         yield Named(f"presentation:{event.step.value}", event)

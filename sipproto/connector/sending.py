@@ -11,7 +11,7 @@ from attrs import evolve
 from sipproto.agent.parameters import ContentHint, DegradationPreference, Encoding, SenderParameters
 from sipproto.errors import LocalProtocolError
 from sipproto.media.resolution import Resolution
-from sipproto.media.send_encodings import fit_encoding
+from sipproto.media.send_encodings import fit_encoding, resolve_send_encodings
 
 _E = TypeVar("_E", bound=enum.Enum)
 _NO_HINT = "none"  # as the original writes it
@@ -28,14 +28,18 @@ def degradation_preference_of(preference: str | DegradationPreference) -> Degrad
 
 
 def encodings_of(
-    wanted: Iterable[Encoding | Mapping[str, Any]], track: Resolution | None = None
+    wanted: Iterable[Encoding | Mapping[str, Any]],
+    track: Resolution | None = None,
+    max_resolution: Resolution | None = None,
 ) -> tuple[Encoding, ...]:
     """Encodings out of values or out of mappings of their fields, which may have `width` and `height`, in pixels.
 
     track: the size of the picture before it is encoded; a picture of unknown size is not scaled to one that is asked for.
+    max_resolution: no encoding is to be larger, also the one that is used where none is wanted.
     Raises LocalProtocolError for what is no encoding.
     """
-    return tuple(one if isinstance(one, Encoding) else _encoding(dict(one), track) for one in wanted)
+    encodings = tuple(one if isinstance(one, Encoding) else _encoding(dict(one), track) for one in wanted)
+    return encodings if track is None else resolve_send_encodings(encodings, track, max_resolution)
 
 
 def _encoding(fields: dict[str, Any], track: Resolution | None) -> Encoding:
@@ -58,9 +62,10 @@ def sender_parameters(
     send_encodings: Iterable[Encoding | Mapping[str, Any]] = (),
     max_bitrate: int | None = None,
     track: Resolution | None = None,
+    max_resolution: Resolution | None = None,
 ) -> SenderParameters | None:
     """What a line is to be sent with; None when nothing is said of it. max_bitrate: of each encoding that has none."""
-    encodings = encodings_of(send_encodings, track)
+    encodings = encodings_of(send_encodings, track, max_resolution)
     if not encodings and max_bitrate is None and content_hint is None and degradation_preference is None:
         return None
     try:

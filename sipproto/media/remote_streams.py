@@ -56,6 +56,22 @@ def select_streams(streams: tuple[RemoteStream, ...], content: Content | None) -
     return SelectedStreams(main=main, contented=other if content is not None else None)
 
 
+def sent_streams(
+    streams: tuple[RemoteStream, ...], content: Content | None, received: frozenset[str]
+) -> tuple[RemoteStream, ...]:
+    """The streams without those of further videos that nothing is sent on: a line may be kept for presentations to come.
+
+    received: the mids of lines on which something comes. The main stream is always one, and so is content that the server
+    tells of, before anything of it has come.
+    """
+    contented = select_streams(streams, content).contented
+    return tuple(
+        stream
+        for place, stream in enumerate(streams)
+        if place == 0 or stream.video is None or stream == contented or stream.video in received
+    )
+
+
 @frozen
 class _Group:
     """Lines of one stream. `name`: the peer's, None when it says nothing."""

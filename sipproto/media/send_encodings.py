@@ -1,14 +1,11 @@
-"""What is done to the encodings of a line: limits that are merged in, sizes that become scales, the least for spectators."""
+"""What is done to the encodings of a line: limits that are merged in, sizes that become scales."""
 
 from __future__ import annotations
 
 from attrs import evolve, field, frozen, validators
 
 from sipproto.agent.parameters import DegradationPreference, Encoding, SenderParameters
-from sipproto.media.bitrates import maximum_bitrate, minimum_bitrate
 from sipproto.media.resolution import Resolution, scale_to_fit
-
-_LEAST_AUDIO, _MOST_AUDIO = 6_000, 520_000  # bits per second
 
 
 @frozen(kw_only=True)
@@ -71,40 +68,3 @@ def resolve_send_encodings(
     if max_resolution is None:
         return encodings
     return tuple(fit_encoding(encoding, max_resolution, track) for encoding in encodings or (Encoding(),))
-
-
-class SpectatorBitrates:
-    """Lowers what a participant sends to the least while it only watches, and knows what was before, line by line.
-
-    Lines are named by their mid, kinds are "audio" and "video".
-    """
-
-    def __init__(self) -> None:
-        self._before: dict[str, tuple[str, SenderParameters]] = {}
-
-    def lower(self, line: str, kind: str, current: SenderParameters) -> SenderParameters:
-        """What to send the line with from now on. Lowered twice, a line goes back to what it was before the first time."""
-        self._before.setdefault(line, (kind, current))
-        least = _LEAST_AUDIO if kind == "audio" else minimum_bitrate("")
-        return merged(current, (EncodingLimits(max_bitrate=least),) * len(current.encodings))
-
-    def restore(self, line: str, codec: str, current: SenderParameters) -> SenderParameters | None:
-        """What to send the line with again; None when it was not lowered. `codec`: its SDP name or MIME type.
-
-        Where there was no maximum, it is 520000 bit/s for audio and what the codec takes at most for video.
-        """
-        if line not in self._before:
-            return None
-        kind, before = self._before.pop(line)
-        most = _MOST_AUDIO if kind == "audio" else maximum_bitrate(codec)
-        limits = (
-            EncodingLimits(
-                max_bitrate=encoding.max_bitrate or most, scale_resolution_down_by=encoding.scale_resolution_down_by
-            )
-            for encoding in before.encodings
-        )
-        return merged(current, tuple(limits))
-
-    def forget(self) -> None:
-        """The call is over."""
-        self._before.clear()

@@ -89,6 +89,24 @@ def test_ack_of_the_first_invite(age: float, said: list[str]) -> None:
         assert cseq_of(requests[0]) == cseq_of(invite)
 
 
+def test_calls_outlive_an_attempt_that_was_hurried_in_vain() -> None:
+    peer = recovering_peer()
+    peer.call_out()
+    peer.give(i.FlowClosed(flow=FLOW, error="cut"))
+    peer.command(i.HurryConnection(command=0))
+    assert peer.one(o.OpenFlow).flow == FLOW + 1 and peer.one(o.CommandSucceeded)
+    peer.give(i.OpenFlowFailed(flow=FLOW + 1, error="connection refused"))
+    assert peer.one(o.ConnectionChanged).state is o.ConnectionState.RECONNECTING
+    assert not peer.all(o.CallEnded)
+    peer.command(i.HurryConnection(command=0))
+    peer.command(i.HurryConnection(command=0))
+    assert not peer.all(o.OpenFlow)  # one is under way already
+    peer.give(i.FlowOpened(flow=FLOW + 2, transport="WS"))
+    assert [request.method for request in peer.sent() if isinstance(request, Request)][-1] == "INVITE"
+    peer.command(i.HurryConnection(command=0))
+    assert not peer.all(o.OpenFlow) and not peer.all(o.ConnectionChanged)
+
+
 def test_refused_reinvite_needs_no_ack_on_the_next_flow() -> None:
     peer = recovering_peer()
     peer.call_out()

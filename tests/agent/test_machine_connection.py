@@ -130,6 +130,15 @@ class Connections(RuleBasedStateMachine):
         assert not self.peer.try_command(i.Connect(command=0, server=servers))
 
     @rule()
+    def hurry(self) -> None:
+        self.peer.command(i.HurryConnection(command=0))
+        attempt: list[str] = []
+        if self.state == "waiting":
+            self.state = "reconnecting"
+            attempt = self.try_first()
+        self.expect([*attempt, "succeeded"])
+
+    @rule()
     def disconnect(self) -> None:
         before = self.state
         self.peer.command(i.Disconnect(command=0))

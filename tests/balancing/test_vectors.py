@@ -14,7 +14,6 @@ from sipproto.media.bitrates import balanced_bitrate, maximum_bitrate, minimum_b
 from sipproto.media.resolution import Resolution, parse_resolution, scale_to_fit
 from sipproto.media.send_encodings import (
     EncodingLimits,
-    SpectatorBitrates,
     fit_encoding,
     merged,
     resolve_send_encodings,
@@ -375,19 +374,3 @@ def test_encodings_by_width_and_height() -> None:
     assert fit_encoding(E(), R(1280, 720), track) == E(scale_resolution_down_by=1.5)
     assert fit_encoding(E(scale_resolution_down_by=2), R(1280, 720), track) == E(scale_resolution_down_by=2)
     assert fit_encoding(E(), R(1280, 720), None) == E()
-
-
-def test_the_least_for_spectators_and_back() -> None:
-    """One save for each line: lowered twice, the original saves the least as what was before (fault 19)."""
-    audio, video = SenderParameters(), SenderParameters(encodings=(E(max_bitrate=1_000_000), E()))
-    bitrates = SpectatorBitrates()
-    lowered = bitrates.lower("0", "audio", audio), bitrates.lower("1", "video", video)
-    assert [[one.max_bitrate for one in each.encodings] for each in lowered] == [[6_000], [60_000, 60_000]]
-    assert bitrates.lower("1", "video", lowered[1]) == lowered[1]
-    back = bitrates.restore("0", "opus", lowered[0]), bitrates.restore("1", "video/AV1", lowered[1])
-    assert back[0] is not None and back[1] is not None
-    assert [[one.max_bitrate for one in each.encodings] for each in back if each] == [[520_000], [1_000_000, 2_400_000]]
-    assert bitrates.restore("0", "opus", audio) is None
-    bitrates.lower("1", "video", video)
-    bitrates.forget()
-    assert bitrates.restore("1", "VP8", video) is None

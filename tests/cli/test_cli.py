@@ -20,7 +20,10 @@ from pathlib import Path
 import numpy
 import pytest
 
+from sipproto.agent import PublicationState, SubscriptionState
+from sipproto.agent import outputs as o
 from sipproto_cli import main
+from sipproto_cli._events import event_fields
 from tests.devices.hardware import FakeSound, sine, strongest
 from tests.media._rig import until
 
@@ -407,6 +410,7 @@ def test_an_agent_survives_whatever_it_is_told(port: str, runtime: str) -> None:
         "options",
         "stats",
         "sdp",
+        "transfer",
     ]
     assert {agent.refused(command=command, target="600") for command in needy} == {"invalid_state", "no_call"}
     assert agent.refused(command="fly") == "unknown_command"
@@ -434,11 +438,91 @@ def test_an_agent_survives_whatever_it_is_told(port: str, runtime: str) -> None:
     assert agent.refused(command="dtmf", digits="1", transport="smoke") == "not_supported"
     assert agent.refused(command="dtmf", digits="1", transport="RTP") == "no_call"
     assert agent.refused(command="hangup", call="in-9") == "no_call"
+    assert agent.refused(command="accept_transfer") == agent.refused(command="reject_transfer") == "no_transfer"
+    assert agent.refused(command="subscribe", target="bob") == "bad_field"
+    assert agent.refused(command="unsubscribe", subscription="sub-9") == "invalid_state"
     assert agent.ask(command="unregister")["ok"] is True
     assert agent.ask(command="close")["ok"] is True
     assert agent.refused(command="register") == "invalid_state"
     assert agent.ask(command="quit")["ok"] is True
     assert agent.end() == (0, "")
+
+
+@pytest.mark.interop  # for its time
+def test_transfers_and_subscriptions_of_agents() -> None:
+    with serving() as (_, port):
+        alice, bob = (Agent("agent", *at(port, user), "--loopback", "--register") for user in ("alice", "bob"))
+        for agent in (alice, bob):
+            agent.until('"registered"')
+        alice.write(json.dumps({"id": 2, "command": "call", "target": "bob"}).encode() + b"\n")
+        bob.until('"incoming"')
+        assert bob.ask(command="answer")["ok"] is True
+        assert json.loads(alice.until('"reply"'))["ok"] is True
+        alice.write(json.dumps({"id": 3, "command": "transfer", "target": "600"}).encode() + b"\n")
+        asked = json.loads(bob.until('"transfer"'))
+        assert (asked["event"], asked["state"], asked["target"]) == ("transfer", "requested", f"sip:600@{DOMAIN}")
+        assert bob.ask(command="accept_transfer", transfer=asked["transfer"])["ok"] is True
+        told = json.loads(alice.until('"transfer"'))
+        assert (told["event"], told["state"]) == ("transfer", "progress") and 100 <= told["status"] <= 200
+        assert json.loads(alice.until('"reply"'))["status"] == 200
+        # bob has no such package
+        assert alice.refused(command="subscribe", target="bob", package="presence") == "sip_failure_code"
+        for agent in (alice, bob):
+            assert agent.ask(command="quit")["ok"] is True
+            assert agent.end() == (0, "")
+
+
+SUBSCRIBED = o.SubscriptionChanged(subscription="sub-1", state=SubscriptionState.ACTIVE, expires=600)
+NOTIFIED = o.NotifyReceived(subscription="sub-1", event="presence", content_type="text/plain", body=b"here", headers=())
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (SUBSCRIBED, {"event": "subscription", "subscription": "sub-1", "state": "active", "expires": 600}),
+        (
+            NOTIFIED,
+            {
+                "event": "notify",
+                "subscription": "sub-1",
+                "package": "presence",
+                "content_type": "text/plain",
+                "body": "here",
+            },
+        ),
+        (
+            o.NotificationReceived(from_uri="sip:pbx", event="", content_type="text/plain", body=b"\xff"),
+            {"event": "notify", "from": "sip:pbx", "package": "", "content_type": "text/plain", "body": "\ufffd"},
+        ),
+        (
+            o.SubscriptionEnded(subscription="w", cause=o.Cause.EXPIRED),
+            {"event": "watcher", "subscription": "w", "state": "ended", "cause": "expired", "reason": "", "detail": ""},
+        ),
+        (
+            o.PublicationChanged(publication="p", state=PublicationState.ENDED, cause=o.Cause.TERMINATED),
+            {"event": "publication", "publication": "p", "state": "ended", "cause": "terminated"},
+        ),
+        (
+            o.CallEnded(
+                call="c",
+                cause=o.Cause.CANCELED,
+                originator=o.Originator.REMOTE,
+                reasons=(o.Reason(protocol="SIP", cause=200),),
+            ),
+            {
+                "event": "call",
+                "call": "c",
+                "state": "ended",
+                "originator": "remote",
+                "cause": "canceled",
+                "detail": "",
+                "reasons": [{"protocol": "SIP", "cause": 200, "text": ""}],
+            },
+        ),
+    ],
+)
+def test_events_as_json(event: o.Event, expected: dict[str, object]) -> None:
+    assert event_fields(event) == expected
 
 
 def test_an_agent_in_a_call_whose_input_ends() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from attrs import evolve
 
-from sipproto.agent.media import ApplyMedia, MediaReport
+from sipproto.agent.media import ApplyMedia, MediaReport, SetSenderParameters
 from sipproto.agent.parameters import ContentHint, DegradationPreference, Encoding
 from sipproto.conference import License, Restart, Role
-from sipproto.connector import ConnectionParameters, ConnectorConfig
+from sipproto.connector import AutoConnect, ConnectionParameters, ConnectorConfig
 from sipproto.connector.events import CallStatus, ConnectionStatus, IceRestarted
 from sipproto.connector.naming import IncomingCaller, SyncForced
+from sipproto.media.resolution import Resolution
 from sipproto.media.sample import StatsSample
 from sipproto.media.video_balancer import ParametersUpdated
 from sipproto.testing import FakeMediaEngine
@@ -145,6 +148,73 @@ def test_the_newest_connection_counts_and_parameters_are_asked_for(name: str) ->
 
 
 @runtimes
+def test_auto_connect(name: str) -> None:
+    """Stopped while nobody is there, and then until somebody is."""
+
+    async def scenario(runtime: Runtime) -> None:
+        async with connector(runtime) as alice:
+            told: list[str] = []
+            alice.on_race(
+                ["auto-connect:before-attempt", "auto-connect:success"], lambda _, name: told.append(name[13:])
+            )
+            quick = AutoConnect(first_delay=0.05, max_delay=0.1)
+            nobody: dict[str, Any] = {"sip_server_url": REALM, "sip_web_socket_server_url": url(1)}
+            failures: list[ConnectorError] = []
+
+            async def start() -> None:
+                try:
+                    await alice.start_auto_connect(auto=quick, **nobody)
+                except ConnectorError as error:
+                    failures.append(error)
+
+            async with runtime.task_group() as tasks:
+                tasks.start_soon(start)
+                await until(runtime, lambda: told.count("before-attempt") >= 3)
+                await alice.stop_auto_connect()
+            assert failures[0].code == "CANCELED" and "success" not in told
+            async with conference(runtime) as room:
+                configuration = await alice.start_auto_connect(**room.settings("alice"))
+                assert configuration.authorization_user == "alice" and told[-2:] == ["before-attempt", "success"]
+                with pytest.raises(ConnectorError) as wrong:
+                    await alice.start_auto_connect(**{**room.settings("alice"), "password": "wrong"})
+                assert wrong.value.code == "WRONG_USER_OR_PASSWORD"
+
+    play(name, scenario)
+
+
+@runtimes
+def test_no_picture_is_larger_than_the_connector_allows(name: str) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        media = FakeMediaEngine(seed=2)
+        config = ConnectorConfig(max_resolution=Resolution(640, 360), balancing_start_delay=None)
+        large = MediaSetup(audio=Tone(440), video=TestPattern(width=1280, height=720))
+        async with conference(runtime) as room, connector(runtime, media=media, config=config) as alice:
+            await alice.connect(**room.settings("alice"))
+            call = await alice.call("800", large)
+            assert media.call(call.ident).parameters[1].encodings == (Encoding(scale_resolution_down_by=2.0),)
+            await alice.replace_media_stream(large, send_encodings=[Encoding(scale_resolution_down_by=4.0)])
+            assert media.call(call.ident).parameters[1].encodings == (Encoding(scale_resolution_down_by=4.0),)
+            effective = await alice.start_presentation(MediaSetup(video=TestPattern(width=1920, height=1080)))
+            assert effective.encodings[0].scale_resolution_down_by == 3.0
+
+    play(name, scenario)
+
+
+@runtimes
+def test_options_with_a_body_and_headers(name: str) -> None:
+    async def scenario(runtime: Runtime) -> None:
+        async with joined(runtime) as (_, alice), connector(runtime, seed=3) as bob:
+            assert 200 <= await alice.send_options(f"sip:{REALM}", "who is there?", extra_headers=["X-Mine: 1"]) < 300
+            assert await alice.ping(body="héllo", extra_headers=[("X-Mine", "2")]) >= 200
+            with pytest.raises(ConnectorError):
+                await alice.ping(extra_headers=["no header"])
+            with pytest.raises(ConnectorError):
+                await bob.ping()
+
+    play(name, scenario)
+
+
+@runtimes
 def test_who_does_not_wait_any_more_gives_up(name: str) -> None:
     """Cancelling a connect leaves it, cancelling a call hangs up, cancelling a presentation takes it back."""
 
@@ -269,6 +339,14 @@ def test_a_presentation(name: str) -> None:
             other = evolve(SCREEN, video=TestPattern(width=1920, height=1080))
             assert (await alice.update_presentation(other, max_bitrate=6_000_000)).encodings[0].max_bitrate == 6_000_000
             assert given.prepared[-1] == evolve(STREAM, further_video=(other.video,))
+            media.silent(SetSenderParameters)
+            with runtime.move_on_after(0.2) as limit:
+                await alice.update_presentation(SCREEN, max_bitrate=2_000_000)
+            assert limit.cancelled_caught
+            # What is shown and how it is sent is that of before.
+            assert given.prepared[-1] == evolve(STREAM, further_video=(other.video,))
+            sent = [one.parameters.encodings[0].max_bitrate for one in media.asked(SetSenderParameters, call.ident)]
+            assert sent[-2:] == [2_000_000, 6_000_000]
             await alice.stop_presentation()
             assert given.prepared[-1] == STREAM and not presents(room)
             await alice.stop_presentation()

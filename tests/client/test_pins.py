@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from pathlib import Path
 
 import pytest
 import trustme
@@ -71,6 +72,38 @@ def test_a_pinned_certificate_is_good_for_its_host_and_no_other_is(name: str) ->
             assert other.failure is ConnectFailure.CERTIFICATE and other.certificate == certificate
             assert other.error == "the certificate of 127.0.0.1 is another one than that which is trusted"
             await works(runtime, wss, TlsSettings(pins=(wrong, parse_pin(f"127.0.0.1={mark.lower()}"))))
+
+    play(name, scenario)
+
+
+@runtimes
+def test_private_authorities_stand_beside_those_of_the_system_or_in_their_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, private = trustme.CA(), trustme.CA()
+    files = {}
+    for which, authority in (("system", system), ("private", private)):
+        files[which] = str(tmp_path / f"{which}.pem")
+        authority.cert_pem.write_to_path(files[which])
+    monkeypatch.setenv("SSL_CERT_FILE", files["system"])  # where OpenSSL looks for those of the system
+
+    async def scenario(runtime: Runtime) -> None:
+        users = ServerConfig(realm=REALM, users=USERS)
+        beside = TlsSettings(ca_file=files["private"])
+        alone = TlsSettings(ca_file=files["private"], system_authorities=False)
+        for authority, good, bad in (
+            (system, [TlsSettings(), beside], alone),
+            (private, [beside, alone], TlsSettings()),
+        ):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            async with run_server(runtime, users, tls=context) as server:
+                wss = url(server.port, "wss")
+                for settings in good:
+                    await works(runtime, wss, settings)
+                assert (await failing(runtime, wss, bad)).failure is ConnectFailure.CERTIFICATE
+                nobody = await failing(runtime, wss, TlsSettings(system_authorities=False))
+                assert nobody.error == "without the authorities of the system there has to be a ca_file"
 
     play(name, scenario)
 

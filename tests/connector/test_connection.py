@@ -21,6 +21,7 @@ from sipproto.connector.events import (
     ParametersWanted,
 )
 from sipproto.errors import LocalProtocolError
+from sipproto.message import parse_message
 from tests.connector.world import ALICE, GUEST, World
 
 S = ConnectionStatus
@@ -166,7 +167,23 @@ def test_connect_disconnect_connect() -> None:
     assert world.connection_status() is S.ESTABLISHED
     assert statuses(world)[-1] is S.ESTABLISHED
     epochs = [event.epoch for event in world.all(ConnectionStatusChanged)]
-    assert epochs == sorted(epochs) and epochs[-1] == 3
+    assert epochs == sorted(epochs) and epochs[-1] == 2  # two were asked for
+
+
+def test_what_is_told_of_a_connection_that_is_left_is_told_of_that_one() -> None:
+    """Also when the next one is asked for before the leaving is through."""
+    world = connected()
+    world.to_server = lambda data: not data.startswith(b"REGISTER")
+    left = world.command(lambda n: c.DisconnectFromServer(command=n))
+    again = world.command(lambda n: c.ConnectToServer(command=n, parameters=ALICE))
+    world.wait(2.1)
+    assert isinstance(world.outcome(left), o.CommandSucceeded)
+    world.to_server = lambda _: True
+    world.wait(40.0)
+    assert isinstance(world.outcome(again), o.CommandSucceeded | o.CommandFailed)
+    told = [(event.epoch, event.status) for event in world.all(ConnectionStatusChanged)]
+    assert [epoch for epoch, status in told if status in (S.DISCONNECTING, S.DISCONNECTED)][:2] == [1, 1]
+    assert told[-1][0] == 2 and sorted(told, key=lambda one: one[0]) == told
 
 
 def test_disconnect_does_not_wait() -> None:
@@ -189,6 +206,16 @@ def test_disconnect_does_not_wait() -> None:
     world = World()
     assert isinstance(world.do(c.DisconnectFromServer), o.CommandSucceeded)
     assert world.one(o.ConnectionChanged).state is o.ConnectionState.DISCONNECTED
+
+
+def test_a_ping_with_a_body_and_headers() -> None:
+    world = connected()
+    assert world.do(c.Ping, body="héllo".encode(), headers=(("X-Mine", "2"),)).result in range(200, 700)
+    for data in world.requests("OPTIONS"):  # also with credentials
+        request = parse_message(data)
+        assert request.headers.first("X-Mine") == "2" and request.headers.first("Content-Type") == "text/plain"
+        assert request.body.decode() == "héllo"
+    assert isinstance(world.do(c.Ping, headers=(("X-Mine", "a\r\nVia: b"),)), o.CommandFailed)
 
 
 def test_a_ping_takes_nobodys_place() -> None:

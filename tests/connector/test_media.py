@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
@@ -18,8 +19,9 @@ from sipproto.agent.stats import (
 from sipproto.conference import AvailableIncomingBitrate, MainCam, MainCamControl, Share, ShareState
 from sipproto.connector import ConnectorConfig
 from sipproto.connector import inputs as c
-from sipproto.connector.events import RemoteStreamsChanged, ReportCollected
+from sipproto.connector.events import MainVideoProblem, ProblemStep, RemoteStreamsChanged, ReportCollected
 from sipproto.errors import LocalProtocolError
+from sipproto.media.stream_health import StreamProblem
 from sipproto.media.video_balancer import (
     BalancerState,
     BalancingStarted,
@@ -168,4 +170,53 @@ def test_streams_of_the_others() -> None:
     assert changed.contented is not None and changed.contented.video != streams.main.video
     world.say(ShareState(state=Share.ENDED))
     assert world.all(RemoteStreamsChanged)[-1].contented is None
-    assert len(world.all(RemoteStreamsChanged)[-1].streams) == 2
+    assert len(world.all(RemoteStreamsChanged)[-1].streams) == 1  # the line is there, and nothing is sent on it
+
+
+def test_a_further_video_is_a_stream_while_something_comes() -> None:
+    """Of which the server says nothing: a line alone is none."""
+    world = in_call()
+    add = (("video", world.connector.call.lines[0].direction),)
+    world.tell_focus(i.ChangeMedia(command=0, call=world.focus.call or "", add=add))
+    mids = [(line.kind, line.mid) for line in world.connector.call.lines]
+
+    def told(packets: int, *, samples: int = 1) -> int:
+        lines = tuple(
+            LineStats(mid=mid, kind=kind, direction="sendrecv", packets_received=packets if mid == mids[2][1] else 0)
+            for kind, mid in mids
+        )
+        world.engine.call("out-1").report = MediaReport(state=MediaState.CONNECTED, lines=lines)
+        for _ in range(samples):
+            before = len(world.all(ReportCollected))
+            while len(world.all(ReportCollected)) == before:
+                world.wait(0.1)
+        streams = world.connector.call.streams
+        assert streams is not None
+        return len(streams.streams)
+
+    assert told(0) == 1
+    assert told(5) == 2
+    assert told(5, samples=2) == 2  # a still picture
+    assert told(5) == 1
+    assert told(9) == 2
+
+
+def test_problems_of_the_main_video_are_told_once_and_so_is_their_end() -> None:
+    world = in_call()
+    measures(world)  # by which nothing comes
+    world.wait(3.5)
+    (problem,) = world.all(MainVideoProblem)
+    assert (problem.problem, problem.step) == (StreamProblem.NO_TRAFFIC, ProblemStep.DETECTED)
+    report = world.engine.call("out-1").report
+    assert report is not None
+    stats = tuple(
+        evolve(one, packets_received=100, bytes_received=90_000) if isinstance(one, InboundRtpStats) else one
+        for one in report.stats
+    )
+    world.engine.call("out-1").report = evolve(report, stats=stats)
+    world.wait(1.5)
+    assert [one.step for one in world.all(MainVideoProblem)] == [ProblemStep.DETECTED, ProblemStep.RESOLVED]
+    world.wait(4)  # it has come to a standstill
+    assert world.all(MainVideoProblem)[-1].problem is StreamProblem.STALLED
+    world.do(c.HangUpCall)
+    assert world.all(MainVideoProblem)[-1].step is ProblemStep.RESET

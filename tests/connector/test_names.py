@@ -13,7 +13,7 @@ from sipproto.agent import stats as s
 from sipproto.agent.media import LineStats, MediaReport, MediaState
 from sipproto.agent.outputs import Cause, Originator
 from sipproto.connector import events as e
-from sipproto.connector.names import ALIASES, CATALOGUE, NAMES, NEVER, UnknownEventName, canonical_name
+from sipproto.connector.names import ALIASES, CATALOGUE, NAMES, NEVER, OURS, UnknownEventName, canonical_name
 from sipproto.connector.naming import (
     ChannelIds,
     EventNaming,
@@ -26,6 +26,8 @@ from sipproto.connector.streams import wanted_media
 from sipproto.errors import LocalProtocolError
 from sipproto.media.remote_streams import RemoteStream
 from sipproto.media.sample import stats_sample
+from sipproto.media.stream_health import StreamProblem
+from sipproto.media.video_balancer import ParametersNotUpdated
 from sipproto.sdp import Direction
 
 # Every name of the original: version 16, then what later versions call the same or have beside it.
@@ -73,7 +75,7 @@ ALONE = {
 
 def test_the_catalogue_is_that_of_the_original() -> None:
     listed = {f"{prefix}:{name}" for prefix, names in ORIGINAL.items() for name in names.split() if name != "|"}
-    assert listed | ALONE == CATALOGUE
+    assert listed | ALONE | OURS == CATALOGUE and not (listed | ALONE) & OURS
     assert not NAMES & NEVER.keys() and not NAMES & ALIASES.keys() and not ALIASES.keys() & NEVER.keys()
     assert set(ALIASES.values()) <= NAMES
     assert all(NEVER.values())
@@ -324,3 +326,15 @@ def test_statistics_in_the_shape_of_the_original() -> None:
     assert sample.inbound.second_video.inbound_rtp is into and sample.inbound.video.inbound_rtp is None
     assert sample.inbound.additional.candidate_pair is None
     assert stats_sample(MediaReport(state=MediaState.CONNECTED)).outbound.packets_lost is None
+
+
+def test_what_only_we_tell_and_the_health_of_the_main_video() -> None:
+    naming = EventNaming()
+    refused = ParametersNotUpdated(error="the line is closed", retry_in=1.0)
+    assert told(naming, refused) == [("video-balancer:parameters-not-updated", refused)]
+    naming.name(e.CallStatusChanged(call="ours", status=e.CallStatus.CONNECTING))
+    for call, name in (("ours", ["call:ice-restarted"]), ("other", [])):
+        assert names(naming, e.IceRestarted(call=call, done=False, automatic=True, detail="488")) == name
+    for step in e.ProblemStep:
+        problem = e.MainVideoProblem(call="ours", problem=StreamProblem.STALLED, step=step)
+        assert told(naming, problem) == [(f"main-stream-health:inbound-video-problem-{step.value}", problem)]

@@ -215,6 +215,35 @@ def test_the_end_does_not_wait_for_an_update() -> None:
         assert steps(world)[-1] is P.ENDED and len(world.outcomes(update)) == 1
 
 
+def test_an_update_that_is_given_up_changes_nothing() -> None:
+    other = c.PresentationParameters(max_bitrate=300_000)
+    world = presenting()
+    world.focus.verdict = lambda _: None
+    update = world.command(lambda n: c.UpdatePresentation(command=n, parameters=other))
+    world.give(c.Cancel(target=update))
+    assert world.outcome(update).cause is Cause.CANCELED
+    world.focus.verdict = lambda _: 200
+    world.wait(5)
+    assert not world.all(SetSenderParameters) and world.connector.presentation.state is PresentationState.STARTED
+
+
+def test_an_update_that_is_given_up_while_the_media_engine_is_told_is_taken_back() -> None:
+    world = in_call()
+    other = c.PresentationParameters(max_bitrate=300_000)
+    world.do(c.StartPresentation, parameters=c.PresentationParameters(max_bitrate=500_000))
+    for _ in range(2):
+        world.take()
+        world.engine.silent(SetSenderParameters)
+        update = world.command(lambda n: c.UpdatePresentation(command=n, parameters=other))
+        world.give(c.Cancel(target=update))
+        assert world.outcome(update).cause is Cause.CANCELED
+        told = [operation.parameters.encodings[0].max_bitrate for operation in world.all(SetSenderParameters)]
+        assert told == [300_000, 500_000]
+    assert isinstance(world.do(c.UpdatePresentation, parameters=other), o.CommandSucceeded)
+    assert isinstance(world.do(c.StopPresentation), o.CommandSucceeded)
+    assert world.connector.retained["procedures"] == 0
+
+
 def test_a_line_that_the_engine_does_not_feed_is_closed_again() -> None:
     world = in_call()
     world.engine.fail(SetSenderParameters, "no encoder")

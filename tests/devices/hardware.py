@@ -32,10 +32,18 @@ class FakeSound:
         self.streams: list[FakeStream] = []
         self.unplugged = False
         self.refuses: str | None = None
-        self._devices = [
+        self.plugged_in: list[dict[str, Any]] = []  # since the last time that PortAudio has looked
+        self._devices: list[dict[str, Any]] = [
             {"name": "Mic", "hostapi": 0, "max_input_channels": 2, "max_output_channels": 0},
             {"name": "Box", "hostapi": 0, "max_input_channels": 0, "max_output_channels": 2},
         ]
+
+    def _terminate(self) -> None:
+        assert not any(stream.active for stream in self.streams), "PortAudio would close it"
+
+    def _initialize(self) -> None:
+        self._devices += self.plugged_in
+        self.plugged_in = []
 
     def query_hostapis(self) -> list[dict[str, str]]:
         return [{"name": "Fake"}]

@@ -28,8 +28,9 @@ from sipproto_devices import (
     Trouble,
     Volume,
     list_devices,
+    look_for_devices,
 )
-from tests.devices.hardware import FakeSound, sine, strongest
+from tests.devices.hardware import FakeSound, PortAudioError, sine, strongest
 from tests.media._rig import End, connect, hears, until
 
 
@@ -132,6 +133,39 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     without(ImportError("No module named 'sounddevice'"))
     with pytest.raises(DeviceError, match=r"sipproto\[devices\]"):
         Speaker().check()
+
+
+def test_what_is_plugged_in_later_is_found_while_nothing_is_open() -> None:
+    card = FakeSound()
+    card.plugged_in = [{"name": "Late", "hostapi": 0, "max_input_channels": 1, "max_output_channels": 0}]
+    producer = Microphone(library=card).open_audio()
+    until(lambda: producer.read() is not None)
+    assert not look_for_devices(card)
+    producer.close()
+    until(lambda: look_for_devices(card))
+    assert [device.name for device in list_devices("microphone", library=card)] == ["Mic", "Late"]
+
+
+def test_a_look_that_fails_can_be_tried_again() -> None:
+    class Stubborn(FakeSound):
+        running = True
+        fails = True
+
+        def _terminate(self) -> None:
+            if not self.running:
+                raise PortAudioError("PortAudio not initialized")
+            self.running = False
+
+        def _initialize(self) -> None:
+            if self.fails:
+                raise PortAudioError("Unanticipated host error")
+            self.running = True
+
+    card = Stubborn()
+    with pytest.raises(DeviceError, match="Unanticipated host error"):
+        look_for_devices(card)
+    card.fails = False
+    assert look_for_devices(card)
 
 
 def test_devices_are_listed() -> None:

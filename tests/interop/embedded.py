@@ -38,6 +38,7 @@ class Embedded:
             stack.callback(self.media.close)
             self._portal: BlockingPortal = stack.enter_context(start_blocking_portal("asyncio"))
             config = ServerConfig(
+                follow_speaker=False,  # the tones of all sound all the time
                 realm=self.domain,
                 users={user: password_of(user) for user in USERS},
                 capabilities=self.media.capabilities,

@@ -40,6 +40,20 @@ print("heard", heard)
 """
 
 
+_PLUGGED = """
+import os, pathlib
+from sipproto_devices import Microphone, list_devices, look_for_devices
+assert [device.name for device in list_devices("microphone")] == ["default"]
+config = pathlib.Path(os.environ["ALSA_CONFIG_PATH"])
+config.write_text(config.read_text() + "pcm.late { type null hint { show on description Late } }\\n")
+assert [device.name for device in list_devices("microphone")] == ["default"]
+assert look_for_devices()
+assert "late" in [device.name for device in list_devices("microphone")]
+Microphone("late, ALSA").check("audio")
+print("found")
+"""
+
+
 @contextmanager
 def _xvfb() -> Iterator[str]:
     """A display of 320 by 240, all white."""
@@ -71,14 +85,23 @@ def test_a_screen_is_seen_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     engine.close()
 
 
-def test_microphone_and_speaker_of_portaudio(tmp_path: Path) -> None:
-    (tmp_path / "asound.conf").write_text(_ALSA)
+def _with_alsa(program: str, config: Path) -> str:
+    config.write_text(_ALSA)
     done = subprocess.run(
-        [sys.executable, "-c", _SOUND],
-        env={**os.environ, "ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "PYTHONPATH": str(_ROOT / "adapters")},
+        [sys.executable, "-c", program],
+        env={**os.environ, "ALSA_CONFIG_PATH": str(config), "PYTHONPATH": str(_ROOT / "adapters")},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0 and "heard 50" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_microphone_and_speaker_of_portaudio(tmp_path: Path) -> None:
+    assert "heard 50" in _with_alsa(_SOUND, tmp_path / "asound.conf")
+
+
+def test_portaudio_finds_what_was_plugged_in_later(tmp_path: Path) -> None:
+    assert "found" in _with_alsa(_PLUGGED, tmp_path / "asound.conf")

@@ -263,7 +263,7 @@ def test_a_second_phone_on_the_same_folder(mortal: Kamailio, bob: Party, phone: 
         second.talk(bob)
         phone.until_phase(Phase.ENDED)
         second.hang_up(ringing.id, bob)
-        assert sorted(second.written()) == [("in", "bob", "answered"), ("in", "bob", "missed")]
+        assert sorted(second.written()) == [("in", "bob", "answered"), ("in", "bob", "elsewhere")]
         assert phone.written() == second.written()
 
 

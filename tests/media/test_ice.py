@@ -16,6 +16,7 @@ from typing import Any
 
 import aioice
 import pytest
+import trustme
 from aioice import stun
 from attrs import evolve
 
@@ -115,6 +116,18 @@ def test_options_that_cannot_be_met_are_refused_at_once(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.pem", tmp_path):
         with pytest.raises(ValueError, match=r"the CA file .* cannot be read"):
             AiortcEngine(ice_servers=(IceServer("turns:example.com", ca_file=str(path)),))
+
+
+def test_private_authorities_stand_beside_those_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("system", "private"):
+        trustme.CA(organization_name=name).cert_pem.write_to_path(str(tmp_path / f"{name}.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    server = IceServer("turns:example.com", username="a", credential="b", ca_file=str(tmp_path / "private.pem"))
+    (endpoint,) = IceOptions(servers=(server,)).endpoints
+    assert endpoint.context is not None
+    known = str(endpoint.context.get_ca_certs())
+    assert "'system'" in known and "'private'" in known
 
 
 def test_credentials_are_in_no_repr() -> None:

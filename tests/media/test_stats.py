@@ -130,11 +130,14 @@ def test_what_one_sends_the_other_receives(ends: tuple[End, End]) -> None:
         then = outbound(early, kind)
         assert sent.packets_sent > then.packets_sent and sent.id == then.id and sent.timestamp > then.timestamp
     sent, received = outbound(before, "video"), inbound(after, "video")
-    assert sent.frames_encoded == sent.frames_sent and sent.frames_sent and received.frames_received
+    assert sent.frames_encoded is not None and sent.frames_sent and received.frames_received
+    # W3C counts a frame as encoded by the encoder and as sent by the line: one may be in between when the line stops.
+    unsent = sent.frames_encoded - sent.frames_sent
+    assert unsent in (0, 1)
     assert received.frames_received == sent.frames_sent - 1  # the last is complete when the next begins
     assert received.frames_decoded == received.frames_received and received.frames_dropped == 0
     assert sent.key_frames_encoded is not None and received.key_frames_decoded is not None
-    assert 1 <= received.key_frames_decoded <= sent.key_frames_encoded <= received.key_frames_decoded + 1
+    assert 1 <= received.key_frames_decoded <= sent.key_frames_encoded <= received.key_frames_decoded + 1 + unsent
     assert sent.key_frames_encoded < sent.frames_sent / 2  # a still picture is not encoded anew each time
     assert (sent.frame_width, sent.frame_height) == (received.frame_width, received.frame_height) == (320, 240)
     assert (sent.nack_count, sent.retransmitted_packets_sent) == (0, 0)

@@ -6,14 +6,16 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from sipproto.agent.outputs import DtmfReceived
+from sipproto.agent.outputs import DtmfReceived, Reason
+from sipproto_client import CommandError
 from sipproto_phone import commands as c
 from sipproto_phone._numbers import dialled, name_headers, name_of, number_of, shown_number
 from sipproto_phone.commands import CommandProblem
 from sipproto_phone.files import StorageError
 from sipproto_phone.model import Outcome, Phase
 from sipproto_phone.ports import Settings, Ticket
-from tests.phone.rig import TestPhone, phones, play
+from tests.client.rig import OFFER
+from tests.phone.rig import REALM, TestPhone, phones, play
 
 
 def test_a_call_from_begin_to_end() -> None:
@@ -32,7 +34,7 @@ def test_a_call_from_begin_to_end() -> None:
             with pytest.raises(CommandProblem):
                 await bob.do(c.Answer(call=ringing.id))
             talking = await alice.until_phase("bob", Phase.TALKING)
-            assert talking.answered_at is not None
+            assert talking.answered_at is not None and 0 <= anyio.current_time() - talking.answered_at < 10
             await alice.until_hears(660.0, at_least=0.15)
             await bob.until_hears(440.0, at_least=0.15)
             await bob.until("the ringer is silent", lambda: bob.sound.meter.heard("ringer")[0] == 0)
@@ -104,6 +106,37 @@ def test_calls_that_nobody_takes() -> None:
             await alice.do(c.HangUp(call=given_up))  # at once
             assert (await alice.until_phase("bob", Phase.ENDED)).outcome is Outcome.CANCELED
             await bob.until("nobody rings", lambda: all(x.phase is Phase.ENDED for x in bob.state.calls))
+
+    play(scenario)
+
+
+def test_a_caller_that_another_device_answers_is_not_missed() -> None:
+    elsewhere = Reason(protocol="SIP", cause=200, text="Call completed elsewhere")
+
+    async def scenario() -> None:
+        async with phones("alice", "bob") as (alice, bob):
+            caller = alice.endpoint
+            assert caller is not None
+
+            async def give_up(*reasons: Reason) -> Outcome | None:
+                call = caller.new_call()
+                async with anyio.create_task_group() as tasks:
+
+                    async def ring() -> None:
+                        with pytest.raises(CommandError):
+                            await caller.call(f"sip:bob@{REALM}", body=OFFER, call=call)
+
+                    tasks.start_soon(ring)
+                    await bob.until_phase("alice", Phase.INCOMING)
+                    await call.hang_up(reasons=reasons)
+                outcome = (await bob.until_phase("alice", Phase.ENDED)).outcome
+                await bob.until("forgotten", lambda: not bob.state.calls)
+                return outcome
+
+            assert await give_up(elsewhere) is Outcome.ELSEWHERE
+            assert await give_up() is Outcome.MISSED
+            listed = await bob.do(c.ListCalls())
+            assert [one["outcome"] for one in listed] == ["missed", "elsewhere"]
 
     play(scenario)
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +130,14 @@ class Terminal:
         self.process.stdin.write("".join(f"{line}\n" for line in lines))
         self.process.stdin.flush()
 
-    def until(self, words: str, *, after: int = 0) -> int:
+    def until(self, *any_of: str, after: int = 0) -> int:
         deadline = time.monotonic() + 40
         while time.monotonic() < deadline:
             for place, line in enumerate(list(self.lines)[after:], after):
-                if words in line:
+                if any(words in line for words in any_of):
                     return place + 1
             time.sleep(0.02)
-        raise AssertionError(f"no {words!r} in {self.lines}")
+        raise AssertionError(f"no {any_of!r} in {self.lines}")
 
     def ended(self) -> int:
         code = self.process.wait(30)
@@ -152,9 +152,14 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, **{name: str(home) for name in names}, **keyring, "LC_ALL": "C.UTF-8"}
 
 
+def terminal(home: Path, *options: str) -> AbstractContextManager[Terminal]:
+    return started(home, "--demo", "--headless", *options)
+
+
 @contextmanager
-def terminal(home: Path, *options: str) -> Iterator[Terminal]:
-    command = [sys.executable, "-m", "sipproto_cli", "phone", "--demo", "--headless", "--no-audio-devices", *options]
+def started(home: Path, *options: str) -> Iterator[Terminal]:
+    """`sipproto phone` with these options, without sound; killed at the end of the block."""
+    command = [sys.executable, "-m", "sipproto_cli", "phone", "--no-audio-devices", *options]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, env=environment(home), text=True, **pipes)  # type: ignore[call-overload]
     try:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ import pytest
 from anyio.to_thread import run_sync
 
 from sipproto_phone.commands import CommandProblem, Dial
-from sipproto_phone.instance import FILE, OPENER, number_of_link, running_phone, told
+from sipproto_phone.instance import FILE, LOCK, OPENER, number_of_link, only_phone, running_phone, told
 from sipproto_phone.web import MAX_COMMAND, run_page
 
+from .test_headless import started
 from .test_web import StandIn, entered, origin
 
 pytestmark = pytest.mark.anyio
@@ -70,6 +74,61 @@ async def test_what_a_dead_phone_has_left_behind(tmp_path: Path) -> None:
                 later = {"port": 1, "token": "of a later phone"}
                 (tmp_path / FILE).write_text(json.dumps(later))
             assert json.loads((tmp_path / FILE).read_text()) == later
+
+
+async def test_exactly_one_phone_runs(tmp_path: Path) -> None:
+    def second(patience: float) -> bool:
+        """Whether it hands over; else it is the one."""
+        with only_phone(tmp_path, patience=patience) as running:
+            return running is not None
+
+    with anyio.fail_after(30), only_phone(tmp_path) as running:
+        assert running is None
+        with pytest.raises(CommandProblem, match="does not answer"):
+            await run_sync(second, 0.0)
+        async with run_page(StandIn()) as page, anyio.create_task_group() as tasks:
+
+            async def up_a_little_later() -> None:
+                await anyio.sleep(0.2)
+                with told(page, tmp_path):
+                    await handed.wait()
+
+            handed = anyio.Event()
+            tasks.start_soon(up_a_little_later)
+            assert await run_sync(second, 20.0)  # it waits for a phone that is still starting
+            handed.set()
+    assert not second(0.0)  # the first has ended
+    assert stat.S_IMODE((tmp_path / LOCK).stat().st_mode) == 0o600
+
+
+def test_the_lock_of_a_phone_that_was_killed_is_gone(tmp_path: Path) -> None:
+    program = (
+        "import sys, time, pathlib; from sipproto_phone.instance import only_phone\n"
+        "with only_phone(pathlib.Path(sys.argv[1])) as running: print(running, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None and killed.stdout.readline() == "None\n"
+        with pytest.raises(CommandProblem, match="does not answer"), only_phone(tmp_path, patience=0.0):
+            pass
+        killed.kill()
+        killed.wait(20)
+        with only_phone(tmp_path, patience=0.0) as running:
+            assert running is None
+
+
+@pytest.mark.interop  # for its time
+def test_of_phones_that_start_at_once_one_runs(tmp_path: Path) -> None:
+    with ExitStack() as every:
+        phones = [every.enter_context(started(tmp_path, "--no-browser")) for _ in range(3)]
+        for phone in phones:
+            phone.until("the phone runs already", "open http://127.0.0.1")
+        one = [phone for phone in phones if any("open http" in line for line in phone.lines)]
+        assert len(one) == 1
+        assert [phone.ended() for phone in phones if phone not in one] == [0, 0]
+        one[0].process.kill()
+        one[0].process.wait()
+        every.enter_context(started(tmp_path, "--no-browser")).until("open http://127.0.0.1")
 
 
 async def test_commands_by_post_are_for_the_user_alone() -> None:

@@ -132,6 +132,16 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None
     play(scenario)
 
 
+_LONG = 6.0  # seconds
+
+
+async def until_it_would_wait(phone: TestPhone) -> None:
+    """Has it try until the next attempt by itself is far away: the delay is one of chance, and its ceiling grows."""
+    while ((before := phone.state.connection).retry_in or 0.0) < _LONG:
+        await phone.do(c.Connect())
+        await phone.until("the attempt has failed", lambda: phone.state.connection != before)
+
+
 @pytest.mark.parametrize("talking", [True, pytest.param(False, marks=pytest.mark.interop)])
 def test_the_server_is_gone_and_comes_back(talking: bool) -> None:
     """While somebody talks the call goes on, and so does the sound."""
@@ -166,12 +176,18 @@ def test_the_server_is_gone_and_comes_back(talking: bool) -> None:
                 if talking:
                     await alice.until_phase("bob", Phase.RECONNECTING)
                     await alice.until_hears(660.0)
+                for phone in (alice, bob):
+                    await until_it_would_wait(phone)
+                if talking:
+                    assert alice.call("bob").phase is Phase.RECONNECTING  # however often it was tried in vain
+                    await alice.until_hears(660.0)
                 stop, started = anyio.Event(), anyio.Event()
                 tasks.start_soon(serve, port)
                 await started.wait()
                 for phone in (alice, bob):
-                    await phone.do(c.Connect())  # at once, where that ends no call
-                    await phone.until_online()
+                    with anyio.fail_after(_LONG - 1.0):
+                        await phone.do(c.Connect())
+                        await phone.until_online()
                 if talking:
                     await alice.until_phase("bob", Phase.TALKING)
                     await bob.until_phase("alice", Phase.TALKING)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import numpy
 import pytest
 
@@ -122,6 +123,24 @@ def test_a_device_that_vanishes_is_told_once_and_the_call_goes_on() -> None:
             await alice.do(c.RefreshDevices())
             await bob.until_hears(700.0)
             assert alice.state.devices.problem == "" and len(alice.heard) == 2
+
+    play(scenario)
+
+
+def test_a_card_that_is_plugged_in_later_is_found_while_none_is_in_use() -> None:
+    late = {"name": "Late", "hostapi": 0, "max_input_channels": 1, "max_output_channels": 1}
+
+    async def scenario() -> None:
+        async with headset_call() as (cards, alice, _, call):
+            cards.plugged_in = [late]
+            await alice.do(c.RefreshDevices())
+            assert len(alice.state.devices.speakers) == 2  # to look would cut the call
+            await alice.do(c.Hold(call=call))
+            await alice.until("all is closed", lambda: not any(cards.opened(card) for card in cards.card))
+            with anyio.fail_after(10.0):
+                while len(alice.state.devices.speakers) == 2:
+                    await alice.do(c.RefreshDevices())
+            assert [x.name for x in alice.state.devices.microphones][-1] == "Late, Fake"
 
     play(scenario)
 

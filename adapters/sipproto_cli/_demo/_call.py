@@ -14,10 +14,11 @@ from sipproto.agent import outputs as o
 from sipproto.agent.media import MediaReport
 from sipproto.tokens import token
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
-from sipproto_cli._agent import media_of, stats_fields
+from sipproto_cli._agent import media_of
 from sipproto_cli._common import Account, CommandProblem, figures
 from sipproto_cli._demo._ladder import Ladder
 from sipproto_cli._demo._view import View
+from sipproto_cli._events import stats_fields
 from sipproto_client import Call, Endpoint, run_endpoint
 from sipproto_client.port import Runtime
 from sipproto_server import Relayed, ServerConfig, UserChanged, run_server

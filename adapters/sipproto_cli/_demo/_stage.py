@@ -162,6 +162,7 @@ async def open_stage(
             guests=True,
             policy=ConferencePolicy(presentation=Verdict.ASK),
             capabilities=media.capabilities,
+            follow_speaker=False,  # the tones of all sound all the time
         )
 
         def watch(output: object) -> None:

@@ -157,7 +157,7 @@ class CallCard {
   /** Once a second: the timer. */
   tick() {
     const from = this.call.answered_at;
-    if (this.call.phase !== "ended") say(this._parts.timer, from === null ? "" : duration(Date.now() / 1000 - from));
+    if (this.call.phase !== "ended") say(this._parts.timer, from === null ? "" : duration(phone.now() - from));
   }
 
   measure() {

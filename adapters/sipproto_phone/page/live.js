@@ -23,6 +23,12 @@ class Live {
     this._next = 1;
     this._delay = SOONEST;
     this._socket = null;
+    this._ahead = 0; // seconds, of the phone's clock before performance.now()
+  }
+
+  /** The phone's clock, in seconds: nobody sets it, as they do with Date. */
+  now() {
+    return this._ahead + performance.now() / 1000;
   }
 
   open() {
@@ -55,6 +61,7 @@ class Live {
     if (message.state) {
       this._delay = SOONEST;
       this.state = message.state;
+      this._ahead = message.now - performance.now() / 1000;
       this._set("yes");
       this.onState(message.state);
     } else if (message.error) {
