@@ -1,6 +1,6 @@
-"""The payload format of AV1 (AOMedia's "RTP Payload Format For AV1" 1.0): one layer when sending; any when receiving.
+"""The payload format of AV1 (AOMedia's "RTP Payload Format For AV1" 1.0), received, with any layers.
 
-One layer needs no dependency descriptor; that of a peer is a header extension that we do not agree on.
+The dependency descriptor of layers is for those who forward; as a header extension that was not agreed on it is passed over.
 
 An OBU may go on in the next packet, so that one packet alone is no piece of the stream: `av1_depayload` takes a payload
 apart, and `av1_picture` makes a temporal unit of the parts of all its packets, one behind the other.
@@ -12,9 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import frozen
 
-from sipproto_aiortc._payload import PAYLOAD_MAX
-
-# The aggregation header (4.4). W, the number of elements, is 0 where there are more than it can tell.
+# The aggregation header (4.4). W, the number of elements, is 0 where each has its length.
 _CONTINUES, _GOES_ON, _SEQUENCE = 0x80, 0x40, 0x08  # Z, Y, N
 _COUNT_SHIFT, _COUNT_MAX = 4, 3
 
@@ -26,8 +24,6 @@ _DELIMITER = b"\x12\x00"
 _NOT_KEY_FRAME = 0xE0  # show_existing_frame, and the frame type, which is 0 for a key frame (AV1 5.9.2)
 
 _LENGTH_OCTETS = 8  # of a leb128 at most (AV1 4.10.5)
-_ELEMENT_OVERHEAD = 2  # the length of an element in a packet
-_LEAST_FRAGMENT = 50  # octets; less room at the end of a packet is not worth a fragment
 _PART_HEADER = 3  # what `_part` puts before an element
 
 
@@ -38,34 +34,6 @@ class _Part:
     data: bytes
     continues: bool = False
     goes_on: bool = False
-
-
-def av1_payloads(picture: bytes, *, key_frame: bool) -> list[bytes]:
-    """`picture`: a temporal unit in the low-overhead format (AV1 5.2), as encoders put it out. Raises ValueError when it
-    is cut off."""
-    packets: list[list[_Part]] = [[]]
-    room = PAYLOAD_MAX - 1
-    for obu in _without_sizes(picture):
-        start = 0
-        while start < len(obu):
-            left = len(obu) - start
-            if room < min(left, _LEAST_FRAGMENT) + _ELEMENT_OVERHEAD:
-                packets.append([])
-                room = PAYLOAD_MAX - 1
-            end = start + min(left, room - _ELEMENT_OVERHEAD)
-            packets[-1].append(_Part(obu[start:end], start > 0, end < len(obu)))
-            room -= end - start + _ELEMENT_OVERHEAD
-            start = end
-    return [
-        _aggregated(parts, _SEQUENCE if key_frame and number == 0 else 0)
-        for number, parts in enumerate(packets)
-        if parts
-    ]
-
-
-def av1_begins_sequence(payload: bytes) -> bool:
-    """Whether a payload is the first of a coded video sequence, which begins with a key frame."""
-    return bool(payload) and bool(payload[0] & _SEQUENCE)
 
 
 def av1_depayload(payload: bytes) -> bytes:
@@ -107,18 +75,6 @@ def av1_is_key_frame(parts: bytes) -> bool:
 
 
 # -- packets ---------------------------------------------------------------------------------------------------------------
-
-
-def _aggregated(parts: list[_Part], flags: int) -> bytes:
-    count = len(parts) if len(parts) <= _COUNT_MAX else 0
-    header = flags | count << _COUNT_SHIFT
-    header |= (_CONTINUES if parts[0].continues else 0) | (_GOES_ON if parts[-1].goes_on else 0)
-    out = bytearray([header])
-    for number, part in enumerate(parts, 1):
-        if number != count:
-            out += _leb128(len(part.data))
-        out += part.data
-    return bytes(out)
 
 
 def _elements(payload: bytes, count: int) -> Iterator[bytes]:
@@ -171,22 +127,6 @@ def _joined(parts: Iterable[_Part]) -> Iterator[bytes]:
 
 
 # -- OBUs ------------------------------------------------------------------------------------------------------------------
-
-
-def _without_sizes(stream: bytes) -> Iterator[bytes]:
-    """The OBUs of a temporal unit that are sent, without their size fields (4.5)."""
-    position = 0
-    while position < len(stream):
-        header = stream[position]
-        if not header & _SIZE:
-            raise ValueError("an OBU has no size")
-        start = position + _header_size(header)
-        size, content = _read_leb128(stream, start)
-        if size > len(stream) - content:
-            raise ValueError("an OBU is cut off")
-        if _kind(header) not in _LEFT_OUT:
-            yield bytes([header & ~_SIZE]) + stream[position + 1 : start] + stream[content : content + size]
-        position = content + size
 
 
 def _with_size(obu: bytes) -> bytes:

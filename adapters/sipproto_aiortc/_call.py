@@ -188,7 +188,8 @@ class Call:
             self._prepared = True
         if request.restart:
             return await self._reopen(request)
-        # One for all that are opened together, as browsers do: some peers (GStreamer) take no BUNDLE group of several.
+        # One for all that are opened together, as browsers do: some peers (GStreamer) take no BUNDLE group of several, and for
+        # others (Firefox) the lines that leave theirs for the bundle's restart ICE, half of all.
         credentials = Credentials.fresh()
         new = {
             number: Slot(

@@ -17,13 +17,17 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "aioice",
         (
+            "Connection._check_list_maybe_fail",
+            "Connection.build_request",
             "Connection.check_complete",
             "Connection.check_incoming",
+            "Connection.check_state",
             "Connection.data_received",
             "Connection.get_component_candidates",
         ),
     ),
-    ("aioice.ice", ("CandidatePair.local_candidate", "CandidatePair.remote_addr", "CandidatePair.State.IN_PROGRESS")),
+    ("aioice.ice", ("CandidatePair.local_candidate", "CandidatePair.remote_addr", "candidate_pair_priority")),
+    ("aioice.ice", ("CandidatePair.State.FAILED", "CandidatePair.State.SUCCEEDED")),
     (
         "aioice.ice",
         (
@@ -34,7 +38,10 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("aioice.candidate", ("Candidate.from_sdp", "Candidate.to_sdp", "candidate_foundation", "candidate_priority")),
-    ("aioice.stun", ("Class.REQUEST", "Message", "Message.error_code", "Method.BINDING", "TransactionFailed")),
+    (
+        "aioice.stun",
+        ("Class.REQUEST", "Message", "Message.error_code", "Method.BINDING", "TransactionError", "TransactionFailed"),
+    ),
     ("aioice.turn", ("UDP_SOCKET_BUFFER_SIZE", "create_turn_endpoint")),
     ("aiortc.codecs", ("depayload", "get_decoder", "get_encoder")),
     ("aiortc.codecs.base", ("Decoder.decode", "Encoder.encode")),
@@ -96,6 +103,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "_local_candidates_end",
             "_local_candidates_start",
             "_nominated",
+            "_nominating",
             "_protocols",
         ),
     ),
@@ -126,7 +134,6 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "_RTCRtpReceiver__decoder_queue",
             "_RTCRtpReceiver__jitter_buffer",
             "_RTCRtpReceiver__nack_generator",
-            "_RTCRtpReceiver__remote_bitrate_estimator",
             "_RTCRtpReceiver__rtx_ssrc",
         ),
     ),

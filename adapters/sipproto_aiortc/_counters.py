@@ -11,7 +11,7 @@ from aiortc.codecs.vpx import vp8_depayload
 from attrs import define
 from av import AudioFrame
 
-from sipproto_aiortc._av1 import av1_begins_sequence, av1_is_key_frame
+from sipproto_aiortc._av1 import av1_is_key_frame
 from sipproto_aiortc._vp9 import vp9_depayload
 from sipproto_devices import mono
 
@@ -128,8 +128,6 @@ def are_key_frame(codec: str, payloads: list[bytes]) -> bool | None:
         case "h264":
             slices = (_first_slice(h264_depayload(payload)) for payload in payloads)
             return next((kind for kind in slices if kind is not None), None) == _IDR
-        case "av1":
-            return av1_begins_sequence(payloads[0])
         case _:
             return None
 

@@ -13,7 +13,7 @@ from aiortc import RTCRtpCodecParameters, codecs, rtcrtpreceiver
 from aiortc.codecs.base import Decoder
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import VIDEO_TIME_BASE
-from attrs import field, frozen
+from attrs import frozen
 from av import CodecContext
 from av.error import InvalidDataError
 from av.frame import Frame
@@ -22,7 +22,7 @@ from av.packet import Packet
 from sipproto_aiortc._av1 import av1_depayload, av1_picture
 from sipproto_aiortc._vp9 import vp9_depayload
 
-_EINVAL_DATA = 0x41444E49  # AVERROR_INVALIDDATA, "INDA"
+_INVALID_DATA = 0x41444E49  # AVERROR_INVALIDDATA, "INDA"
 
 
 @frozen(kw_only=True)
@@ -33,20 +33,11 @@ class _Reception:
     decoder: str
     depayload: Callable[[bytes], bytes]
     picture: Callable[[bytes], bytes] = bytes
-    threads: int = 1
-    options: dict[str, str] = field(factory=dict)
 
 
 _RECEPTIONS = {
     "vp9": _Reception(decoder="libvpx-vp9", depayload=vp9_depayload),
-    # Without a delay of pictures dav1d's threads share the tiles and rows of one.
-    "av1": _Reception(
-        decoder="libdav1d",
-        depayload=av1_depayload,
-        picture=av1_picture,
-        threads=2,
-        options={"max_frame_delay": "1"},
-    ),
+    "av1": _Reception(decoder="libdav1d", depayload=av1_depayload, picture=av1_picture),
 }
 
 
@@ -54,14 +45,13 @@ class VideoDecoder(Decoder):
     def __init__(self, reception: _Reception) -> None:
         self._picture = reception.picture
         self._codec: Any = CodecContext.create(reception.decoder, "r")
-        self._codec.thread_count = reception.threads
-        self._codec.options = reception.options
+        self._codec.thread_count = 1  # with more, dav1d gives a picture out when later ones have come
 
     def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
         try:
             data = self._picture(encoded_frame.data)
         except ValueError as error:  # aiortc knows decoders' errors only
-            raise InvalidDataError(_EINVAL_DATA, str(error)) from error
+            raise InvalidDataError(_INVALID_DATA, str(error)) from error
         if not data:
             return []
         packet = Packet(data)

@@ -14,7 +14,7 @@ from sipproto.agent.media import CloseMedia, MediaFailed, MediaInput, MediaOpera
 from sipproto.negotiation import TRANSPORT_CC, MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
-from sipproto_aiortc._rtp import SEND_TIME
+from sipproto_aiortc._rtp import RECEIVE_ONLY, SEND_TIME
 from sipproto_aiortc._servers import GatherPolicy, IceOptions, IceServer, IceTransportPolicy
 from sipproto_aiortc._transport import Certificate
 from sipproto_devices import AudioFrames, MediaSetup, VideoFrames
@@ -72,6 +72,7 @@ CAPABILITIES = MediaCapabilities(
         *_h264(112, "640c1f"),
         *_video(116, "AV1", "level-idx=5;profile=0;tier=0"),
     ),
+    receive_only=RECEIVE_ONLY,
     audio_extensions=(_MID, _AUDIO_LEVEL, TRANSPORT_CC),
     video_extensions=(_MID, SEND_TIME, TRANSPORT_CC),
 )

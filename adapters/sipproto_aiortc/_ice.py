@@ -17,12 +17,14 @@ from attrs import asdict, field, frozen
 from sipproto.negotiation import TransportPair
 from sipproto_aiortc._facts import CandidateFacts, PairFacts, ServerError
 from sipproto_aiortc._gather import Address, Gathering, Protocol
+from sipproto_aiortc._nomination import NominatingConnection
 from sipproto_aiortc._servers import IceOptions
 
 _log = logging.getLogger("sipproto.media")
 
 _LOOPBACK = "127.0.0.1"
 _RECEIVE_LIMIT = 2048  # datagrams waiting for DTLS: more is a flood
+_DATAGRAM_LIMIT = 1500  # octets: the buffer of pylibsrtp
 _CANDIDATE_LIMIT = 64  # each costs 20 ms and more of checks
 _PAIR_LIMIT = 512  # that the peer may bring about by checks from ever new addresses
 _STOP_TIMEOUT = 2.0
@@ -46,7 +48,7 @@ class Credentials:
         return cls(secrets.token_hex(4), secrets.token_hex(16))
 
 
-class _Connection(aioice.Connection):
+class _Connection(NominatingConnection):
     def __init__(self, options: IceOptions, controlling: bool, credentials: Credentials) -> None:
         super().__init__(
             ice_controlling=controlling,
@@ -228,7 +230,6 @@ class Generation:
         remote, connection = pair.remote, self._connection
         if pair.ice_controlling is not self._expected:  # else a role conflict may have been settled already
             connection.ice_controlling = pair.ice_controlling
-        connection.remote_is_lite = remote.ice_lite
         connection.remote_username, connection.remote_password = remote.ice_ufrag, remote.ice_pwd
         candidates = _parse_candidates(remote.candidates)
         named = [c for c in candidates if c.host.endswith(".local")]
@@ -324,8 +325,8 @@ class IceTransport:
         self.dropped += 1
 
     def _deliver(self, data: bytes) -> None:
-        # An empty datagram, which anybody can send, would end aiortc's DTLS reader with an IndexError.
-        if data and not self._received.full():
+        # aiortc's DTLS reader ends with an error at an empty datagram and at one too long for SRTP, which anybody can send.
+        if 0 < len(data) <= _DATAGRAM_LIMIT and not self._received.full():
             self.last_received = self._loop.time()
             self.packets_received += 1
             self.bytes_received += len(data)

@@ -12,7 +12,7 @@ from aiortc import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRt
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpDecodingParameters, RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, TimestampMapper
-from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
+from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpByePacket, RtcpPsfbPacket, RtcpSrPacket, RtpPacket
 
 from sipproto.negotiation import TRANSPORT_CC, MediaLine
 from sipproto.sdp import Codec
@@ -24,6 +24,8 @@ from sipproto_aiortc._transport import DtlsTransport
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 # aiortc compares names with case; these are its spellings.
 _NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8", "VP9", "H264", "AV1", "rtx")}
+# SVT-AV1, the encoder in PyAV's wheels, stops for good now and then on a busy machine (docs/media.md).
+RECEIVE_ONLY = ("AV1",)
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
 _ASK_AGAIN = 0.2  # seconds after which missing packets, or a key frame, are asked for again
 _GIVE_UP = 1.0  # seconds without a picture after which missing packets are given up for a key frame
@@ -45,13 +47,14 @@ def codec_parameters(kind: str, codec: Codec) -> RTCRtpCodecParameters:
 
 
 def known_codecs(codecs: tuple[Codec, ...]) -> tuple[Codec, ...]:
-    """Those that we can encode and decode (rtx included)."""
+    """Those that we can decode (rtx included); all but those for receiving we can encode, too."""
     return tuple(codec for codec in codecs if codec.name.lower() in _NAMES)
 
 
 def sending_codec(line: MediaLine) -> Codec | None:
     """The codec to send with: the first that we can encode."""
-    return next((codec for codec in known_codecs(line.send) if not codec.is_rtx), None)
+    codecs = (codec for codec in known_codecs(line.send) if _NAMES[codec.name.lower()] not in RECEIVE_ONLY)
+    return next((codec for codec in codecs if not codec.is_rtx), None)
 
 
 def header_extensions(line: MediaLine) -> list[RTCRtpHeaderExtensionParameters]:
@@ -97,8 +100,6 @@ class Receiver(RTCRtpReceiver):
         self.incoming = RemoteStreamTrack(line.kind)
         self._track = self.incoming
         self._set_rtcp_ssrc(line.ssrc)
-        if line.transport_cc:  # the peer estimates by itself, as between browsers: no REMB
-            vars(self)["_RTCRtpReceiver__remote_bitrate_estimator"] = None
         refused = partial(asyncio.get_running_loop().call_soon_threadsafe, reception.frame_dropped)
         vars(self)["_RTCRtpReceiver__decoder_error"] = _Refusals(refused)
         self._parameters = {
@@ -209,6 +210,8 @@ class Receiver(RTCRtpReceiver):
 
     async def _send_rtcp(self, packet: AnyRtcpPacket) -> None:
         self._reception.feedback(packet)
+        if self._line.transport_cc and isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+            return  # REMB: the peer estimates by itself, as between browsers; ours is for the statistics
         await super()._send_rtcp(packet)
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:

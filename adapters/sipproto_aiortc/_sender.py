@@ -49,7 +49,6 @@ _IMPLEMENTATIONS = {
     "vp8": "libvpx",
     "vp9": "libvpx-vp9",
     "h264": "libx264",
-    "av1": "libsvtav1",
 }
 
 

@@ -1,4 +1,4 @@
-"""Video encoders: libvpx, x264 and SVT-AV1 to a size, a frame rate and a bit rate that may change with each picture."""
+"""Video encoders: libvpx and x264 to a size, a frame rate and a bit rate that may change with each picture."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from av.video.reformatter import VideoReformatter
 from sipproto.agent.parameters import ContentHint
 from sipproto.media import VideoTarget
 from sipproto.sdp import Codec
-from sipproto_aiortc._av1 import av1_payloads
 from sipproto_aiortc._encoders import Target
 from sipproto_aiortc._payload import PAYLOAD_MAX, h264_payloads, vp8_payloads
-from sipproto_aiortc._svt import open_svt
 from sipproto_aiortc._vp9 import vp9_payloads
 
 _CLOCK = 90000
@@ -31,7 +29,7 @@ _FRAME_RATE_TRIED = 2 * _CLOCK  # so long an encoder is kept although the frame 
 _GROUP_OF_PICTURES = 3000  # key frames come when they are asked for
 _KEY_FRAME_TIME = 0.2  # seconds of the bit rate that a key frame may take
 
-# How coarse libvpx and SVT-AV1 may become, both on the same scale: a picture of detail or text rather comes seldom than coarse.
+# How coarse the libvpx encoders may become: a picture of detail or text rather comes seldom than coarse.
 _QUANTIZER_MAX = {ContentHint.NONE: 63, ContentHint.MOTION: 63, ContentHint.DETAIL: 56, ContentHint.TEXT: 56}
 _REALTIME = {
     "deadline": "realtime",
@@ -41,7 +39,7 @@ _REALTIME = {
     "overshoot-pct": "15",
 }
 _PIXELS_PER_THREAD = 1280 * 720
-# What encoders that count pictures are told; the least that is enough, so that the bit rate is not exceeded.
+# What x264 is told; the least that is enough, so that the bit rate is not exceeded.
 _FRAME_RATES = (1, 2, 3, 5, 7, 10, 12, 15, 20, 25, 30, 40, 50, 60)
 
 
@@ -224,7 +222,8 @@ class H264:
 
     def suits(self, target: VideoTarget, used: VideoTarget) -> bool:
         """x264 counts pictures: it would need a picture's delay to go by the time stamps."""
-        return _told_suits(target, used)
+        told = _told_frame_rate(used)
+        return 0.7 * told <= target.frame_rate <= 1.05 * told
 
     def payloads(self, picture: bytes, key_frame: bool) -> list[bytes]:
         return h264_payloads(picture, single=self._single)
@@ -234,51 +233,8 @@ def _told_frame_rate(target: VideoTarget) -> int:
     return next((rate for rate in _FRAME_RATES if target.frame_rate <= 1.02 * rate), _FRAME_RATES[-1])
 
 
-def _told_suits(target: VideoTarget, used: VideoTarget) -> bool:
-    told = _told_frame_rate(used)
-    return 0.7 * told <= target.frame_rate <= 1.05 * told
-
-
-_AV1_BUFFER = round(_KEY_FRAME_TIME * 1000)  # milliseconds of the bit rate
-# Its rate control for conferences. Only with one temporal layer it keeps to the bit rate, which it otherwise exceeds by half.
-_AV1_REALTIME = {
-    "rtc": 1,
-    "rc": 2,  # a constant bit rate
-    "pred-struct": 1,  # no picture waits for a later one
-    "hierarchical-levels": 0,
-    "lp": 1,  # 16 threads; the next level has 47 and is not faster
-    "overshoot-pct": 0,
-    "undershoot-pct": 100,
-    "buf-sz": 2 * _AV1_BUFFER,
-    "buf-optimal-sz": _AV1_BUFFER,
-    "buf-initial-sz": _AV1_BUFFER // 2,  # from which it reckons the first picture
-}
-
-
-class Av1:
-    def codec(self, target: VideoTarget) -> VideoCodecContext:
-        parameters = {**_AV1_REALTIME, "scm": int(target.hint is ContentHint.TEXT)}
-        options = {
-            "preset": "10" if target.width * target.height <= 1280 * 720 else "11",
-            "svtav1-params": ":".join(f"{name}={value}" for name, value in parameters.items()),
-        }
-        codec = _context("libsvtav1", target, options)
-        codec.framerate = Fraction(_told_frame_rate(target))
-        codec.qmin, codec.qmax = 2, _QUANTIZER_MAX[target.hint]
-        open_svt(codec)
-        return codec
-
-    def suits(self, target: VideoTarget, used: VideoTarget) -> bool:
-        """It counts pictures and does not look at the time stamps."""
-        return _told_suits(target, used)
-
-    def payloads(self, picture: bytes, key_frame: bool) -> list[bytes]:
-        return av1_payloads(picture, key_frame=key_frame)
-
-
 VIDEO_FORMATS: dict[str, Callable[[Codec], VideoFormat]] = {
     "vp8": lambda codec: Vp8(),
     "vp9": lambda codec: Vp9(),
     "h264": H264,
-    "av1": lambda codec: Av1(),
 }

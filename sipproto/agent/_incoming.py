@@ -60,3 +60,9 @@ def _body_refusal(request: Request) -> tuple[int, list[tuple[str, object]]] | No
 
 def _covers(range_: MediaType) -> bool:
     return range_.essence in ("*/*", "application/*", "application/sdp")
+
+
+def warning(detail: str) -> tuple[str, object]:
+    """Says why a session description was refused, as 488 should (RFC 3261 21.4.26)."""
+    quoted = "".join(c if c.isprintable() and c not in '"\\' else "?" for c in detail)
+    return "Warning", f'399 sipproto "{quoted}"'

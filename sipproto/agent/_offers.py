@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sipproto.agent._call_table import CallInput, CallState
+from sipproto.agent._incoming import warning
 from sipproto.agent._session_timer import too_small
 from sipproto.dialog import Dialog
 from sipproto.message import Request, Response, fields
@@ -112,7 +113,7 @@ class Offers:
             try:
                 session.receive_offer(request.body)
             except NegotiationError as error:
-                hub.respond(received, 488, extra=[("Warning", f'399 sipproto "{plain(error.detail)}"')])
+                hub.respond(received, 488, extra=[warning(error.detail)])
                 return False
         else:
             session.begin_late_offer()
@@ -204,8 +205,3 @@ class Offers:
         if self._pending is not None:
             self._hub.respond(self._pending, 487)
             self._pending = None
-
-
-def plain(text: str) -> str:
-    """Fit for the quoted text of a Warning."""
-    return "".join(c if c.isprintable() and c not in '"\\' else "?" for c in text)

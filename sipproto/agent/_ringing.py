@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sipproto.agent._call_table import CallInput, CallState
 from sipproto.agent._end import End
+from sipproto.agent._incoming import warning
 from sipproto.agent._reliable import TAG, ReliableSender
 from sipproto.agent.inputs import Answer, Progress
 from sipproto.agent.outputs import Cause, IncomingCall, Originator
@@ -13,7 +14,7 @@ from sipproto.dialog import Dialog
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import fields
 from sipproto.negotiation import NegotiationError
-from sipproto.sdp import parse_sdp
+from sipproto.sdp import is_rejected, parse_sdp
 from sipproto.tokens import token
 from sipproto.transaction import RequestReceived
 
@@ -48,7 +49,8 @@ class Ringing:
         kinds: set[str] = set()
         if request.body:
             try:
-                kinds = {media.kind for media in parse_sdp(call.session.usable(request.body)).media if media.port}
+                offered = parse_sdp(call.session.usable(request.body))
+                kinds = {media.kind for media in offered.media if not is_rejected(media)}
             except (MessageSyntaxError, NegotiationError):
                 kinds = set()  # the application sees a call without media; its answer will be refused with 488
         self._provisional(180, None, [], b"")
@@ -140,7 +142,7 @@ class Ringing:
             try:
                 call.session.take_late_answer(request.body)
             except NegotiationError as error:
-                self._hub.respond(received, 488)
+                self._hub.respond(received, 488, extra=[warning(error.detail)])
                 end = End(Cause.INCOMPATIBLE_MEDIA, Originator.LOCAL, error.detail, refusal=488)
                 call.step(I.MEDIA_FAILED, end)
                 return
@@ -213,8 +215,9 @@ class Ringing:
     def refuse(self) -> None:
         self._sender.stop()
         end = self._call.end
-        tag = self._dialog.local.tag
-        self._hub.respond(self.received, end.refusal, reason=end.reason, to_tag=tag, extra=end.said)
+        by_us = end.cause is Cause.INCOMPATIBLE_MEDIA and end.status is None  # and not by the application
+        said = [*end.said, *([warning(end.detail)] if by_us else [])]
+        self._hub.respond(self.received, end.refusal, reason=end.reason, to_tag=self._dialog.local.tag, extra=said)
 
     def give_up_progress(self, cause: Cause, detail: str) -> None:
         """The call ends while media for a Progress are being opened."""

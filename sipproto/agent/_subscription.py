@@ -383,10 +383,14 @@ class Subscription:
 
     def _made_dialog(self, received: RequestReceived) -> Dialog:
         """4.4.1: the NOTIFY makes the dialog, and its Record-Route is the route set."""
+        seen = self._answered_by
+        if seen is not None and seen.key == dialog_key(received.request) and "Contact" not in received.request.headers:
+            # LENIENT: Linphone names itself in the 2xx alone, although a NOTIFY has to have a Contact (RFC 6665 8.2.1).
+            seen.accepts(received.request)
+            return seen
         dialog = Dialog.from_request(received.request, self._local.tag or "", received.flow)
         dialog.local = self._local
         dialog.local_cseq = self._cseq
-        seen = self._answered_by
         if not dialog.routes and seen is not None and seen.key == dialog.key:
             # LENIENT: proxies of RFC 3265 want to stay on the way, and say so in the SUBSCRIBE alone.
             dialog.routes = seen.routes

@@ -30,6 +30,9 @@ DIGITS = "0123456789*#ABCDR"  # by event code (RFC 4733 3.2); R, a hook flash, c
 class OpenMedia:
     """Open an ICE and DTLS transport for each slot and gather its candidates. Reply: MediaOpened.
 
+    All that one operation opens has the same ICE credentials: when a peer then takes BUNDLE, all lines but one go over to
+    another transport, and other credentials of theirs would be an ICE restart of some lines only, which Firefox refuses.
+
     With `restart` the slots are open already and get new ICE credentials and candidates beside those in use, which go on
     carrying media; certificate and DTLS association stay (RFC 8445 9, RFC 8842 5.5). The next ApplyMedia that names a slot
     with other remote ICE credentials than before goes over to the new ones as soon as they are connected. One with the

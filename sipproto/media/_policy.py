@@ -12,8 +12,6 @@ _BITS_PER_PIXEL_AMPLE = 2.7  # a second: 2.5 Mbit/s for 1280x720; more is hardly
 _SCALES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # few steps: each change of size costs a key frame
 _SCALE_FOR_TIME = 2.0  # the time that encoding takes is only partly one for each pixel
 _SMALLEST = 160 * 90  # pixels; a lack of bits makes no picture smaller
-_LEAST_SIDE = {"av1": 64}  # pixels; what encoders take. Smaller pictures are made larger
-_LEAST_SIDE_OTHERWISE = 16  # a macroblock, or what there is
 _LEAST_FRAME_RATE = 1.0
 _GROW_RESERVE = 1.25  # so much more than needed has to be there before a picture grows again
 _STEADY = (0.9, 1.25)  # a new bit rate in this relation to the one in use is not worth a key frame
@@ -96,7 +94,7 @@ def video_target(
     use, unless the wishes or the source have changed; small changes then leave size and bit rate as they are.
     `may_grow`: whether the picture may become larger than in `previous`.
     """
-    width, height = _scaled(width, height, encoding.scale_resolution_down_by, codec)
+    width, height = _scaled(width, height, encoding.scale_resolution_down_by)
     bitrate = min(available, encoding.max_bitrate or ample_bitrate(width, height))
     if previous is not None and _STEADY[0] <= bitrate / previous.bitrate <= _STEADY[1]:
         bitrate = previous.bitrate
@@ -112,7 +110,7 @@ def video_target(
     scale_for_time = min(_SCALE_FOR_TIME, _scale(by_time / frame_rate, width * height, previous))
     scale = max(scale_for_bits, scale_for_time, 1.0 if previous is None or may_grow else previous.scale)
     frame_rate = min(frame_rate, max(_LEAST_FRAME_RATE, min(by_bits, by_time) * scale**2))
-    width, height = _scaled(width, height, scale, codec)
+    width, height = _scaled(width, height, scale)
     return VideoTarget(width=width, height=height, frame_rate=frame_rate, bitrate=bitrate, hint=hint, scale=scale)
 
 
@@ -126,11 +124,10 @@ def _scale(supply: float, pixels: int, previous: VideoTarget | None) -> float:
     return allowed[-1]
 
 
-def _scaled(width: int, height: int, scale: float, codec: str) -> tuple[int, int]:
-    """Even numbers, as 4:2:0 pictures need, and none that the encoder does not take."""
+def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:
+    """Even numbers, as 4:2:0 pictures need; at least 16 (a macroblock), or what there is."""
 
     def side(pixels: int) -> int:
-        least = _LEAST_SIDE.get(codec.lower(), min(_LEAST_SIDE_OTHERWISE, pixels))
-        return max(least, round(pixels / scale)) & ~1 or 2
+        return max(min(16, pixels), round(pixels / scale)) & ~1 or 2
 
     return side(width), side(height)

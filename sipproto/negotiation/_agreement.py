@@ -12,7 +12,16 @@ from sipproto.negotiation._values import (
     NegotiationError,
     TransportPair,
 )
-from sipproto.sdp import Codec, Direction, RemoteTransport, SessionDescription, bundle_groups, transport_of
+from sipproto.sdp import (
+    Codec,
+    Direction,
+    MediaDescription,
+    RemoteTransport,
+    SessionDescription,
+    bundle_groups,
+    is_rejected,
+    transport_of,
+)
 
 
 @frozen(kw_only=True)
@@ -119,6 +128,15 @@ def answered_bundle(sdp: SessionDescription, lines: tuple[Line, ...]) -> Bundle 
         if media.port != 0 and (media.attribute("mid") or line.mid) in groups[0]:
             return Bundle(mids=tuple(groups[0]), slot=line.slot, remote=transport_of(sdp, media))
     return None
+
+
+def is_another(media: MediaDescription, line: Line) -> bool:
+    """Whether an offer puts another line in the place of one that is over (RFC 3264 8.2), and does not just repeat it.
+
+    Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused.
+    """
+    mid = media.attribute("mid")
+    return line.rejected and not is_rejected(media) and (not line.refused if mid is None else mid != line.mid)
 
 
 def session_of(agreed: Agreement, stream_id: str, cname: str) -> NegotiatedSession:

@@ -19,6 +19,7 @@ from sipproto.negotiation._agreement import (
     Bundle,
     Line,
     answered_bundle,
+    is_another,
     remotes,
     restarted_slots,
     session_of,
@@ -32,6 +33,7 @@ from sipproto.negotiation._codecs import (
     remembered,
 )
 from sipproto.negotiation._match import match_answer
+from sipproto.negotiation._obstacles import line_obstacle, protocol_obstacle, transport_obstacle
 from sipproto.negotiation._values import (
     CodecPreferences,
     LocalTransport,
@@ -50,6 +52,7 @@ from sipproto.sdp import (
     direction,
     direction_of,
     extensions_of,
+    is_rejected,
     parse_sdp,
     ssrcs_of,
     streams_of,
@@ -58,8 +61,6 @@ from sipproto.sdp import (
 from sipproto.tokens import TokenSource, token, uuid4
 
 _MAX_LINES = 32
-# LENIENT: RTP/SAVPF and RTP/SAVP are how some servers call DTLS-SRTP; what counts is the fingerprint.
-_PROTOCOLS = frozenset({"UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP"})
 
 
 class SignalingState(enum.Enum):
@@ -230,7 +231,11 @@ class Negotiator:
         lines: list[Line] = []
         known = self._next.codecs
         for line in self._next.lines:
-            codecs = line.codecs if line.rejected else offered_codecs(self._codecs_for(line.kind, line.codecs), known)
+            codecs = (
+                line.codecs
+                if line.rejected
+                else offered_codecs(self._codecs_for(line.kind, line.wanted, line.codecs), known)
+            )
             known = remembered(known, codecs)
             lines.append(evolve(line, codecs=codecs))
         self._next = evolve(self._next, lines=tuple(lines), codecs=known)
@@ -271,12 +276,10 @@ class Negotiator:
         """
         self._step(Step.RECEIVE_OFFER, dry=True)
         sdp = _parse(offer)
-        lines = self._offered_lines(sdp, list(wanted), otherwise)
-        accepted = [line for line in lines if not line.rejected]
-        if not accepted:
-            raise NegotiationError("no media line of the offer can be accepted")
         groups = bundle_groups(sdp)
         bundle = groups[0] if groups else []
+        lines = self._offered_lines(sdp, list(wanted), otherwise, bundle)
+        accepted = [line for line in lines if not line.rejected]
         if bundle:  # RFC 8843 7.3.1: the first accepted line of the group carries all of them
             tag = next((line for line in accepted if line.mid in bundle), None)
             slot = tag.slot if tag is not None else 0
@@ -304,31 +307,44 @@ class Negotiator:
         self._step(Step.RECEIVE_OFFER)
 
     def _offered_lines(
-        self, sdp: SessionDescription, wanted: list[tuple[str, Direction]], otherwise: Direction
+        self, sdp: SessionDescription, wanted: list[tuple[str, Direction]], otherwise: Direction, bundle: list[str]
     ) -> list[Line]:
         known = self._next.lines
         if len(sdp.media) < len(known) or len(sdp.media) > _MAX_LINES:
             raise NegotiationError(f"the offer has {len(sdp.media)} media lines where there are {len(known)}")
 
-        def taken(kind: str) -> Direction:
+        def wish(kind: str, *, taken: bool = True) -> Direction:
             place = next((i for i, (wanted_kind, _) in enumerate(wanted) if wanted_kind == kind), None)
-            return otherwise if place is None else wanted.pop(place)[1]
+            if place is None:
+                return otherwise
+            return wanted.pop(place)[1] if taken else wanted[place][1]
 
         for line in known:
             if not line.rejected:
-                taken(line.kind)
+                wish(line.kind)
         lines: list[Line] = []
+        obstacles: dict[str, None] = {}
         for index, media in enumerate(sdp.media):
             mid = media.attribute("mid")
             if mid is not None and not is_token(mid):  # RFC 5888 4
                 raise NegotiationError("a mid is no token")
-            is_new = index >= len(known) or _is_another(media, known[index])
+            is_new = index >= len(known) or is_another(media, known[index])
+            direction = wish(media.kind, taken=False) if is_new else known[index].wanted
+            codecs = answered_codecs(self._codecs_for(media.kind, direction), codecs_of(media), self._next.preferences)
+            obstacle = protocol_obstacle(media) or line_obstacle(media, codecs=bool(codecs[0]))
+            if is_new and mid not in bundle:  # the first line of a bundle says it for all
+                obstacle = obstacle or transport_obstacle(sdp, media)
+            possible = obstacle is None and not is_rejected(media)
+            if obstacle is not None:
+                obstacles[f"{media.kind} is offered {obstacle}"] = None
             if is_new:
                 slot = self._free_slot(index, {line.slot for line in lines})
-                line = self._new_line(media.kind, taken(media.kind), mid or str(index), slot)
+                line = self._new_line(media.kind, wish(media.kind, taken=possible), mid or str(index), slot)
             else:
                 line = known[index]
-            lines.append(self._offered_line(sdp, media, line, is_new=is_new))
+            lines.append(self._offered_line(sdp, media, line, codecs, possible=possible, is_new=is_new))
+        if all(line.rejected for line in lines):
+            raise NegotiationError("; ".join(obstacles) or "no media line of the offer is wanted")
         return lines
 
     def create_answer(self) -> tuple[SessionDescription, NegotiatedSession]:
@@ -433,8 +449,9 @@ class Negotiator:
         self._next = evolve(self._next, next_mid=number + 1)
         return str(number)
 
-    def _codecs_for(self, kind: str, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
-        return preferred(kind, as_agreed(self._capabilities.codecs(kind), agreed), self._next.preferences)
+    def _codecs_for(self, kind: str, wanted: Direction, agreed: tuple[Codec, ...] = ()) -> tuple[Codec, ...]:
+        usable = self._capabilities.usable(kind, wanted)
+        return preferred(kind, as_agreed(usable, agreed), self._next.preferences)
 
     def _fresh_extensions(self, kind: str) -> tuple[tuple[str, int], ...]:
         known = {uri: ident for line in self._next.lines for uri, ident in line.extensions}
@@ -458,8 +475,10 @@ class Negotiator:
         slot, remote = line.slot, transport_of(sdp, media)
         if bundle is not None and (media.attribute("mid") or line.mid) in bundle.mids:
             slot, remote = bundle.slot, bundle.remote
-        if not carry_media(codec for _, codec in pairs) or remote is None or not _muxed(media):
-            raise NegotiationError(f"the answer for {line.kind} has no usable codec, transport or rtcp-mux")
+        obstacle = line_obstacle(media, codecs=carry_media(codec for _, codec in pairs))
+        if obstacle is not None or remote is None:
+            obstacle = obstacle or transport_obstacle(sdp, media) or "in a bundle without a transport"
+            raise NegotiationError(f"{line.kind} is answered {obstacle}")
         remote_direction = direction_of(sdp, media)
         held = self._offered(line)
         answered = extensions_of(sdp, media)
@@ -477,17 +496,22 @@ class Negotiator:
             remote_streams=streams_of(media),
         )
 
-    def _offered_line(self, sdp: SessionDescription, media: MediaDescription, line: Line, *, is_new: bool) -> Line:
+    def _offered_line(
+        self,
+        sdp: SessionDescription,
+        media: MediaDescription,
+        line: Line,
+        answered: tuple[tuple[Codec, ...], tuple[Codec, ...]],
+        *,
+        possible: bool,
+        is_new: bool,
+    ) -> Line:
         if not is_new and media.kind != line.kind:
             raise NegotiationError(f"the offer turns {line.kind} into {media.kind}")
         line = evolve(line, protocol=media.protocol, formats=media.formats or ("0",))
-        bundle_only = media.attribute("bundle-only") is not None
-        codecs, send_codecs = answered_codecs(self._codecs_for(line.kind), codecs_of(media), self._next.preferences)
+        codecs, send_codecs = answered
         unwanted = line.refused or (is_new and line.wanted is Direction.INACTIVE)
-        impossible = (
-            (media.port == 0 and not bundle_only) or media.protocol not in _PROTOCOLS or not codecs or not _muxed(media)
-        )
-        if unwanted or impossible:
+        if unwanted or not possible:
             return evolve(line, rejected=True, refused=unwanted, current=Direction.INACTIVE)
         offered_extensions, remote_direction = extensions_of(sdp, media), direction_of(sdp, media)
         return evolve(
@@ -573,20 +597,6 @@ def _parse(data: bytes | str) -> SessionDescription:
         raise NegotiationError(error.detail) from None
 
 
-def _is_another(media: MediaDescription, line: Line) -> bool:
-    """Whether an offer puts another line in the place of one that is over (RFC 3264 8.2), and does not just repeat it.
-
-    Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused.
-    """
-    mid = media.attribute("mid")
-    return line.rejected and media.port != 0 and (not line.refused if mid is None else mid != line.mid)
-
-
 def _after(mid: str) -> int:
     """The first number that no mid up to this one can be."""
     return int(mid) + 1 if mid.isascii() and mid.isdecimal() and len(mid) < 6 else 0
-
-
-def _muxed(media: MediaDescription) -> bool:
-    """RTP and RTCP on one port: the only way we have (RFC 8834 4.5 allows to insist on it)."""
-    return media.attribute("rtcp-mux") is not None or media.attribute("rtcp-mux-only") is not None

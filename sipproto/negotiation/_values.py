@@ -24,20 +24,31 @@ class NegotiationError(RemoteProtocolError):
 
 @frozen(kw_only=True)
 class MediaCapabilities:
-    """What a media engine can do. Codecs in order of preference, each with the payload type it would like to have."""
+    """What a media engine can do. Codecs in order of preference, each with the payload type it would like to have.
+
+    receive_only: names of codecs, in any letter case, that are not sent with. On a line that sends and receives each codec
+    is one for both (RFC 3264 5.1), so they are offered and accepted on lines that are only received.
+    """
 
     audio: tuple[Codec, ...] = ()
     video: tuple[Codec, ...] = ()
+    receive_only: tuple[str, ...] = ()
     audio_extensions: tuple[str, ...] = ()
     video_extensions: tuple[str, ...] = ()
 
     def codecs(self, kind: str) -> tuple[Codec, ...]:
         return {"audio": self.audio, "video": self.video}.get(kind, ())
 
+    def usable(self, kind: str, direction: Direction) -> tuple[Codec, ...]:
+        """The codecs for a line that is to do this; the rtx of one that is left out may be among them."""
+        left_out = {name.lower() for name in self.receive_only} if direction.sends else set[str]()
+        return tuple(codec for codec in self.codecs(kind) if codec.name.lower() not in left_out)
+
     def can(self, kind: str, preferences: CodecPreferences) -> bool:
-        """Whether a codec that carries media is left for a kind."""
+        """Whether a codec that carries media both ways is left for a kind."""
         excluded = {name.lower() for name in preferences.exclude}
-        return any(not c.is_auxiliary and f"{kind}/{c.name}".lower() not in excluded for c in self.codecs(kind))
+        codecs = self.usable(kind, Direction.SENDRECV)
+        return any(not c.is_auxiliary and f"{kind}/{c.name}".lower() not in excluded for c in codecs)
 
     def extensions(self, kind: str) -> tuple[str, ...]:
         return self.audio_extensions if kind == "audio" else self.video_extensions
@@ -110,9 +121,13 @@ class MediaLine:
 
     @property
     def telephone_event(self) -> Codec | None:
-        """What digits are sent with, at the clock rate of the codec beside it (RFC 4733 2.1); None: the peer takes none."""
-        rate = self.codec.clock_rate
-        return next((c for c in self.send if c.name.lower() == "telephone-event" and c.clock_rate == rate), None)
+        """What digits are sent with, at the clock rate of the codec beside it (RFC 4733 2.1); None: the peer takes none.
+
+        LENIENT: a peer that takes them at other rates only gets the lowest one, as from browsers. Firefox and many an exchange
+        have 8000 Hz alone, also beside Opus.
+        """
+        taken = [codec for codec in self.send if codec.name.lower() == "telephone-event"]
+        return min(taken, key=lambda codec: (codec.clock_rate != self.codec.clock_rate, codec.clock_rate), default=None)
 
 
 @frozen(kw_only=True)

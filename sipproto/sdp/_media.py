@@ -165,6 +165,12 @@ def direction_of(sdp: SessionDescription, media: MediaDescription) -> Direction:
     return Direction.SENDRECV
 
 
+def is_rejected(media: MediaDescription) -> bool:
+    """Whether a line is refused or over: its port is 0 (RFC 3264 6, 8.2). In an offer one that may only be bundled has it, too,
+    and is wanted (`a=bundle-only`, RFC 8843 6)."""
+    return media.port == 0 and media.attribute("bundle-only") is None
+
+
 def extensions_of(sdp: SessionDescription, media: MediaDescription) -> dict[str, int]:
     """Header extensions: URI to id (RFC 8285 5)."""
     out: dict[str, int] = {}

@@ -43,18 +43,24 @@ class Refused(Exception):
 
 @frozen
 class TransportSource:
-    """Transports out of a counter, with addresses of documentation (RFC 5737) and one certificate for all."""
+    """Transports out of a counter, with addresses of documentation (RFC 5737) and one certificate for all.
+
+    Those that are opened together have the same ICE credentials.
+    """
 
     seed: int
     numbers: Iterator[int]
 
-    def transport(self) -> LocalTransport:
-        number = next(self.numbers)
+    def transports(self, slots: Iterable[int]) -> dict[int, LocalTransport]:
+        numbers = {slot: next(self.numbers) for slot in slots}
+        return {slot: self._transport(number, min(numbers.values())) for slot, number in numbers.items()}
+
+    def _transport(self, number: int, first: int) -> LocalTransport:
         address, port = f"192.0.2.{1 + self.seed % 254}", 10_000 + 2 * number % 50_000
         digest = hashlib.sha256(f"the certificate of fake media engine {self.seed}".encode()).digest()
         return LocalTransport(
-            ice_ufrag=f"fake{self.seed}x{number}",
-            ice_pwd=f"fake{self.seed:08}password{number:08}",
+            ice_ufrag=f"fake{self.seed}x{first}",
+            ice_pwd=f"fake{self.seed:08}password{first:08}",
             candidates=(f"1 1 udp 2130706431 {address} {port} typ host",),
             fingerprint=("sha-256", ":".join(f"{octet:02X}" for octet in digest)),
             address=address,
@@ -122,11 +128,9 @@ class FakeCall:
     def _open(self, operation: OpenMedia, source: TransportSource) -> tuple[tuple[int, LocalTransport], ...]:
         if operation.restart:
             self._require_open(operation.slots)
-            self._renewed = {slot: source.transport() for slot in operation.slots}
+            self._renewed = source.transports(operation.slots)
             return tuple(self._renewed.items())
-        for slot in operation.slots:
-            if slot not in self.transports:
-                self.transports[slot] = source.transport()
+        self.transports |= source.transports(slot for slot in operation.slots if slot not in self.transports)
         return tuple((slot, self.transports[slot]) for slot in operation.slots)
 
     def _apply(self, session: NegotiatedSession) -> None:

@@ -14,7 +14,7 @@ from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
 from sipproto.errors import MessageSyntaxError
 from sipproto.message import Message, Request, fields, parse_message
-from sipproto.sdp import direction_of, parse_sdp
+from sipproto.sdp import direction_of, is_rejected, parse_sdp
 from sipproto.trace._framing import is_stream, split_stream
 from sipproto.trace._model import Step, Transcript
 from sipproto.trace._values import members
@@ -143,7 +143,7 @@ def description(body: bytes) -> str:
         sdp = parse_sdp(body)
     except MessageSyntaxError:
         return "broken SDP"
-    lines = [f"{m.kind} {direction_of(sdp, m).value if m.port else 'rejected'}" for m in sdp.media]
+    lines = [f"{m.kind} {'rejected' if is_rejected(m) else direction_of(sdp, m).value}" for m in sdp.media]
     return ", ".join(lines) or "SDP without media"
 
 

@@ -335,6 +335,16 @@ def test_refused_and_unanswered() -> None:
     idle(peer)
 
 
+@pytest.mark.parametrize(("more", "video"), [(b"", False), (b"a=bundle-only\r\n", True)])
+def test_what_is_offered_with_port_0(more: bytes, video: bool) -> None:
+    """Not wanted, or only in a bundle, as pages with the policy max-bundle offer all lines but the first."""
+    peer = Peer()
+    before, start, line = peer.offer("audio", "video").rpartition(b"m=video ")
+    peer.say("INVITE", SDP, body=before + start + b"0 " + line.partition(b" ")[2] + more)
+    call = peer.one(o.IncomingCall)
+    assert (call.audio, call.video) == (True, video)
+
+
 def test_late_offer_of_the_peer() -> None:
     peer = Peer()
     peer.say("INVITE")
@@ -364,10 +374,18 @@ def test_offer_that_cannot_be_answered() -> None:
     peer = Peer()
     peer.say("INVITE", SDP, body=RAW)
     peer.command(i.Answer(command=0, call="in-1", media=AUDIO))
-    peer.response(488)
+    refused = peer.response(488)
+    assert refused.headers.first("Warning") == '399 sipproto "audio is offered as RTP/AVP, which is not DTLS-SRTP"'
     assert peer.one(o.CommandFailed).cause is Cause.INCOMPATIBLE_MEDIA
     peer.one(o.CallEnded)
     assert peer.agent.retained["calls"] == 0
+
+
+def test_a_refusal_of_the_application_is_not_explained() -> None:
+    peer = Peer()
+    peer.say("INVITE", SDP, body=RAW)
+    peer.command(i.HangUp(command=0, call="in-1", status=488))
+    assert "Warning" not in peer.response(488).headers
     idle(peer)
 
 

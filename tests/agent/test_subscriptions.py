@@ -34,7 +34,15 @@ class Notifier(Peer):
         self.subscribe_sent = self.request("SUBSCRIBE")
         return self.subscribe_sent
 
-    def notify(self, state: str, *lines: str, event: str = "presence", tag: str = "peer", body: bytes = b"") -> int:
+    def notify(
+        self,
+        state: str,
+        *lines: str,
+        event: str = "presence",
+        tag: str = "peer",
+        body: bytes = b"",
+        contact: bool = True,
+    ) -> int:
         """A NOTIFY in the dialog of the last SUBSCRIBE; gives the status that it was answered."""
         self.cseq += 1
         subscribe = self.subscribe_sent
@@ -50,6 +58,7 @@ class Notifier(Peer):
             from_tag=tag,
             to_tag=(subscribe.headers.first("From") or "").partition("tag=")[2],
             call_id=subscribe.headers.first("Call-ID") or "",
+            **({} if contact else {"contact": ""}),
         )
         (status,) = self.statuses()
         return status
@@ -141,6 +150,30 @@ def test_route_of_a_2xx_when_the_notify_has_none() -> None:
         "sip:a.example.com;lr",
         "sip:b.example.com;lr",
     ]
+
+
+def test_contact_of_a_2xx_when_the_notify_has_none() -> None:
+    """As Linphone does it."""
+    peer = Notifier()
+    subscribe = peer.subscribe()
+    peer.answer(subscribe, 200, CONTACT, "Record-Route: <sip:a.example.com;lr>")
+    assert peer.notify("active;expires=600", body=b"open", contact=False) == 200
+    assert peer.one(o.NotifyReceived).body == b"open"
+    assert peer.changed().state is ACTIVE
+    peer.cseq -= 1
+    assert peer.notify("active", contact=False) == 500  # its number was used
+    peer.wait(peer.timer("refresh"))
+    refresh = peer.request("SUBSCRIBE")
+    assert refresh.target == "sip:bob@peer.invalid;transport=ws"
+    assert [str(r.uri) for r in refresh.headers.all(fields.ROUTE)] == ["sip:a.example.com;lr"]
+    assert cseq_of(refresh) == cseq_of(subscribe) + 1
+
+
+def test_a_notify_that_is_alone_needs_a_contact() -> None:
+    peer = Notifier()
+    peer.subscribe()
+    assert peer.notify("active;expires=600", contact=False) == 400
+    assert peer.notify("active;expires=600") == 200
 
 
 def test_a_failure_after_a_notify_of_another_branch() -> None:

@@ -107,36 +107,30 @@ class Sender:
         return line.frame_width, line.frame_height
 
 
-@pytest.mark.parametrize(
-    ("codec", "percent", "least"), [("VP8", 100, 16), ("VP9", 100, 16), ("H264", 100, 16), ("AV1", 60, 64)]
-)
+@pytest.mark.parametrize("codec", ["VP8", "VP9", "H264"])
 def test_what_is_balanced_is_what_arrives(
-    engines: tuple[AiortcEngine, AiortcEngine], clips: tuple[str, str], codec: str, percent: int, least: int
+    engines: tuple[AiortcEngine, AiortcEngine], clips: tuple[str, str], codec: str
 ) -> None:
     a, b = End(engines[0], MediaSetup(video=FileSource(clips[0]))), End(engines[1])
     capabilities = only(a.engine.capabilities, "video", codec)
     a.negotiator = End(a.engine, capabilities=capabilities).negotiator
     connect(a, b, "video")
     sender = Sender(a, b)
-
-    def of(bitrate: int, scale: float = 1.0) -> SenderParameters:
-        return limited(bitrate * percent // 100, scale)
-
     sender.tell(LineKnown(line="0", codec=f"video/{codec}", parameters=OWN))
     sender.tell(CallConfirmed())
     try:
-        sender.until(lambda: sender.parameters == of(500_000) and sender.seen() == (640, 360))
+        sender.until(lambda: sender.parameters == limited(500_000) and sender.seen() == (640, 360))
         sender.tell(command(MainCam.MAX_RESOLUTION, "320x180"))
-        assert sender.parameters == of(320_000, 2.0)
+        assert sender.parameters == limited(320_000, 2.0)
         sender.until(lambda: sender.seen() == (320, 180))
         sender.tell(command(MainCam.PAUSE))
-        assert sender.parameters == of(60_000, 200.0)
-        sender.until(lambda: sender.seen() == (least, least))
+        assert sender.parameters == limited(60_000, 200.0)
+        sender.until(lambda: sender.seen() == (16, 16))
         sender.tell(command(MainCam.RESUME))
         sender.until(lambda: sender.seen() == (640, 360))
         # Another source, of which nobody tells the balancer: a portrait, in the row of its longer side.
         a.engine.prepare(a.call, MediaSetup(video=FileSource(clips[1])))
-        sender.until(lambda: sender.parameters == of(320_000) and sender.seen() == (180, 320))
+        sender.until(lambda: sender.parameters == limited(320_000) and sender.seen() == (180, 320))
         sender.tell(StopBalancing(command=1))
         assert sender.said[-1] == BalanceSucceeded(command=1, parameters=OWN)
         assert sender.parameters == OWN

@@ -58,7 +58,7 @@ def target(
 
 
 def test_with_plenty_of_everything_nothing_is_given_up() -> None:
-    for hint, keep, codec in itertools.product(HINT, KEEP, ("VP8", "VP9", "H264", "AV1")):
+    for hint, keep, codec in itertools.product(HINT, KEEP, ("VP8", "VP9", "H264")):
         got = target(hint=hint, keep=keep, codec=codec)
         assert (got.width, got.height, got.frame_rate, got.scale) == (1280, 720, 30.0, 1.0)
         assert got.bitrate == ample_bitrate(1280, 720) == 2_488_320
@@ -118,18 +118,10 @@ def test_odd_sizes_become_even_ones(size: tuple[int, int]) -> None:
     assert got.width >= 2 and got.height >= 2 and got.width % 2 == got.height % 2 == 0
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (100, 40), (16, 16), (1, 1)])
-def test_no_picture_is_smaller_than_the_encoder_takes(size: tuple[int, int]) -> None:
-    wish = Encoding(scale_resolution_down_by=200)
-    least = {codec: target(codec=codec, width=size[0], height=size[1], encoding=wish) for codec in ("VP8", "av1")}
-    assert (least["av1"].width, least["av1"].height) == (64, 64)
-    assert max(least["VP8"].width, least["VP8"].height) <= 16
-
-
 def test_the_need_of_bits_differs_by_codec() -> None:
-    areas = {c: (t := target(300_000, codec=c)).width * t.frame_rate for c in ("VP8", "H264", "VP9", "AV1", "x")}
-    assert areas["VP8"] < areas["H264"] <= areas["VP9"] <= areas["AV1"]
-    assert areas["x"] == areas["VP8"]
+    areas = {c: (t := target(300_000, codec=c)).width * t.frame_rate for c in ("VP8", "H264", "VP9", "unheard of")}
+    assert areas["VP8"] < areas["H264"] <= areas["VP9"]
+    assert areas["unheard of"] == areas["VP8"]
 
 
 def test_a_slow_encoder_is_given_less() -> None:

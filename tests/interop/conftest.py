@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,14 @@ from .sipp_stage import Stage, Way
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "interop: needs the real SIP peers that tests/interop/install-peers installs")
+    config.addinivalue_line("markers", "browsers(*kinds): what the pages run in, one after the other; else in Chromium")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "browser" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("browsers")
+        kinds = mark.args if mark is not None else ("chromium",)
+        metafunc.parametrize("browser", kinds, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +33,16 @@ def kamailio() -> Iterator[Kamailio]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[BrowserPeer]:
-    with BrowserPeer() as peer:
-        yield peer
+def browsers() -> Iterator[Callable[[str], BrowserPeer]]:
+    """Gives a browser by its kind; each is started when somebody wants it first."""
+    with ExitStack() as stack:
+        yield cache(lambda kind: stack.enter_context(BrowserPeer(kind)))
+
+
+@pytest.fixture(scope="module")
+def browser(request: pytest.FixtureRequest, browsers: Callable[[str], BrowserPeer]) -> BrowserPeer:
+    """As the mark `browsers` says."""
+    return browsers(request.param)
 
 
 @pytest.fixture

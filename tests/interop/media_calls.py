@@ -228,10 +228,10 @@ class Pair:
 def pair_of(
     kamailio: Kamailio, browser: BrowserPeer, page: str, *, via: int | None = None, **config: Any
 ) -> Iterator[Pair]:
-    """Both registered, we perhaps through a relay on the port `via`."""
+    """Both registered, we perhaps through a relay on the port `via`, the page over TLS."""
     bob = Party(browser, "bob", page=page)
     try:
-        bob.open(kamailio, kamailio.ws_url)
+        bob.open(kamailio, kamailio.wss_url)
         with Ours("anyio-asyncio", "alice", **config) as alice:
             alice.connect(kamailio.ws_url if via is None else f"ws://127.0.0.1:{via}")
             yield Pair(alice, bob)

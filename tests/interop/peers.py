@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 from .kamailio import INSTALL_HINT, Kamailio, password_of
 
 BROWSER_FOLDER = Path(__file__).resolve().parent / "browser"
@@ -22,6 +24,16 @@ DEFAULT_TIMEOUT = 15.0
 # What each side sends, for the other to recognise.
 HERTZ = {"alice": 500, "bob": 800, "carol": 1100}
 COLORS = {"alice": (200, 30, 30), "bob": (30, 30, 200), "carol": (30, 160, 30)}
+
+# The kinds of BrowserPeer, but for firefox-mdns, which is a Firefox that hides its addresses.
+each_browser = pytest.mark.browsers("chromium", "firefox")
+# What a browser does not have, by its kind, and why.
+LACKS = {
+    "firefox": {
+        "H264": "it is a plugin that Firefox would have to download",
+        "audioLevel of media-source": "its statistics do not have it",
+    }
+}
 
 Message = dict[str, Any]
 
@@ -206,13 +218,23 @@ class JsonPeer:
 
 
 class BrowserPeer(JsonPeer):
-    """JsSIP in headless Chromium; one process holds several pages, each with its own user agent."""
+    """JsSIP in a headless browser; one process holds several pages, each with its own user agent."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str = "chromium") -> None:
         node = shutil.which("node")
-        if node is None or not (BROWSER_FOLDER / "node_modules").is_dir() or shutil.which("chromium") is None:
-            raise RuntimeError(f"Node.js, Chromium or the npm packages are missing: {INSTALL_HINT}")
-        super().__init__([node, "peer.mjs"], name="browser", cwd=BROWSER_FOLDER)
+        if node is None or not (BROWSER_FOLDER / "node_modules").is_dir():
+            raise RuntimeError(f"Node.js or the npm packages are missing: {INSTALL_HINT}")
+        self.kind = kind
+        super().__init__([node, "peer.mjs", kind], name=kind, cwd=BROWSER_FOLDER)
+        try:
+            self.expect("ready", timeout=60)  # a busy machine takes its time
+        except BaseException:
+            self.close()
+            raise
+
+    def lacks(self, what: str) -> bool:
+        """Whether tests have to do without something (`LACKS`)."""
+        return what in LACKS.get(self.kind, {})
 
 
 class Party:

@@ -124,7 +124,7 @@ def test_both_find_out_what_a_link_takes(
             assert min(one.waited for one in seen) < 0.25
             pair = alice.do(alice.newest().stats).selected_pair
             assert pair is not None and pair.available_outgoing_bitrate is not None
-            assert pair.available_outgoing_bitrate < 3 * capacity and pair.available_incoming_bitrate is None
+            assert pair.available_outgoing_bitrate < 3 * capacity
             record_property("kbit/s", [(round(one.ours / 1000), round(one.theirs / 1000)) for one in seen])
             print(f"{capacity // 1000} kbit/s: {seen}")
             alice.do(call.hang_up)

@@ -12,7 +12,7 @@ from sipproto.agent import outputs as o
 
 from .kamailio import Kamailio
 from .ours import Ours, arrivals, each_runtime, establish, lines, one_runtime, talk
-from .peers import BrowserPeer, Party
+from .peers import BrowserPeer, Party, each_browser
 from .relay import TcpRelay
 
 pytestmark = pytest.mark.interop
@@ -189,6 +189,7 @@ def test_hang_up_while_the_server_is_gone(runtime: str, mortal: Kamailio, bob: P
 
 
 @one_runtime
+@each_browser
 @pytest.mark.parametrize("by_update", [False, True], ids=["INVITE", "UPDATE"])
 @pytest.mark.parametrize("who", ["alice", "bob"])
 def test_ice_restart(

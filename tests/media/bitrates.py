@@ -19,7 +19,7 @@ from tests.media._detail import write_clip
 from tests.media._rig import End, connect
 from tests.media._sending import measure, only, set_parameters
 
-CODECS = (("VP8", ""), ("VP9", ""), ("H264", "packetization-mode=1"), ("AV1", ""))
+CODECS = (("VP8", ""), ("VP9", ""), ("H264", "packetization-mode=1"))
 FULL, HD = (1920, 1080), (1280, 720)
 _RESOLUTION = DegradationPreference.MAINTAIN_RESOLUTION
 _FRAME_RATE = DegradationPreference.MAINTAIN_FRAMERATE

@@ -29,7 +29,6 @@ from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_aiortc._line import Line
 from sipproto_devices._analysis import mono
 from tests.media._rig import End, Relay, connect, until
-from tests.media._sending import only
 from tests.sim.network import Link
 
 _QUEUE = 0.3  # seconds of a slow path's bit rate that wait before it; what is more is dropped
@@ -162,7 +161,6 @@ class Case:
     blackout: float = 0.0
     seed: int = 1
     video: TestPattern = TestPattern()
-    codec: str = "VP8"
 
 
 @frozen(kw_only=True)
@@ -189,7 +187,6 @@ CASES = (
     Case(name="5 % loss, 100 ms jitter", link=Link(loss=0.05, jitter=0.1)),
     Case(name="5 % reordered, 2 % doubled", link=Link(reorder=0.05, duplicate=0.02)),
     Case(name="20 % loss", link=Link(loss=0.2)),
-    Case(name="20 % loss, AV1", link=Link(loss=0.2), codec="AV1"),
     Case(name="10 s blackout", blackout=10.0),
     Case(name="300 kbit/s", rate=300_000),
     Case(name="300 kbit/s, 640x480 at 30/s", rate=300_000, video=TestPattern(width=640, height=480, frame_rate=30)),
@@ -213,8 +210,7 @@ def measure(case: Case, seconds: float, ear: Ear) -> Figures:
     network = Network(Link(), seed=case.seed)
     engine = AiortcEngine(include_loopback=True)
     try:
-        codecs = only(engine.capabilities, "video", case.codec)
-        a, b = (End(engine, MediaSetup(audio=Tone(hertz), video=case.video), codecs) for hertz in _TONES)
+        a, b = (End(engine, MediaSetup(audio=Tone(hertz), video=case.video)) for hertz in _TONES)
         connect(a, b, "audio video", network.change)
         until(lambda: all(end.line(kind).frames_decoded for end in (a, b) for kind in ("audio", "video")))
         network.link, network.rate = case.link, case.rate
@@ -303,7 +299,7 @@ def measure_all(cases: Sequence[Case], seconds: float, *, at_once: int) -> dict[
 
 def main(seconds: float) -> None:
     print(
-        f"two engines, Opus and VP8 or AV1 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n"
+        f"two engines, Opus and VP8 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n"
     )
     print(f"| network | {' | '.join(_COLUMNS)} |")
     print(f"| --- |{' --- |' * len(_COLUMNS)}")

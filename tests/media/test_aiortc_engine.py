@@ -200,14 +200,13 @@ def test_without_bundle(ends: tuple[End, End]) -> None:
     until(sees(b, RED))
 
 
-@pytest.mark.parametrize("codec", ["H264", "AV1"])
-def test_other_video_codecs(ends: tuple[End, End], codec: str) -> None:
+def test_h264(ends: tuple[End, End]) -> None:
     a, b = ends
-    prefer(a, "video", codec)
+    prefer(a, "video", "H264")
     connect(a, b, "audio video")
     until(sees(a, BLUE))
     until(sees(b, RED))
-    assert a.line("video").codec == codec
+    assert a.line("video").codec == "H264"
 
 
 def test_echo(engines: tuple[AiortcEngine, AiortcEngine]) -> None:
@@ -258,12 +257,11 @@ def test_a_call_that_only_listens(engines: tuple[AiortcEngine, AiortcEngine]) ->
         focus.close()
 
 
-@pytest.mark.parametrize(("ending", "codec"), [("mkv", "VP8"), ("wav", "VP8"), ("mp4", "VP8"), ("mkv", "AV1")])
-def test_recording(engines: tuple[AiortcEngine, AiortcEngine], tmp_path: Path, ending: str, codec: str) -> None:
+@pytest.mark.parametrize("ending", ["mkv", "wav", "mp4"])
+def test_recording(engines: tuple[AiortcEngine, AiortcEngine], tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"call.{ending}"
     a = End(engines[0], MediaSetup(audio=Tone(660.0), video=TestPattern(color=RED)))
     b = End(engines[1], MediaSetup(record=str(path)))
-    prefer(a, "video", codec)
     start = time.monotonic()
     connect(a, b, "audio video")
     time.sleep(1.2)
@@ -428,6 +426,8 @@ def test_hostile_datagrams_do_no_harm(ends: tuple[End, End], relay: Relay) -> No
         b"\x80",
         b"\x80\x6f" + bytes(40),
         b"\xbf\xc8" + bytes(9),
+        b"\x80\x6f" + bytes(1600),
+        b"\x80\xc8" + bytes(1600),
     ):
         relay.poison(data)
     time.sleep(0.2)

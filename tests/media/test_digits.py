@@ -100,6 +100,19 @@ def test_all_digits_both_ways(ends: tuple[End, End], codec: str) -> None:
     assert isinstance(remote, RemoteInboundRtpStats) and remote.packets_lost == 0
 
 
+def test_digits_at_8000_hertz_beside_opus(ends: tuple[End, End]) -> None:
+    """Firefox takes no others."""
+    a, b = ends
+    connect(a, b, change=lambda sdp: sdp.replace("telephone-event/48000", "x/48000"))
+    until(hears(b, 700))
+    for end in ends:
+        assert end.line().codec == "opus"
+        send(end, 5, 200)
+    until(lambda: len(a.digits) == len(b.digits) == 1)
+    assert {(digit.event, digit.duration) for digit in (*a.digits, *b.digits)} == {(5, 200)}
+    until(hears(b, 700))
+
+
 @pytest.mark.parametrize(("share", "codec"), [(0.05, "PCMU"), (0.3, "opus")])
 def test_digits_survive_loss(engines: tuple[AiortcEngine, AiortcEngine], share: float, codec: str) -> None:
     relay = Relay()

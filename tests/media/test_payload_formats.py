@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 from sipproto.media import VideoTarget
 from sipproto.sdp import Codec
-from sipproto_aiortc._av1 import av1_begins_sequence, av1_depayload, av1_is_key_frame, av1_payloads, av1_picture
+from sipproto_aiortc._av1 import av1_depayload, av1_is_key_frame, av1_picture
 from sipproto_aiortc._payload import PAYLOAD_MAX, h264_payloads, nal_units, vp8_payloads
 from sipproto_aiortc._sender import new_encoder
 from sipproto_aiortc._vp9 import vp9_depayload, vp9_payloads
+from tests.media import _av1
 from tests.media._detail import texture
 
-VIDEO = ("VP8", "VP9", "H264", "AV1")
+VIDEO = ("VP8", "VP9", "H264")
 
 
 def hexed(text: str) -> bytes:
@@ -111,30 +112,28 @@ def test_h264_units_that_fill_a_packet_exactly() -> None:
 
 # -- AV1 -------------------------------------------------------------------------------------------------------------------
 
-SEQUENCE, DELIMITER, TILES, PADDING = "0a 0b 0000000cc4ff6712be4010", "12 00", "42 02 abcd", "7a 01 80"
-KEY, DELTA, SHOWN_AGAIN = "32 04 10aabbcc", "32 04 30aabbcc", "1a 01 80"
+DELIMITER, SEQUENCE, KEY = "12 00", "0a 0b 0000000cc4ff6712be4010", "32 04 10aabbcc"
 
 
 def av1_parts(*payloads: str) -> bytes:
     return b"".join(av1_depayload(hexed(payload)) for payload in payloads)
 
 
-def test_av1_one_packet() -> None:
-    """Sizes and what receivers ignore are left out; the last of up to three elements has no length."""
-    key = av1_payloads(hexed(f"{DELIMITER} {SEQUENCE} {KEY} {PADDING} {TILES}"), key_frame=True)
-    assert key == [hexed("28 | 0c 08 0000000cc4ff6712be4010 | 30 10aabbcc")]
-    assert av1_payloads(hexed(f"{DELIMITER} {DELTA}"), key_frame=False) == [hexed("10 30 30aabbcc")]
-    four = av1_payloads(hexed(SHOWN_AGAIN * 4), key_frame=False)
-    assert four == [hexed("00" + "02 1880" * 4)]
-    assert av1_picture(b"".join(av1_depayload(part) for part in four)) == hexed(DELIMITER + SHOWN_AGAIN * 4)
-    assert av1_payloads(b"", key_frame=True) == av1_payloads(hexed(DELIMITER), key_frame=True) == []
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "28 | 0c 08 0000000cc4ff6712be4010 | 30 10aabbcc",  # the last of two elements has no length
+        "08 | 0c 08 0000000cc4ff6712be4010 | 05 30 10aabbcc",  # each has one
+    ],
+)
+def test_av1_one_packet(payload: str) -> None:
+    assert av1_picture(av1_parts(payload)) == hexed(DELIMITER + SEQUENCE + KEY)
 
 
 def test_av1_fragments() -> None:
     frame = hexed("32 c413") + bytes(2500)
-    parts = av1_payloads(hexed(DELIMITER + SEQUENCE) + frame, key_frame=True)
+    parts = _av1.payloads(hexed(DELIMITER + SEQUENCE) + frame, key_frame=True)
     assert [part[0] for part in parts] == [0x68, 0xD0, 0x90]  # Y, W 2 and N; Z and Y; Z
-    assert max(len(part) for part in parts) <= PAYLOAD_MAX
     whole = b"".join(av1_depayload(part) for part in parts)
     assert av1_picture(whole) == hexed(DELIMITER + SEQUENCE) + frame
     for found in (parts[:-1], parts[1:]):  # that none in the middle is missing, the sequence numbers say
@@ -222,9 +221,8 @@ def shortest(obu: bytes) -> bytes:
     st.booleans(),
 )
 def test_av1_comes_out_as_it_went_in(obus: list[bytes], key: bool) -> None:
-    payloads = av1_payloads(b"".join(obus), key_frame=key)
+    payloads = _av1.payloads(b"".join(obus), key_frame=key)
     assert max(len(payload) for payload in payloads) <= PAYLOAD_MAX
-    assert [av1_begins_sequence(payload) for payload in payloads] == [key] + [False] * (len(payloads) - 1)
     parts = b"".join(av1_depayload(payload) for payload in payloads)
     assert av1_picture(parts) == hexed(DELIMITER) + b"".join(shortest(one) for one in obus)
 
@@ -240,10 +238,9 @@ def test_av1_of_anybody_is_refused_with_value_errors_only(octets: bytes, payload
     for parts in (octets, b"".join(refused(av1_depayload, payload) for payload in payloads)):
         assert av1_is_key_frame(parts) in (True, False)
         picture = refused(av1_picture, parts)
-        if picture:  # then it is a stream that we could send on
-            again = b"".join(av1_depayload(one) for one in av1_payloads(picture, key_frame=False))
+        if picture:  # then it can be sent on
+            again = b"".join(av1_depayload(one) for one in _av1.payloads(picture, key_frame=False))
             assert av1_picture(again) == picture
-    refused(lambda data: b"".join(av1_payloads(data, key_frame=True)), octets)
 
 
 # -- encoded here, decoded as received ---------------------------------------------------------------------------------
@@ -274,7 +271,6 @@ def h264(profile: str = "42e01f", mode: int = 1) -> Codec:
     [
         Codec(payload_type=96, name="VP8", clock_rate=90000),
         Codec(payload_type=96, name="VP9", clock_rate=90000),
-        Codec(payload_type=96, name="AV1", clock_rate=90000),
         h264(),
         h264(mode=0),
         h264("64001f"),
@@ -316,6 +312,43 @@ def test_the_profile_that_was_agreed_on_is_the_one_in_the_stream() -> None:
     assert {sps[2] for sps in found.values()} == {40}  # level 4: 1920x1080 at 30 a second
 
 
+def test_recorded_av1_is_decoded_picture_by_picture() -> None:
+    depayload, decoder = received("AV1")
+    sizes, keys = [], []
+    for number, unit in enumerate(_av1.recorded()):
+        parts = b"".join(depayload(payload) for payload in _av1.payloads(unit, key_frame=number % 6 == 0))
+        assert av1_picture(parts) == unit
+        keys.append(av1_is_key_frame(parts))
+        (frame,) = decoder.decode(JitterFrame(parts, 3000 * number))  # none waits for a later one
+        assert isinstance(frame, av.VideoFrame) and frame.pts == 3000 * number
+        sizes.append((frame.width, frame.height))
+    assert sizes == [(320, 180)] * 6 + [(160, 90)] * 6
+    assert keys == ([True] + [False] * 5) * 2
+
+
+def test_hostile_av1_raises_only_what_aiortc_handles() -> None:
+    depayload, decoder = received("AV1")
+    chance = random.Random(7)
+    good = [_av1.payloads(unit, key_frame=False) for unit in _av1.recorded()]
+    for _ in range(500):
+        changed = [bytearray(payload) for payload in chance.choice(good)]
+        for _ in range(chance.randrange(4)):
+            payload = chance.choice(changed)
+            payload[chance.randrange(min(len(payload), 30))] = chance.randrange(256)
+        cut = [bytes(payload[: chance.randrange(len(payload) + 1)]) for payload in changed]
+        for hostile in ([bytes(payload) for payload in changed], cut, [chance.randbytes(chance.randrange(40))]):
+            try:
+                decoder.decode(JitterFrame(b"".join(map(depayload, hostile)), 0))
+            except (ValueError, FFmpegError):
+                pass
+        for other in (chance.randbytes(chance.randrange(40)), b"".join(map(bytes, changed))):  # of another codec
+            try:
+                decoder.decode(JitterFrame(other, 0))
+            except FFmpegError:  # from a decoder aiortc handles nothing else
+                pass
+    assert decoder.decode(JitterFrame(b"".join(map(depayload, good[0])), 0))
+
+
 @pytest.mark.parametrize("name", VIDEO)
 def test_hostile_payloads_raise_only_what_aiortc_handles(name: str) -> None:
     """ValueError of a payload, FFmpegError of a picture; and afterwards a good picture can be decoded."""
@@ -351,8 +384,14 @@ def test_a_packet_without_content_does_not_end_a_decoder(codec: str) -> None:
         assert decoder.decode(JitterFrame(b"\xfc\xff\xfe", 960))
         return
     name = codec.partition("/")[2]
+    depayload, _ = received(name)
+    if name == "AV1":
+        (first, *_) = _av1.recorded()
+        assert decoder.decode(JitterFrame(av1_parts("10 10"), 0)) == []  # nothing but a temporal delimiter
+        payloads = _av1.payloads(first, key_frame=True)
+        assert decoder.decode(JitterFrame(b"".join(depayload(payload) for payload in payloads), 0))
+        return
     sent = h264() if name == "H264" else Codec(payload_type=96, name=name, clock_rate=90000)
     target = VideoTarget(width=320, height=180, frame_rate=30, bitrate=2_000_000)
     payloads, _ = new_encoder("video", sent).encode(pictures(1)[0], target, False)
-    depayload, _ = received(name)
     assert decoder.decode(JitterFrame(b"".join(depayload(payload) for payload in payloads), 0))

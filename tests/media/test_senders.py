@@ -24,7 +24,7 @@ from tests.media._detail import write_clip
 from tests.media._rig import End, connect, exchange, hears, until
 from tests.media._sending import ask_key_frame, ask_parameters, key_frame, measure, only, set_parameters
 
-CODECS = ("VP8", "VP9", "H264", "AV1")
+CODECS = ("VP8", "VP9", "H264")
 HALF = Encoding(scale_resolution_down_by=2)
 
 
@@ -88,8 +88,6 @@ def is_key_frame(codec: str, payload: bytes) -> bool:
         return payload[0] == 0x90 and not payload[4] & 1
     if codec == "VP9":
         return payload[0] & 0x48 == 0x08
-    if codec == "AV1":
-        return bool(payload[0] & 0x08)
     return payload[0] & 0x1F == 7 or (payload[0] & 0x1F == 24 and payload[3] & 0x1F == 7)
 
 
@@ -155,7 +153,7 @@ def test_parameters_hold_over_codecs_holds_and_sessions(ends: tuple[End, End]) -
     until(lambda: size(b) == (320, 240))
     set_parameters(a, SenderParameters(encodings=(HALF,)))
     until(lambda: size(b) == (160, 120))
-    for name in ("VP9", "AV1", "H264"):
+    for name in ("VP9", "H264"):
         lines = tuple(evolve(line, send=tuple(c for c in line.send if c.name == name)) for line in a.session.lines)
         a.perform(evolve(a.session, lines=lines))
         decoded = b.line("video").frames_decoded or 0
@@ -253,7 +251,6 @@ def test_opus_keeps_its_cap_and_other_audio_says_that_it_cannot(ends: tuple[End,
     ("name", "parameters"),
     [
         ("VP9", "profile-id=0"),
-        ("AV1", "level-idx=5;profile=0;tier=0"),
         ("H264", "packetization-mode=0;profile-level-id=42e01f"),
         ("H264", "packetization-mode=1;profile-level-id=64001f"),
         ("H264", "packetization-mode=1;profile-level-id=640c1f"),

@@ -319,10 +319,10 @@ class ShortPassword(_Opening):
         return evolve(transport, ice_pwd="short")
 
 
-@breaks("opened_transports", "slots share a ufrag, but not its password")
+@breaks("opened_transports", "different ICE credentials")
 class OneUfragForAll(_Opening):
     def opened(self, operation: OpenMedia, slot: int, transport: LocalTransport) -> LocalTransport:
-        return evolve(transport, ice_ufrag="same")
+        return evolve(transport, ice_pwd=f"{transport.ice_pwd}s{slot}")
 
 
 @breaks("opened_transports", "is no sha-256: ")
@@ -341,6 +341,12 @@ class WholeLines(_Opening):
 class OneSlotOnly(_Altered):
     def alter(self, operation: MediaOperation, message: MediaInput) -> Iterable[MediaInput]:
         yield evolve(message, transports=message.transports[:1]) if isinstance(message, MediaOpened) else message
+
+
+@breaks("opened_transports", "different ICE credentials")
+class CredentialsForEach(_Opening):
+    def opened(self, operation: OpenMedia, slot: int, transport: LocalTransport) -> LocalTransport:
+        return evolve(transport, ice_ufrag=f"{transport.ice_ufrag}s{slot}")
 
 
 @breaks("open_twice", "slots that were open are others")

@@ -82,6 +82,20 @@ def test_a_line_comes_goes_and_its_place_is_used_again() -> None:
     assert len(set(mids)) == 40
 
 
+def test_a_place_is_used_again_by_a_line_that_may_only_be_bundled() -> None:
+    """Firefox writes port 0 and bundle-only for every line that it adds to a bundle."""
+    a, b = pair("audio", "video")
+    mid = a.add_line("video", Direction.SENDONLY)
+    a.receive_answer(take(b, offer(a)))
+    a.remove_line(mid)
+    a.receive_answer(take(b, offer(a)))
+    again = a.add_line("video", Direction.SENDONLY)
+    before, start, line = offer(a).rpartition("m=video ")
+    reply = take(b, f"{before}{start}0 {line.partition(' ')[2]}a=bundle-only\r\n")
+    assert ports(reply) == [True, True, True]
+    assert f"a=group:BUNDLE 0 1 {again}\r\n" in reply
+
+
 def test_a_removal_is_taken_back_with_a_rollback() -> None:
     a, _ = pair("audio", "video")
     before = a.agreed
@@ -269,6 +283,9 @@ def test_telephone_event_goes_with_the_clock_of_the_codec() -> None:
     assert line.telephone_event is not None and line.telephone_event.clock_rate == 8000
     plain = evolve(line, send=tuple(codec for codec in line.send if codec.name == "PCMU"))
     assert plain.telephone_event is None
+    fallback = Codec(payload_type=101, name="telephone-event", clock_rate=16000), *line.send
+    wide = evolve(line, send=tuple(codec for codec in fallback if codec.name != "PCMU" and codec.clock_rate != 48000))
+    assert wide.codec.name == "G722" and wide.telephone_event is not None and wide.telephone_event.clock_rate == 8000
 
 
 # -- versions --------------------------------------------------------------------------------------------------------
@@ -302,3 +319,61 @@ def test_payload_types_that_move_use_none_up() -> None:
     b.add_line("audio")
     again = offer(b)
     assert {"VP8", "VP9"} <= set(codecs(again).values()) and "opus" in codecs(again, 1).values()
+
+
+# -- codecs that are only received -----------------------------------------------------------------------------------
+
+HALF = evolve(RICH, receive_only=("vp9",))
+
+
+def names(text: str, index: int = 0) -> list[str]:
+    return [codec.name for codec in codecs_of(parse_sdp(text).media[index])]
+
+
+@pytest.mark.parametrize("wanted", list(Direction))
+def test_what_is_not_sent_with_is_offered_where_nothing_is_sent(wanted: Direction) -> None:
+    a = end(1, HALF)
+    a.add_line("video", wanted)
+    assert names(offer(a)) == (["VP8", "rtx"] if wanted.sends else ["VP8", "rtx", "VP9", "rtx"])
+
+
+@pytest.mark.parametrize("wanted", [Direction.SENDRECV, Direction.RECVONLY])
+def test_what_is_not_sent_with_is_accepted_where_nothing_is_sent(wanted: Direction) -> None:
+    a, b = end(1, RICH), end(2, HALF)
+    a.preferences = CodecPreferences(prefer=("video/VP9",))
+    a.add_line("video")
+    b.receive_offer(offer(a), [("video", wanted)])
+    text, ours = answer(b)
+    assert names(text) == (["VP8", "rtx"] if wanted.sends else ["VP9", "rtx", "VP8", "rtx"])
+    assert ours.lines[0].direction is wanted
+    theirs = a.receive_answer(text)
+    assert theirs.lines[0].codec.name == ("VP8" if wanted.sends else "VP9")
+
+
+def test_a_line_that_begins_to_send_goes_on_with_what_it_can_send() -> None:
+    a, b = end(1, HALF), end(2, RICH)
+    b.preferences = CodecPreferences(prefer=("video/VP9",))
+    mid = a.add_line("video", Direction.RECVONLY)
+    exchange(a, b)
+    assert b.agreed is not None and b.agreed.lines[0].codec.name == "VP9"
+    for wanted, expected in ((Direction.SENDRECV, "VP8"), (Direction.RECVONLY, "VP9"), (Direction.SENDRECV, "VP8")):
+        a.change_line(mid, wanted)
+        text = offer(a)
+        assert ("VP9" in names(text)) is not wanted.sends
+        ours = a.receive_answer(take(b, text))
+        assert ours.lines[0].direction is wanted
+        assert b.agreed.lines[0].codec.name == expected
+    again = take(a, offer(b))  # and when the peer asks
+    assert "VP9" not in names(again)
+
+
+def test_a_kind_of_which_nothing_can_be_sent_is_none() -> None:
+    nothing = CodecPreferences(exclude=("video/VP8",))
+    assert RICH.can("video", nothing) and HALF.can("video", CodecPreferences())
+    assert not HALF.can("video", nothing)
+    a, b = end(1, RICH), end(2, HALF)
+    a.preferences = nothing
+    a.add_line("video")
+    text = offer(a)
+    with pytest.raises(NegotiationError, match="no media line"):
+        b.receive_offer(text, [("video", Direction.SENDRECV)])

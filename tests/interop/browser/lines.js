@@ -24,8 +24,7 @@ export async function measureLines(connection, sink) {
       layers_sent: sent.at(-1)?.scalabilityMode ?? null,
       packets_sent: total(sent, "packetsSent"),
       packets_received: total(received, "packetsReceived"),
-      key_frames_sent: total(sent, "keyFramesEncoded"),
-      key_frames_received: total(received, "keyFramesDecoded"),
+      key_frames_decoded: total(received, "keyFramesDecoded"),
       frames_decoded: total(received, "framesDecoded"),
       // Seconds that were made up, because nothing had arrived in time.
       concealed: total(received, "concealedSamples") / 48000,

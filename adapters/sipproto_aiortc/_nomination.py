@@ -1,0 +1,105 @@
+"""Which of the pairs that work is used: one, the same at both ends (RFC 8445 8.1.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aioice
+from aioice import stun
+from aioice.ice import CandidatePair, candidate_pair_priority
+
+_COMPONENT = 1  # RTP, which RTCP shares
+# Seconds that a pair which works waits for better ones whose checks are not answered yet, as those through a NAT may be.
+_BETTER_WAIT = 0.1
+# Seconds after its first nomination during which a peer may nominate further pairs at once (RFC 5245). Later it has a reason
+# to leave the one before, such as another network.
+_AGGRESSIVE = 1.0
+_STATE = CandidatePair.State
+
+
+class NominatingConnection(aioice.Connection):
+    """aioice nominates every pair that it checks, and uses what was nominated last: two ends may then use different ones.
+
+    A peer that knows the other by the address of its first DTLS packet, such as baresip, has no media then.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Towards a lite peer aioice nominates but one pair, the first one; with this it leaves the choice to us.
+        self.remote_is_lite = True
+        self._nominating.add(_COMPONENT)
+        self._nomination: asyncio.Task[None] | None = None
+        self._decision: asyncio.TimerHandle | None = None
+        self._aggressive_until = 0.0
+
+    def check_complete(self, pair: CandidatePair) -> None:
+        before = self._nominated.get(_COMPONENT)
+        super().check_complete(pair)
+        if self.ice_controlling:
+            self._choose()
+        elif before is not None and self._nominated[_COMPONENT] is not before:
+            self._keep_the_better(before)
+        elif before is None and self._nominated:
+            self._aggressive_until = asyncio.get_running_loop().time() + _AGGRESSIVE
+
+    def _check_list_maybe_fail(self) -> None:
+        if not any(
+            pair.state is _STATE.SUCCEEDED for pair in self._check_list
+        ):  # else that one is going to be nominated
+            super()._check_list_maybe_fail()
+
+    async def close(self) -> None:
+        if self._decision is not None:
+            self._decision.cancel()
+        if self._nomination is not None:
+            self._nomination.cancel()
+        await super().close()
+
+    # -- the controlling side ----------------------------------------------------------------------------------------
+
+    def _choose(self) -> None:
+        """Nominates the best pair that works: at once when no better one is left to be checked, else a little later."""
+        if self._nominated or self._nomination is not None:
+            return
+        best = self._best()
+        if best is None:
+            return
+        better = self._check_list[: self._check_list.index(best)]  # the list is in the order of priority
+        if all(pair.state is _STATE.FAILED for pair in better):
+            self._nominate_best()
+        elif self._decision is None:
+            self._decision = asyncio.get_running_loop().call_later(_BETTER_WAIT, self._nominate_best)
+
+    def _best(self) -> CandidatePair | None:
+        return next((pair for pair in self._check_list if pair.state is _STATE.SUCCEEDED), None)
+
+    def _nominate_best(self) -> None:
+        best = self._best()
+        if best is not None and self.ice_controlling and self._nomination is None:
+            self._nomination = asyncio.create_task(self._nominate(best))
+
+    async def _nominate(self, pair: CandidatePair) -> None:
+        assert self.remote_password is not None  # there are no checks without
+        try:
+            await pair.protocol.request(
+                self.build_request(pair, nominate=True),
+                pair.remote_addr,
+                integrity_key=self.remote_password.encode(),
+            )
+            pair.nominated = True
+        except stun.TransactionError:
+            self.check_state(pair, _STATE.FAILED)
+            self._nomination = None
+        self.check_complete(pair)
+
+    # -- the controlled side -----------------------------------------------------------------------------------------
+
+    def _keep_the_better(self, before: CandidatePair) -> None:
+        """Of several pairs that are nominated at once, that of the highest priority is used (RFC 8445 8.1.1)."""
+        at_once = asyncio.get_running_loop().time() < self._aggressive_until
+        if at_once and self._priority(before) > self._priority(self._nominated[_COMPONENT]):
+            self._nominated[_COMPONENT] = before
+
+    def _priority(self, pair: CandidatePair) -> int:
+        return candidate_pair_priority(pair.local_candidate, pair.remote_candidate, self.ice_controlling)

@@ -1,0 +1,180 @@
+"""Which pair is used, where several work: one is nominated, and both ends go by the same one (RFC 8445 8.1.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aioice import stun
+
+from sipproto.negotiation import TransportPair
+from sipproto.sdp import RemoteTransport
+from sipproto_aiortc._ice import Credentials, Generation
+from sipproto_aiortc._servers import IceOptions
+
+_PASSWORD = "p" * 22
+_BETTER, _WORSE = 2130706431, 2130706175
+
+
+class Address(asyncio.DatagramProtocol):
+    """One address of a peer, which answers checks `delay` seconds late, or not at all (None)."""
+
+    def __init__(self, delay: float | None = 0.0) -> None:
+        self._delay = delay
+        self.nominations = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.port: int = transport.get_extra_info("sockname")[1]
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        request = stun.parse_message(data)
+        if request.message_class == stun.Class.RESPONSE or self._delay is None:
+            return
+        self.nominations += "USE-CANDIDATE" in request.attributes
+        response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+        response.attributes["XOR-MAPPED-ADDRESS"] = addr
+        response.add_message_integrity(_PASSWORD.encode())
+        asyncio.get_running_loop().call_later(self._delay, self.transport.sendto, bytes(response), addr)
+
+    def nominate(self, generation: Generation) -> None:
+        """As a controlling peer does."""
+        (ours,) = ((one.host, one.port) for one in generation.candidates if one.host == "127.0.0.1")
+        check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+        check.attributes["USERNAME"] = f"{generation.ufrag}:peer"
+        check.attributes["PRIORITY"] = 1
+        check.attributes["ICE-CONTROLLING"] = 2**63
+        check.attributes["USE-CANDIDATE"] = None
+        check.add_message_integrity(generation.password.encode())
+        self.transport.sendto(bytes(check), ours)
+
+
+@asynccontextmanager
+async def addresses(*delays: float | None) -> AsyncIterator[list[Address]]:
+    loop = asyncio.get_running_loop()
+    opened = [
+        (await loop.create_datagram_endpoint(lambda delay=delay: Address(delay), local_addr=("127.0.0.1", 0)))[1]  # type: ignore[misc]
+        for delay in delays
+    ]
+    try:
+        yield opened
+    finally:
+        for one in opened:
+            one.transport.close()
+
+
+@asynccontextmanager
+async def gathered(*, controlling: bool) -> AsyncIterator[Generation]:
+    generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=controlling)
+    await generation.gather()
+    try:
+        yield generation
+    finally:
+        await generation.close()
+
+
+async def connected(generation: Generation, *peer: Address, controlling: bool = True) -> float:
+    """Connects to the addresses, the best one first; gives the seconds that it took."""
+    priorities = (_BETTER, _WORSE)
+    remote = RemoteTransport(
+        ice_ufrag="peer",
+        ice_pwd=_PASSWORD,
+        candidates=tuple(
+            f"{number} 1 udp {priority} 127.0.0.1 {one.port} typ host"
+            for number, (priority, one) in enumerate(zip(priorities, peer, strict=True))
+        ),
+        fingerprints=(("sha-256", "00"),),
+    )
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with asyncio.timeout(5):
+        pair = TransportPair(slot=0, remote=remote, ice_controlling=controlling, dtls_client=True)
+        await generation.connect(pair, lambda _: None)
+    return loop.time() - started
+
+
+def used(generation: Generation) -> int:
+    """The peer's port."""
+    _, selected = generation.pair_facts()
+    assert selected is not None
+    assert selected.nominated
+    return selected.remote.port
+
+
+async def until_used(generation: Generation, port: int) -> None:
+    deadline = asyncio.get_running_loop().time() + 3
+    while used(generation) != port:
+        assert asyncio.get_running_loop().time() < deadline, generation.pair_facts()
+        await asyncio.sleep(0.01)
+
+
+def test_one_pair_is_nominated() -> None:
+    async def run() -> None:
+        async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=True) as ours:
+            await connected(ours, better, worse)
+            await asyncio.sleep(0.1)  # whatever else may be under way
+            assert (better.nominations, worse.nominations) == (1, 0)
+            assert used(ours) == better.port
+
+    asyncio.run(run())
+
+
+def test_a_better_pair_is_waited_for() -> None:
+    async def run() -> None:
+        async with addresses(0.06, 0.0) as (better, worse), gathered(controlling=True) as ours:
+            await connected(ours, better, worse)
+            assert (better.nominations, worse.nominations) == (1, 0)
+            assert used(ours) == better.port
+
+    asyncio.run(run())
+
+
+def test_a_better_pair_is_not_waited_for_long() -> None:
+    async def run() -> None:
+        async with addresses(None, 0.0) as (better, worse), gathered(controlling=True) as ours:
+            assert await connected(ours, better, worse) < 1  # a check is given up after half a minute
+            assert worse.nominations == 1
+            assert used(ours) == worse.port
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_of_pairs_that_the_peer_nominates_at_once_the_better_is_used(
+    later: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it nominates later has taken the place of the first: that path may be dead."""
+    if later:
+        monkeypatch.setattr("sipproto_aiortc._nomination._AGGRESSIVE", 0.0)
+
+    async def run() -> None:
+        async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=False) as ours:
+            connecting = asyncio.create_task(connected(ours, better, worse, controlling=False))
+            await asyncio.sleep(0.2)  # all checks are through
+            better.nominate(ours)
+            await connecting
+            assert used(ours) == better.port
+            worse.nominate(ours)
+            if later:
+                await until_used(ours, worse.port)
+            else:
+                await asyncio.sleep(0.1)
+                assert used(ours) == better.port
+
+    asyncio.run(run())
+
+
+def test_the_better_of_pairs_that_the_peer_nominates_may_come_second() -> None:
+    async def run() -> None:
+        async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=False) as ours:
+            connecting = asyncio.create_task(connected(ours, better, worse, controlling=False))
+            await asyncio.sleep(0.2)
+            worse.nominate(ours)
+            await connecting
+            better.nominate(ours)
+            await until_used(ours, better.port)
+
+    asyncio.run(run())
