@@ -45,7 +45,6 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aioice.turn", ("UDP_SOCKET_BUFFER_SIZE", "create_turn_endpoint")),
     ("aiortc.codecs", ("depayload", "get_decoder", "get_encoder")),
     ("aiortc.codecs.base", ("Decoder.decode", "Encoder.encode")),
-    ("aiortc.codecs.opus", ("OpusEncoder", "SAMPLE_RATE", "TIME_BASE")),
     ("aiortc.mediastreams", ("VIDEO_TIME_BASE",)),
     ("aiortc.rtcdtlstransport", ("RTCCertificate._create_ssl_context", "RtpRouter.route_rtp", "certificate_digest")),
     (
@@ -74,7 +73,7 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("aiortc.jitterbuffer", ("JitterBuffer", "JitterFrame")),
-    ("aiortc.rtcrtpreceiver", ("NackGenerator", "TimestampMapper.map")),
+    ("aiortc.rtcrtpreceiver", ("NackGenerator",)),
     # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
     ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
     (
@@ -114,6 +113,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCDtlsTransport", ("_recv", "_role", "_rtp_router", "_send", "_ssl", "_tx_srtp", "role")),
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
+    ("aiortc.rtcrtpreceiver", "RemoteStreamTrack", ("_queue",)),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     (
         "aiortc",

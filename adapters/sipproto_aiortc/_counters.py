@@ -73,6 +73,51 @@ class Sound:
         self.samples += samples
 
 
+class Playing:
+    """What became of received audio on its way out of the buffer (W3C concealedSamples, jitterBufferDelay and the like).
+
+    Counts are samples, delays seconds summed over samples. Whether what was made up in want of a packet was lost, or never
+    sent, is known only when the next one is there: until then it waits.
+    """
+
+    def __init__(self) -> None:
+        self.concealed = self.silent = self.events = 0
+        self.inserted = self.removed = 0
+        self.delay = self.target_delay = 0.0
+        self.emitted = 0
+        self.discarded = 0  # packets
+        self.fec = 0  # packets that repeated the one before them
+        self._waiting = self._waiting_silent = 0
+        self._concealing = False
+
+    def conceal(self, count: int, *, silent: bool, known_lost: bool) -> None:
+        self._waiting += count
+        self._waiting_silent += count if silent else 0
+        if known_lost:
+            self.settle()
+
+    def settle(self) -> None:
+        """What waits was lost."""
+        if self._waiting and not self._concealing:
+            self._concealing = True
+            self.events += 1
+        self.concealed += self._waiting
+        self.silent += self._waiting_silent
+        self._waiting = self._waiting_silent = 0
+
+    def emit(self, count: int, *, stretched: int, delay: float, target: float, after_silence: bool) -> None:
+        """Samples of a packet that was kept for `delay`; so many more, or fewer, than it had."""
+        if after_silence:
+            self._waiting = self._waiting_silent = 0
+        self.settle()
+        self._concealing = False
+        self.inserted += max(stretched, 0)
+        self.removed += max(-stretched, 0)
+        self.emitted += count
+        self.delay += delay * count
+        self.target_delay += target * count
+
+
 class Pictures:
     """How many frames of video, how large, and how many a second."""
 

@@ -14,6 +14,7 @@ from sipproto.agent.media import CloseMedia, MediaFailed, MediaInput, MediaOpera
 from sipproto.negotiation import TRANSPORT_CC, MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
+from sipproto_aiortc._opus import library
 from sipproto_aiortc._rtp import RECEIVE_ONLY, SEND_TIME
 from sipproto_aiortc._servers import GatherPolicy, IceOptions, IceServer, IceTransportPolicy
 from sipproto_aiortc._transport import Certificate
@@ -49,10 +50,19 @@ def _h264(payload_type: int, profile_level_id: str, mode: int = 1) -> tuple[Code
     )
 
 
-# Opus goes without parameters: aiortc decodes no in-band FEC, so asking for it would only cost the peer bits.
+# RFC 7587 6.1: what is asked of the peer. Without libopus itself in-band FEC is not decoded, and would only cost bits.
+_OPUS_PARAMETERS = "useinbandfec=1" if library() is not None else ""
+
 CAPABILITIES = MediaCapabilities(
     audio=(
-        Codec(payload_type=111, name="opus", clock_rate=48000, channels=2, feedback=(_TRANSPORT_FEEDBACK,)),
+        Codec(
+            payload_type=111,
+            name="opus",
+            clock_rate=48000,
+            channels=2,
+            parameters=_OPUS_PARAMETERS,
+            feedback=(_TRANSPORT_FEEDBACK,),
+        ),
         Codec(payload_type=9, name="G722", clock_rate=8000, feedback=(_TRANSPORT_FEEDBACK,)),
         Codec(payload_type=0, name="PCMU", clock_rate=8000, feedback=(_TRANSPORT_FEEDBACK,)),
         Codec(payload_type=8, name="PCMA", clock_rate=8000, feedback=(_TRANSPORT_FEEDBACK,)),

@@ -23,6 +23,7 @@ from sipproto_aiortc._outlet import Flow
 from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._rtp import Receiver, sending_codec, stamp_ids
 from sipproto_aiortc._sender import Sender, line_parameters
+from sipproto_aiortc._sending import TalkSpurts
 from sipproto_aiortc._stats import LineCounters
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
 from sipproto_aiortc._transport import DtlsTransport
@@ -78,8 +79,9 @@ class Line:
         self._source: AudioSource | VideoSource | EchoSource | None = None  # what the track has a producer of
         self._parameters = parameters
         self._digits = DigitSender()
+        self._spurts = TalkSpurts()
         if agreed.kind == "audio":
-            self._flow, self._repairs = Flow(rewrite=self._digits.rewrite), Flow()
+            self._flow, self._repairs = Flow(rewrite=self._rewrite), Flow()
         else:
             self._flow, self._repairs = Flow(priority=Priority.MEDIA), Flow(priority=Priority.REPAIR)
         self._sender: Sender | None = None
@@ -98,7 +100,6 @@ class Line:
         self._resampled: tuple[int, str] | None = None
         self._heard: deque[AudioFrame] = deque(maxlen=_WINDOW_FRAMES)
         self._seen: VideoFrame | None = None
-        self._frames = 0
         self.use(setup)
 
     async def apply(self, agreed: MediaLine) -> None:
@@ -153,6 +154,10 @@ class Line:
             self._digits.open()  # one that is to be sent while there is no path waits for it a little
         else:
             self._digits.close("the line sends nothing now")
+
+    def _rewrite(self, packet: bytes) -> bytes:
+        """What leaves in place of a packet of audio."""
+        return self._digits.rewrite(self._spurts.mark(packet))
 
     async def send_digit(self, event: int, duration: int, codec: Codec) -> None:
         """As DigitSender.send. Raises ValueError on a line of video."""
@@ -243,8 +248,7 @@ class Line:
                 _log.warning("a received %s frame could not be used: %r", self.agreed.kind, error)
 
     def _received(self, frame: Frame) -> None:
-        self._frames += 1
-        self._reception.decoded(frame)
+        self._reception.emitted(frame)
         if isinstance(frame, AudioFrame):
             if self._setup.meter:
                 self._heard.append(frame)
@@ -324,7 +328,7 @@ class Line:
             packets_lost=self._reception.lost,
             jitter=self._reception.jitter,
             round_trip_time=self._round_trip_time,
-            frames_decoded=self._frames,
+            frames_decoded=self._reception.decoded,
             frame_width=seen.width if seen is not None else None,
             frame_height=seen.height if seen is not None else None,
             audio_level=level,

@@ -21,7 +21,7 @@ from av import AudioFrame, VideoFrame
 from av.frame import Frame
 
 from sipproto.sdp import Codec
-from sipproto_aiortc._counters import Octets, Pictures, Sound, is_key_frame, mean_square
+from sipproto_aiortc._counters import Octets, Pictures, Playing, Sound, is_key_frame, mean_square
 from sipproto_aiortc._digits import is_event
 
 _STREAMS = 8  # of a line: a peer that changes its SSRC more often is told of no longer ones heard long ago
@@ -110,6 +110,7 @@ class Stream:
         self.frames = self.key_frames = self.dropped = 0
         self.pictures = Pictures()
         self.sound = Sound()
+        self.playing = Playing()
 
 
 class Reception:
@@ -118,6 +119,7 @@ class Reception:
     def __init__(self) -> None:
         self.packets = 0
         self.octets = 0
+        self.decoded = 0  # frames
         self.current: Stream | None = None  # the one heard last
         self.estimate: int | None = None  # bits per second: what we told the peer that it may send (REMB)
         self._streams: dict[int, Stream] = {}
@@ -202,15 +204,46 @@ class Reception:
         if self.current is not None:
             self.current.dropped += 1
 
-    def decoded(self, frame: Frame) -> None:
-        """A frame came out of the decoder."""
+    def emitted(self, frame: Frame) -> None:
+        """A frame goes to those who hear or see it. Audio may be made up."""
         stream = self.current
         if stream is None:
             return
         if isinstance(frame, AudioFrame):
             stream.sound.add(mean_square(frame), frame.samples, frame.sample_rate)
         elif isinstance(frame, VideoFrame):
+            self.decoded += 1
             stream.pictures.add(frame.width, frame.height, time.monotonic())
+
+    # -- audio, on its way out of the buffer -----------------------------------------------------------------------------
+
+    def played(self, count: int, *, stretched: int, delay: float, target: float, after_silence: bool) -> None:
+        """A packet was decoded; as `Playing.emit`."""
+        self.decoded += 1
+        if self.current is not None:
+            self.current.playing.emit(
+                count, stretched=stretched, delay=delay, target=target, after_silence=after_silence
+            )
+
+    def concealed(self, count: int, *, silent: bool, known_lost: bool) -> None:
+        """Samples were made up; as `Playing.conceal`."""
+        if self.current is not None:
+            self.current.playing.conceal(count, silent=silent, known_lost=known_lost)
+
+    def fec(self) -> None:
+        """A packet came that repeats the one before it."""
+        if self.current is not None:
+            self.current.playing.fec += 1
+
+    def rests(self) -> None:
+        """Nothing comes any more: what was missing last was lost, as far as anybody can tell."""
+        if self.current is not None:
+            self.current.playing.settle()
+
+    def discarded(self, count: int) -> None:
+        """So many packets were of no use, because they came too late."""
+        if self.current is not None:
+            self.current.playing.discarded += count
 
     def restart(self) -> None:
         """Forgets the sequence numbers: the peer may go on anywhere after a pause, which is no loss."""

@@ -9,15 +9,16 @@ from functools import partial
 from typing import Any
 
 from aiortc import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRtpReceiver
-from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpDecodingParameters, RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, TimestampMapper
+from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack
 from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpByePacket, RtcpPsfbPacket, RtcpSrPacket, RtpPacket
+from av import AudioFrame
 
 from sipproto.negotiation import TRANSPORT_CC, MediaLine
 from sipproto.sdp import Codec
+from sipproto_aiortc._audio import AudioPlayer
 from sipproto_aiortc._digits import DigitReceiver, is_event
-from sipproto_aiortc._order import AudioOrder, VideoOrder
+from sipproto_aiortc._order import VideoOrder
 from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._transport import DtlsTransport
 
@@ -105,12 +106,14 @@ class Receiver(RTCRtpReceiver):
         self._parameters = {
             number: codec_parameters(line.kind, codec) for number, codec in (self._codecs | self._events).items()
         }
-        self._timestamps = TimestampMapper()
+        self._audio: AudioPlayer | None = None
         self._video: VideoOrder | None = None
         self._asked = 0.0  # loop time
         self._floor: int | None = None  # sequence number below which nothing is wanted any more
         if line.kind == "audio":
-            vars(self)["_RTCRtpReceiver__jitter_buffer"] = AudioOrder(self._decode)
+            # It decodes by itself: aiortc would decode one frame for each packet that arrives, and nothing for the others.
+            self._audio = AudioPlayer(self._parameters, reception, self._heard, asyncio.get_running_loop())
+            vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._audio
         else:
             self._begin_video()
 
@@ -121,14 +124,14 @@ class Receiver(RTCRtpReceiver):
         vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._video
         vars(self)["_RTCRtpReceiver__nack_generator"] = NackGenerator()
 
-    def _decode(self, packet: RtpPacket) -> None:
-        """Audio in its order. aiortc would decode one frame for each packet that arrives, with the codec of that one."""
-        data: bytes = vars(packet)["_data"]  # where aiortc puts the payload without its format's header
-        if not data:  # it only has its place: to a decoder it would be the end of all, for good
-            return
-        self._reception.frame(data)
-        frame = JitterFrame(data=data, timestamp=self._timestamps.map(packet.timestamp))
-        vars(self)["_RTCRtpReceiver__decoder_queue"].put((self._parameters[packet.payload_type], frame))
+    def _heard(self, frame: AudioFrame) -> None:
+        if self.incoming.readyState == "live":  # or else nobody drains it any more
+            self.incoming._queue.put_nowait(frame)
+
+    async def stop(self) -> None:
+        if self._audio is not None:
+            self._audio.close()
+        await super().stop()
 
     async def begin(self) -> None:
         line = self._line

@@ -31,6 +31,7 @@ from sipproto.sdp import Codec
 from sipproto_aiortc._counters import mean_square
 from sipproto_aiortc._digits import DigitSender
 from sipproto_aiortc._encoders import AudioTarget, FixedAudioEncoder, LineEncoder, OpusEncoder, Target
+from sipproto_aiortc._opus import library
 from sipproto_aiortc._outlet import Flow
 from sipproto_aiortc._rtp import codec_parameters, header_extensions, sending_codec
 from sipproto_aiortc._sending import Encoding, Sending
@@ -52,12 +53,15 @@ _IMPLEMENTATIONS = {
 }
 
 
-def new_encoder(kind: str, codec: Codec) -> LineEncoder:
-    """Raises KeyError and ValueError for a codec that cannot be sent with."""
+def new_encoder(kind: str, codec: Codec, packet_time: int | None = None) -> LineEncoder:
+    """`packet_time`: milliseconds of audio that the peer wants in a packet. Raises KeyError and ValueError for a codec that
+    cannot be sent with."""
     name = codec.name.lower()
     if kind == "video":
         return VideoEncoder(VIDEO_FORMATS[name](codec))
-    return OpusEncoder(codec) if name == "opus" else FixedAudioEncoder(codec_parameters(kind, codec))
+    if name == "opus" and library() is not None:
+        return OpusEncoder(codec, packet_time)
+    return FixedAudioEncoder(codec_parameters(kind, codec), None if name == "opus" else packet_time)
 
 
 def line_parameters(line: MediaLine, parameters: SenderParameters) -> EffectiveParameters:
@@ -74,22 +78,22 @@ class _SwitchableEncoder:
     payload type (read from `parameters` for each packet) and the RTP clock change together.
     """
 
-    def __init__(self, kind: str, codec: Codec) -> None:
+    def __init__(self, kind: str, codec: Codec, packet_time: int | None) -> None:
         self._kind = kind
         self.parameters = codec_parameters(kind, codec)
-        self._inner = new_encoder(kind, codec)
-        self._next: Codec | None = None
+        self._inner = new_encoder(kind, codec, packet_time)
+        self._next: tuple[Codec, int | None] | None = None
         self._offset: int | None = 0
         self._last = 0
 
-    def change(self, codec: Codec) -> None:
+    def change(self, codec: Codec, packet_time: int | None) -> None:
         """Takes effect with the next frame."""
-        self._next = codec
+        self._next = codec, packet_time
 
     # On a worker thread, one call at a time.
     def encode(self, frame: Frame, target: Target, key_frame: bool) -> tuple[list[bytes], int]:
         if self._next is not None:
-            self._take(self._next)
+            self._take(*self._next)
         payloads, timestamp = self._inner.encode(frame, target, key_frame)
         if not payloads:
             return payloads, timestamp
@@ -102,9 +106,9 @@ class _SwitchableEncoder:
     def seconds(self) -> float:
         return self._inner.seconds
 
-    def _take(self, codec: Codec) -> None:
+    def _take(self, codec: Codec, packet_time: int | None) -> None:
         self._next = None
-        self._inner = new_encoder(self._kind, codec)
+        self._inner = new_encoder(self._kind, codec, packet_time)
         parameters = codec_parameters(self._kind, codec)
         self.parameters.mimeType = parameters.mimeType
         self.parameters.clockRate = parameters.clockRate
@@ -133,7 +137,8 @@ class Sender(RTCRtpSender):
         if codec is None:
             raise ValueError(f"no codec of the {line.kind} line can be sent with")
         self.codec = codec
-        self._switchable = _SwitchableEncoder(line.kind, codec)
+        self._packet_time = line.packet_time
+        self._switchable = _SwitchableEncoder(line.kind, codec, line.packet_time)
         self._source = track
         self._parameters = parameters
         self._control = VideoControl(parameters, codec.name)
@@ -164,10 +169,10 @@ class Sender(RTCRtpSender):
     def change_codec(self, line: MediaLine) -> None:
         """Goes over to the codec that the line now sends with, if it is another one."""
         codec = sending_codec(line)
-        if codec is None or codec == self.codec:
+        if codec is None or (codec, line.packet_time) == (self.codec, self._packet_time):
             return
-        self.codec = codec
-        self._switchable.change(codec)
+        self.codec, self._packet_time = codec, line.packet_time
+        self._switchable.change(codec, line.packet_time)
         repair = next((c.payload_type for c in line.send if c.is_rtx and c.apt == codec.payload_type), None)
         vars(self)["_RTCRtpSender__rtx_payload_type"] = repair
 
@@ -294,7 +299,12 @@ class Sender(RTCRtpSender):
         if not isinstance(frame, VideoFrame) or not isinstance(self._source, VideoTrack):
             encoding = self._parameters.encodings[0]
             active = encoding.active or self._digits.busy
-            return (AudioTarget(max_bitrate=encoding.max_bitrate), False) if active else None
+            sound = AudioTarget(
+                max_bitrate=encoding.max_bitrate,
+                loss=self.sending.feedback.loss,
+                unbroken=self._digits.busy,
+            )
+            return (sound, False) if active else None
         moment = frame.time or 0.0
         target = self._control.picture(frame.width, frame.height, moment, 1 / self._source.producer.interval)
         return (target, self._control.key_frame(moment)) if target is not None else None

@@ -27,6 +27,8 @@ from sipproto_aiortc._counters import Pictures, Sound, are_key_frame
 
 _REPORTS = 8  # sender reports whose answer is waited for
 _UNITS = 65536  # of RTCP delays, in a second
+_LOSS_FADES = 0.8  # of what it was before, with each report of less
+_LOSS_MOST = 40  # per cent: with more, FEC costs more than it mends
 
 
 @frozen(kw_only=True)
@@ -70,6 +72,12 @@ class Feedback:
         self.nacks = self.plis = self.firs = 0
         self.estimate: Estimate | None = None
         self.report: RemoteReport | None = None
+        self._loss = 0.0
+
+    @property
+    def loss(self) -> int:
+        """Per cent of our packets that got lost lately: it rises at once and falls slowly, because losses come in bursts."""
+        return min(round(100 * self._loss), _LOSS_MOST)
 
     def sent(self, packet: AnyRtcpPacket) -> None:
         """An RTCP packet of ours leaves: a report is what the peer's answer is measured from."""
@@ -98,6 +106,7 @@ class Feedback:
 
     def _reported(self, lost: int, fraction_lost: float, jitter: int) -> None:
         now = time.monotonic()
+        self._loss = max(fraction_lost, _LOSS_FADES * self._loss)
         if self.report is None:
             self.report = RemoteReport(arrival=now, lost=lost, fraction_lost=fraction_lost, jitter=jitter)
         else:
@@ -122,6 +131,22 @@ class Feedback:
             return  # another message of the application layer, or cut off
         if self._ssrc in ssrcs:
             self.estimate = Estimate(bitrate=bitrate, reporter=packet.ssrc, ssrcs=frozenset(ssrcs))
+
+
+class TalkSpurts:
+    """The marker of audio: on the first packet of all and on those behind a pause, on no other (RFC 3551 4.1)."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._step = 0
+
+    def mark(self, packet: bytes) -> bytes:
+        """An RTP packet with the marker as it has to be."""
+        (timestamp,) = struct.unpack_from("!L", packet, 4)
+        step = (timestamp - self._last) % (1 << 32) if self._last is not None else 0
+        starts = self._last is None or step > self._step > 0
+        self._last, self._step = timestamp, step
+        return packet[:1] + bytes([packet[1] & 0x7F | 0x80 * starts]) + packet[2:]
 
 
 class Sending:

@@ -118,7 +118,7 @@ def _inbound_id(agreed: MediaLine, stream: Stream) -> str:
 
 def _inbound_rtp(agreed: MediaLine, stream: Stream, codec: str, now: float) -> InboundRtpStats:
     is_video, repairs = agreed.kind == "video", any(one.is_rtx for one in agreed.receive)
-    pictures, sound = stream.pictures, stream.sound
+    pictures, sound, playing = stream.pictures, stream.sound, stream.playing
     return InboundRtpStats(
         id=_inbound_id(agreed, stream),
         timestamp=now,
@@ -151,6 +151,16 @@ def _inbound_rtp(agreed: MediaLine, stream: Stream, codec: str, now: float) -> I
         total_audio_energy=None if is_video else sound.energy,
         total_samples_duration=None if is_video else sound.duration,
         total_samples_received=None if is_video else sound.samples,
+        packets_discarded=None if is_video else playing.discarded,
+        concealed_samples=None if is_video else playing.concealed,
+        silent_concealed_samples=None if is_video else playing.silent,
+        concealment_events=None if is_video else playing.events,
+        inserted_samples_for_deceleration=None if is_video else playing.inserted,
+        removed_samples_for_acceleration=None if is_video else playing.removed,
+        jitter_buffer_delay=None if is_video else playing.delay,
+        jitter_buffer_target_delay=None if is_video else playing.target_delay,
+        jitter_buffer_emitted_count=None if is_video else playing.emitted,
+        fec_packets_received=playing.fec if stream.codec.name.lower() == "opus" else None,
         decoder_implementation=_DECODERS.get(stream.codec.name.lower()),
     )
 

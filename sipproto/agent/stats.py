@@ -92,6 +92,12 @@ class InboundRtpStats(_RtpStats):
     total_audio_energy: float | None = None
     total_samples_duration: float | None = None
     total_samples_received: int | None = None
+    packets_discarded: int | None = None
+    concealed_samples: int | None = None
+    silent_concealed_samples: int | None = None
+    concealment_events: int | None = None
+    inserted_samples_for_deceleration: int | None = None
+    removed_samples_for_acceleration: int | None = None
     jitter_buffer_delay: float | None = None
     jitter_buffer_minimum_delay: float | None = None
     jitter_buffer_target_delay: float | None = None

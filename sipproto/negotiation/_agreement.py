@@ -48,6 +48,7 @@ class Line:
     )
     remote_ssrcs: tuple[int, ...] = ()
     remote_streams: tuple[str, ...] = ()
+    packet_time: int | None = None
     protocol: str = "UDP/TLS/RTP/SAVPF"
     formats: tuple[str, ...] = ("0",)  # of a rejected line, echoed
 
@@ -173,6 +174,7 @@ def session_of(agreed: Agreement, stream_id: str, cname: str) -> NegotiatedSessi
                 remote_ssrcs=line.remote_ssrcs,
                 remote_direction=line.remote_direction,
                 remote_streams=line.remote_streams,
+                packet_time=line.packet_time,
             )
         )
     return NegotiatedSession(

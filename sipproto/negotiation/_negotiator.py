@@ -53,6 +53,7 @@ from sipproto.sdp import (
     direction_of,
     extensions_of,
     is_rejected,
+    packet_time_of,
     parse_sdp,
     ssrcs_of,
     streams_of,
@@ -494,6 +495,7 @@ class Negotiator:
             declines=not remote_direction.receives if held.sends else line.declines,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
+            packet_time=packet_time_of(media),
         )
 
     def _offered_line(
@@ -528,6 +530,7 @@ class Negotiator:
             declines=not remote_direction.receives,
             remote_ssrcs=ssrcs_of(media),
             remote_streams=streams_of(media),
+            packet_time=packet_time_of(media),
         )
 
     def _agree(self, lines: tuple[Line, ...], bundled: bool, restarted: frozenset[int], *, offered: bool) -> None:

@@ -87,7 +87,8 @@ class MediaLine:
     """One line as both sides agreed on it. `direction` is ours; `send` and `receive` carry the payload types to use.
 
     Sent is with the first codec of `send` that carries media, and telephone-event beside it (RFC 4733). `remote_streams`:
-    what the peer's media belong to (RFC 8830), empty when it does not say.
+    what the peer's media belong to (RFC 8830), empty when it does not say. `packet_time`: the milliseconds of sound that
+    the peer would like in a packet (ptime, RFC 8866 6.4); None when it does not say.
     """
 
     index: int
@@ -105,6 +106,7 @@ class MediaLine:
     remote_ssrcs: tuple[int, ...]
     remote_direction: Direction
     remote_streams: tuple[str, ...] = ()
+    packet_time: int | None = None
 
     @property
     def codec(self) -> Codec:

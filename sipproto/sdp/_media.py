@@ -201,6 +201,21 @@ def streams_of(media: MediaDescription) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stream for stream in out if stream not in ("", "-")))
 
 
+def packet_time_of(media: MediaDescription) -> int | None:
+    """The milliseconds of sound that its writer would like in a packet: ptime, not more than maxptime (RFC 8866 6.4).
+
+    None: it does not say, or no whole number from 1 to 1000.
+    """
+    wanted, most = (_milliseconds(media.attribute(name)) for name in ("ptime", "maxptime"))
+    return wanted if wanted is None or most is None else min(wanted, most)
+
+
+def _milliseconds(value: str | None) -> int | None:
+    text = (value or "").strip()
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= 4 else 0
+    return number if 1 <= number <= 1000 else None
+
+
 def transport_of(sdp: SessionDescription, media: MediaDescription) -> RemoteTransport | None:
     """The peer's transport of a line; None when it has no ICE credentials or no certificate fingerprint."""
     ufrag, pwd = sdp.inherited(media, "ice-ufrag"), sdp.inherited(media, "ice-pwd")

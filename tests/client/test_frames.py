@@ -152,7 +152,15 @@ def test_a_flush_silences_soon_and_ends_what_waits(name: str) -> None:
             dropped = left.flush()
             while chunk.level > -60:
                 chunk = await anext(right)
-            assert chunk.time - flushed_at < 0.15  # measured: 0.06, from one program to the other
+            report = await b.stats()
+            audio = report.inbound("audio")
+            assert audio is not None and audio.jitter_buffer_delay is not None
+            kept = audio.jitter_buffer_delay / (
+                audio.jitter_buffer_emitted_count or 1
+            )  # against jitter of this machine
+            # Measured, from one program to the other: 0.06 s and what is kept, which is 0.02 s on an idle machine.
+            assert chunk.time - flushed_at < 0.15 + kept
+            assert kept < 0.3
             assert 8.0 < dropped < 10.0
             await left.drained()
             assert written == [False]

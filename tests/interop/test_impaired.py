@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 
 from sipproto.agent import outputs as o
 from sipproto.agent.media import ApplyMedia, MediaInput, MediaOpened, MediaOperation
+from sipproto.agent.stats import RemoteInboundRtpStats
 from sipproto.negotiation import LocalTransport
 from sipproto.sdp import Direction
-from sipproto_aiortc import AiortcEngine
+from sipproto_aiortc import AiortcEngine, FileSource, MediaSetup
+from tests.media._sounds import voice, write_wav
 from tests.media.impaired import CASES, Case, Figures, Network, measure_all
 from tests.sim.network import Link
 
 from .kamailio import Kamailio
+from .media_calls import until
 from .ours import AUDIO, Ours, both_hear, wait_for
 from .peers import BrowserPeer, Party, each_browser
 
@@ -30,6 +34,7 @@ LEAST = {
     "5 % loss, 100 ms jitter": (0.8, 8, 2.5),
     "5 % reordered, 2 % doubled": (0.85, 10, 2.0),
     "20 % loss": (0.65, 5, 4.0),
+    "20 % loss, G.711": (0.8, 5, 4.0),
     "10 s blackout": (0.85, 10, 2.0),
     "300 kbit/s": (0.85, 10, 2.0),
     # More video than the path carries: it is sent with fewer bits and pictures.
@@ -70,16 +75,23 @@ def test_two_engines(case: Case, measured: dict[str, Figures]) -> None:
 class _Behind(AiortcEngine):
     """An engine whose peers reach it through a network only."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, fec: bool = True) -> None:
+        """Without `fec` it does not know that the peer decodes that of Opus."""
         super().__init__(include_loopback=True)
         self._network = network
+        self._fec = fec
 
     def perform(self, operation: MediaOperation, report: Callable[[MediaInput], None]) -> None:
         if isinstance(operation, ApplyMedia):
             hidden = tuple(
                 evolve(pair, remote=evolve(pair.remote, candidates=())) for pair in operation.session.transports
             )
-            operation = evolve(operation, session=evolve(operation.session, transports=hidden))
+            lines = operation.session.lines
+            if not self._fec:
+                lines = tuple(
+                    evolve(line, send=tuple(evolve(codec, parameters="") for codec in line.send)) for line in lines
+                )
+            operation = evolve(operation, session=evolve(operation.session, transports=hidden, lines=lines))
         super().perform(operation, partial(self._tell, report))
 
     def _tell(self, report: Callable[[MediaInput], None], message: MediaInput) -> None:
@@ -159,3 +171,70 @@ def test_a_page_and_we_go_on(
     finally:
         bob("close")
         browser.forget_events()
+
+
+@frozen
+class _Sound:
+    """Seconds that a page made up of those that were measured, and the packets with FEC that came: there, and here."""
+
+    made_up: float
+    fec_there: int
+    fec_here: int
+
+
+def _sound_of(alice: Ours, bob: Party, seconds: float) -> _Sound:
+    """After both have told the other of lost packets."""
+
+    def told() -> bool:
+        stats = alice.do(alice.newest().stats)
+        remote = [one for one in stats.stats if isinstance(one, RemoteInboundRtpStats)]
+        return any((one.fraction_lost or 0) > 0.03 for one in remote)
+
+    until(told, bool, "the page tells of no lost packets", timeout=30)
+    before, start = bob("stats")["audio"], time.monotonic()
+    time.sleep(seconds)
+    after, passed = bob("stats")["audio"], time.monotonic() - start
+    inbound = alice.do(alice.newest().stats).inbound("audio")
+    assert inbound is not None
+    return _Sound(
+        (after["concealed"] - before["concealed"]) / passed,
+        after["fec_packets"] - before["fec_packets"],
+        inbound.fec_packets_received or 0,
+    )
+
+
+def test_fec_saves_a_page_from_making_up_audio(
+    kamailio: Kamailio, browser: BrowserPeer, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """With a tenth of the packets lost either way, and enough jitter that a page keeps the next packet when one is missing."""
+    speech = FileSource(write_wav(tmp_path / "voice.wav", voice(10, pauses=False)))
+    sounds: dict[bool, _Sound] = {}
+    bob = Party(browser, "bob", page="bob")
+    bob.open(kamailio, kamailio.ws_url)
+    try:
+        for fec in (False, True):
+            network = Network(Link(), seed=3)
+            with Ours("anyio-asyncio", "alice", media=_Behind(network, fec=fec)) as alice:
+                alice.connect(kamailio.ws_url)
+                calling = alice.call("bob", setup=MediaSetup(audio=speech))
+                bob.expect("call", state="incoming")
+                bob("answer")
+                call = calling.result(15)
+                wait_for(bob, lambda stats: stats["dtls_state"] == "connected")
+                network.link = Link(loss=0.1, jitter=0.06)
+                sounds[fec] = _sound_of(alice, bob, 12.0)
+                network.link = Link()
+                alice.do(call.hang_up)
+                alice.expect(o.CallEnded)
+                bob.expect("call", state="ended")
+            network.close()
+    finally:
+        bob("close")
+        browser.forget_events()
+    record_property("sounds", str(sounds))
+    print(sounds)
+    assert sounds[False].fec_there == 0
+    assert sounds[True].fec_there > 50
+    assert sounds[True].made_up < 0.7 * sounds[False].made_up
+    # The page begins with it when it likes, sometimes in one of the two calls only.
+    assert sounds[False].fec_here + sounds[True].fec_here > 20, "the page sends it to us"

@@ -29,6 +29,7 @@ from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_aiortc._line import Line
 from sipproto_devices._analysis import mono
 from tests.media._rig import End, Relay, connect, until
+from tests.media._sending import only
 from tests.sim.network import Link
 
 _QUEUE = 0.3  # seconds of a slow path's bit rate that wait before it; what is more is dropped
@@ -146,7 +147,7 @@ class Ear:
 
 
 def longest_gap(heard: Sequence[Heard], start: float, end: float) -> float:
-    """Seconds without any frame between the two moments."""
+    """Seconds without any of these between the two moments."""
     moments = [start, *(one.moment for one in heard if start <= one.moment <= end), end]
     return max(after - before for before, after in itertools.pairwise(moments))
 
@@ -161,6 +162,7 @@ class Case:
     blackout: float = 0.0
     seed: int = 1
     video: TestPattern = TestPattern()
+    audio: str = "opus"
 
 
 @frozen(kw_only=True)
@@ -170,6 +172,7 @@ class Figures:
     audio_lost: float  # share of the packets
     video_lost: float
     tone: float  # share of what was sent in which the tone was heard
+    made_up: float  # share of what was heard
     audio_gap: float
     video_gap: float
     pictures: float  # per second
@@ -187,6 +190,7 @@ CASES = (
     Case(name="5 % loss, 100 ms jitter", link=Link(loss=0.05, jitter=0.1)),
     Case(name="5 % reordered, 2 % doubled", link=Link(reorder=0.05, duplicate=0.02)),
     Case(name="20 % loss", link=Link(loss=0.2)),
+    Case(name="20 % loss, G.711", link=Link(loss=0.2), audio="PCMU"),
     Case(name="10 s blackout", blackout=10.0),
     Case(name="300 kbit/s", rate=300_000),
     Case(name="300 kbit/s, 640x480 at 30/s", rate=300_000, video=TestPattern(width=640, height=480, frame_rate=30)),
@@ -205,12 +209,20 @@ def _counters(end: End, other: End) -> dict[str, int]:
     return counters | {f"{kind} lost": end.line(kind).packets_lost or 0 for kind in ("audio", "video")}
 
 
+def _made_up(end: End) -> tuple[int, int]:
+    """Samples of audio that were made up, and all of them."""
+    audio = end.stats().inbound("audio")
+    assert audio is not None
+    return audio.concealed_samples or 0, audio.total_samples_received or 0
+
+
 def measure(case: Case, seconds: float, ear: Ear) -> Figures:
     """A call that is connected while the network is good, which then becomes that of the case."""
     network = Network(Link(), seed=case.seed)
     engine = AiortcEngine(include_loopback=True)
     try:
-        a, b = (End(engine, MediaSetup(audio=Tone(hertz), video=case.video)) for hertz in _TONES)
+        codecs = only(engine.capabilities, "audio", case.audio)
+        a, b = (End(engine, MediaSetup(audio=Tone(hertz), video=case.video), codecs) for hertz in _TONES)
         connect(a, b, "audio video", network.change)
         until(lambda: all(end.line(kind).frames_decoded for end in (a, b) for kind in ("audio", "video")))
         network.link, network.rate = case.link, case.rate
@@ -228,12 +240,17 @@ def _measure(case: Case, seconds: float, network: Network, ear: Ear, ends: tuple
     network.cut = False
     start = time.monotonic()
     began = [other.line("audio").packets_sent for _, other, _ in pairs]
+    heard_before = [_made_up(end) for end, _, _ in pairs]
     time.sleep(seconds)
     stop = time.monotonic()
     worst: dict[str, list[float]] = defaultdict(list)
-    for (end, other, hertz), counters, first in zip(pairs, before, began, strict=True):
+    for (end, other, hertz), counters, first, earlier in zip(pairs, before, began, heard_before, strict=True):
+        made_up, samples = (now - then for now, then in zip(_made_up(end), earlier, strict=True))
+        worst["made up"].append(made_up / max(samples, 1))
         for kind in ("audio", "video"):
             heard = [one for one in ear.heard(end, kind, hertz) if one.moment >= start]
+            if kind == "audio":
+                heard = [one for one in heard if one.tone]
             back = min((one.moment for one in heard), default=math.inf) - start
             worst[kind + " back"].append(back)
             begin = start + back if case.blackout and heard else start
@@ -241,13 +258,14 @@ def _measure(case: Case, seconds: float, network: Network, ear: Ear, ends: tuple
             worst[kind + " lost"].append(_shares_lost(counters, end, other, kind))
             if kind == "audio":
                 sent = other.line(kind).packets_sent - first
-                worst["tone"].append(-sum(one.length for one in heard if one.tone) / (0.02 * sent))
+                worst["tone"].append(-sum(one.length for one in heard) / (0.02 * sent))
             else:
                 worst["pictures"].append(-len(heard) / (stop - begin))
     return Figures(
         audio_lost=max(worst["audio lost"]),
         video_lost=max(worst["video lost"]),
         tone=min(1.0, -max(worst["tone"])),
+        made_up=max(worst["made up"]),
         audio_gap=max(worst["audio gap"]),
         video_gap=max(worst["video gap"]),
         pictures=-max(worst["pictures"]),
@@ -265,6 +283,7 @@ _COLUMNS = (
     "audio lost",
     "video lost",
     "tone heard",
+    "made up",
     "audio gap",
     "video gap",
     "pictures/s",
@@ -282,6 +301,7 @@ def row(figures: Figures) -> tuple[str, ...]:
         f"{figures.audio_lost:.1%}",
         f"{figures.video_lost:.1%}",
         f"{figures.tone:.1%}",
+        f"{figures.made_up:.1%}",
         seconds(figures.audio_gap),
         seconds(figures.video_gap),
         f"{figures.pictures:.1f}",
@@ -299,7 +319,7 @@ def measure_all(cases: Sequence[Case], seconds: float, *, at_once: int) -> dict[
 
 def main(seconds: float) -> None:
     print(
-        f"two engines, Opus and VP8 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n"
+        f"two engines, Opus or G.711 and VP8 320x240 at 15/s, {seconds:g} s each; load of the machine {os.getloadavg()[0]:.1f}\n"
     )
     print(f"| network | {' | '.join(_COLUMNS)} |")
     print(f"| --- |{' --- |' * len(_COLUMNS)}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from aiortc.rtp import RtpPacket
+from attrs import evolve
 
-from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern
+from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_aiortc._counters import is_key_frame
-from sipproto_aiortc._order import AudioOrder, VideoOrder
+from sipproto_aiortc._order import VideoOrder
 from tests.media._rig import End, connect, until
 from tests.media.impaired import Case, Ear, Network, measure
 from tests.sim.network import Link
@@ -21,73 +20,6 @@ def packet(number: int, data: bytes = b"", *, timestamp: int | None = None) -> R
     made = RtpPacket(sequence_number=number % 65536, timestamp=number if timestamp is None else timestamp)
     vars(made)["_data"] = data
     return made
-
-
-class Audio:
-    """An order with what came out of it."""
-
-    def __init__(self) -> None:
-        self.due: list[int] = []
-        self.order = AudioOrder(lambda packet: self.due.append(packet.sequence_number))
-
-    def add(self, *numbers: int) -> list[int]:
-        """What comes out when these come in."""
-        self.due.clear()
-        for number in numbers:
-            self.order.add(packet(number))
-        return list(self.due)
-
-
-def test_audio_in_order_passes_at_once() -> None:
-    audio = Audio()
-    assert [audio.add(number) for number in (65534, 65535, 65536, 65537)] == [[65534], [65535], [0], [1]]
-
-
-def test_audio_behind_a_hole_comes_out_in_order_and_together() -> None:
-    audio = Audio()
-    assert audio.add(10, 12, 13) == [10]
-    assert audio.add(11) == [11, 12, 13]
-    assert audio.add(11, 12, 14) == [14]
-
-
-def test_lost_audio_is_waited_for_until_three_packets_came() -> None:
-    audio = Audio()
-    assert audio.add(10, 12, 13) == [10]
-    assert audio.add(14) == [12, 13, 14]
-    assert audio.add(15) == [15]
-
-
-def test_audio_that_comes_too_late_is_waited_for_longer_the_next_time() -> None:
-    audio = Audio()
-    for first in (10, 20):
-        audio.add(*range(first, first + 4), *range(first + 5, first + 8), first + 4, *range(first + 8, first + 10))
-    assert audio.order.depth == 4  # the second time four were waited for, and it came before
-    assert audio.add(30, 32, 33, 34, 31) == [30, 31, 32, 33, 34]
-    assert audio.add(31, 32) == [] and audio.order.depth == 4, "twice is not late"
-
-
-def test_the_wait_for_audio_is_bounded_and_becomes_short_again() -> None:
-    audio, number = Audio(), 0
-    for _ in range(20):
-        audio.add(*range(number, number + 20), *range(number + 21, number + 40), number + 20)
-        number += 40
-    assert audio.order.depth == 10
-    audio.add(*range(number, number + 5000))
-    assert audio.order.depth == 3
-
-
-def test_another_stream_of_audio_begins_at_once() -> None:
-    audio = Audio()
-    assert audio.add(10, 11, 30000, 30001) == [10, 11, 30000, 30001]
-
-
-@pytest.mark.parametrize("loss", [0.0, 0.05])
-def test_nearly_all_audio_survives_jitter_of_five_packets(loss: float) -> None:
-    chance, audio, count = random.Random(7), Audio(), 3000
-    arrivals = sorted((number + 5 * chance.random(), number) for number in range(count) if chance.random() >= loss)
-    due = audio.add(*(number for _, number in arrivals))
-    assert due == sorted(due)
-    assert len(due) > 0.99 * len(arrivals)
 
 
 # -- video -------------------------------------------------------------------------------------------------------------
@@ -142,6 +74,29 @@ def test_a_call_survives_loss_and_a_blackout() -> None:
     assert figures.video_back is not None and figures.video_back < 2
     assert figures.tone > 0.75
     assert figures.pictures > 10
+
+
+@pytest.mark.parametrize("codec", ["opus", "PCMU"])
+def test_lost_packets_do_not_make_the_audio_shorter(codec: str) -> None:
+    network, engine = Network(Link(latency=0.005), seed=2), AiortcEngine(include_loopback=True)
+    only = tuple(one for one in engine.capabilities.audio if one.name == codec)
+    a, b = (End(engine, capabilities=evolve(engine.capabilities, audio=only)) for _ in range(2))
+    engine.prepare(a.call, MediaSetup(audio=Tone(440.0)))
+    connect(a, b, "audio", network.change)
+    until(lambda: (b.line().frames_decoded or 0) > 10)
+    network.link = Link(latency=0.005, loss=0.15)
+    before, sent = b.stats().inbound("audio"), a.line().packets_sent
+    until(lambda: a.line().packets_sent > sent + 150, timeout=15)
+    after, sent = b.stats().inbound("audio"), a.line().packets_sent - sent
+    engine.close()
+    network.close()
+    assert before is not None and after is not None
+    heard = (after.total_samples_duration or 0) - (before.total_samples_duration or 0)
+    assert (after.packets_lost or 0) > 10
+    assert abs(heard - 0.02 * sent) < 0.05 * 0.02 * sent + 0.1, (heard, sent)
+    made_up = (after.concealed_samples or 0) - (before.concealed_samples or 0)
+    assert made_up > (5 * 960 if codec == "opus" else 5 * 160)
+    assert 0 < (after.concealment_events or 0) <= (after.packets_lost or 0) + 30
 
 
 class _Unlucky(Network):

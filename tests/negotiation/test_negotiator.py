@@ -547,3 +547,31 @@ def test_both_ends_always_agree(actions: list[tuple[bool, str]]) -> None:
             assert left.slot == right.slot
             assert left.dtls_client is not right.dtls_client
             assert left.ice_controlling is not right.ice_controlling
+
+
+# -- length of packets ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ("", None),
+        ("a=ptime:40\n", 40),
+        ("a=ptime:40\na=maxptime:30\n", 30),
+        ("a=maxptime:30\n", None),
+        ("a=ptime:20 \n", 20),
+        ("a=ptime:0\n", None),
+        ("a=ptime:12345\n", None),
+        ("a=ptime:2.5\n", None),
+        ("a=ptime\n", None),
+    ],
+)
+def test_the_peer_says_how_long_packets_of_audio_should_be(attributes: str, expected: int | None) -> None:
+    called = end()
+    called.receive_offer(HEAD + AUDIO + attributes, BOTH)
+    assert [line.packet_time for line in answer(called)[1].lines] == [expected]
+    caller = end()
+    caller.add_line("audio")
+    assert "ptime" not in offer(caller)
+    session = caller.receive_answer(HEAD + AUDIO.replace("actpass", "active") + attributes)
+    assert [line.packet_time for line in session.lines] == [expected]

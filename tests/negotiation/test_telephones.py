@@ -23,7 +23,7 @@ OURS = MediaCapabilities(
 )
 # What a name of a file stands for: the codecs of our answer, and where digits can go with Opus
 TAKEN = {
-    "baresip-ice": ("96 0 101", None),
+    "baresip-ice": ("96 0 101", 101),
     "linphone-ice": ("96 0 99 101", 99),
     "linphone-capneg": ("96 0 99 101", 99),  # what it would rather have (RFC 5939) is not asked for
 }

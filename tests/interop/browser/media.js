@@ -153,7 +153,10 @@ export async function measure(connection, sink) {
       sent: { packets: total(sent, "packetsSent"), bytes: total(sent, "bytesSent") },
       received: { packets: total(received, "packetsReceived"), bytes: total(received, "bytesReceived") },
       // Seconds that were made up, because nothing had arrived in time.
-      ...(kind === "audio" && { concealed: total(received, "concealedSamples") / 48000 }),
+      ...(kind === "audio" && {
+        concealed: total(received, "concealedSamples") / 48000,
+        fec_packets: total(received, "fecPacketsReceived"),
+      }),
       codec: codec?.mimeType.split("/")[1] ?? null,
       direction: transceiver?.currentDirection ?? null,
       ...(kind === "video" && { frames_decoded: total(received, "framesDecoded") }),
