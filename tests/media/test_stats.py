@@ -348,7 +348,7 @@ class _Av1Peer:
 def test_av1_of_a_peer_is_received_repaired_and_counted(
     engines: tuple[AiortcEngine, AiortcEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sender, "new_encoder", lambda kind, codec: _Av1Peer())
+    monkeypatch.setattr(_sender, "new_encoder", lambda *_: _Av1Peer())
     monkeypatch.setattr(_rtp, "RECEIVE_ONLY", ())
     relay = Relay()
     sends = evolve(only(engines[0].capabilities, "video", "AV1"), receive_only=())
