@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sipproto.agent import CONNECTION_TABLE, NOTIFIER_TABLE, SUBSCRIBER_TABLE
 from sipproto.agent import TABLE as CALL
+from sipproto.media.congestion import RATE_TRANSITIONS
 from sipproto.media.video_balancer import BALANCER_TABLE
 from sipproto.negotiation import TRANSITIONS as SIGNALING
 from sipproto.transaction import CLIENT, INVITE_CLIENT, INVITE_SERVER, SERVER
@@ -60,6 +61,8 @@ def render() -> str:
     parts.append(_diagram("Offer and answer (RFC 3264, RFC 8829)", signaling))
     balancer = [(state.value, after.value, what.value) for (state, what), (after, _) in BALANCER_TABLE.items()]
     parts.append(_diagram("Balancing of the main video", balancer))
+    rate = [(state.value, after.value, usage.value) for (state, usage), after in RATE_TRANSITIONS.items()]
+    parts.append(_diagram("Bit rate by delay (draft-ietf-rmcat-gcc-02 5.5)", rate))
     return "\n".join(parts)
 
 

@@ -23,6 +23,7 @@ from sipproto.auth import (
 )
 from sipproto.conference import Unusable, parse_info, parse_notify, write_info
 from sipproto.errors import FramingError, LocalProtocolError, MessageSyntaxError
+from sipproto.media.congestion import CongestionController, FeedbackError, parse_feedback, split_feedback
 from sipproto.message import (
     AuthValue,
     Headers,
@@ -357,7 +358,23 @@ def conference(data: bytes) -> None:
             assert parse_info(info.content_type, Headers(info.headers)) == (said,)
 
 
+def feedback(data: bytes) -> None:
+    """RTCP of a peer: transport-wide feedback that can be read moves an estimate within its bounds, and nothing is lost."""
+    found, rest = split_feedback(data)
+    assert len(rest) + sum(map(len, found)) == len(data)
+    controller = CongestionController()
+    for number in range(40):
+        controller.sent(1000, number / 100, payload=900)
+    for one in (*found, data):
+        try:
+            told = parse_feedback(one)
+        except FeedbackError:
+            continue
+        controller.feedback(told, 1.0)
+    assert 30_000 <= controller.estimate <= 20_000_000
+
+
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (message, header, uri, sdp, digest, stream, negotiation, engine, trace, conference)
+    for target in (message, header, uri, sdp, digest, stream, negotiation, engine, trace, conference, feedback)
 }

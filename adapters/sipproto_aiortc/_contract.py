@@ -116,7 +116,16 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc.rtcrtpreceiver", "RemoteStreamTrack", ("_queue",)),
     ("aiortc.jitterbuffer", "JitterBuffer", ("_origin", "_packets", "_remove_frame")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
-    ("aiortc", "RTCRtpSender", ("_RTCRtpSender__rtx_payload_type",)),
+    (
+        "aiortc",
+        "RTCRtpSender",
+        (
+            "_RTCRtpSender__rtp_header_extensions_map",
+            "_RTCRtpSender__rtp_timestamp",
+            "_RTCRtpSender__rtx_payload_type",
+            "_RTCRtpSender__rtx_sequence_number",
+        ),
+    ),
     (
         "aiortc",
         "RTCRtpReceiver",

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sipproto.agent.media import CloseMedia, MediaFailed, MediaInput, MediaOperation, OpenMedia
-from sipproto.negotiation import MediaCapabilities
+from sipproto.negotiation import TRANSPORT_CC, MediaCapabilities
 from sipproto.sdp import Codec
 from sipproto_aiortc._call import Call, CallOptions, Request, safe_report
 from sipproto_aiortc._opus import library
-from sipproto_aiortc._rtp import RECEIVE_ONLY
+from sipproto_aiortc._rtp import RECEIVE_ONLY, SEND_TIME
 from sipproto_aiortc._servers import GatherPolicy, IceOptions, IceServer, IceTransportPolicy
 from sipproto_aiortc._transport import Certificate
 from sipproto_devices import AudioFrames, MediaSetup, VideoFrames
@@ -25,7 +25,7 @@ _CLOSE_TIMEOUT = 8.0  # seconds for closing: a recording may take up to five to 
 
 _MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 _AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+_TRANSPORT_FEEDBACK = "transport-cc"
 
 
 def _video(payload_type: int, name: str, parameters: str = "") -> tuple[Codec, Codec]:
@@ -36,7 +36,7 @@ def _video(payload_type: int, name: str, parameters: str = "") -> tuple[Codec, C
             name=name,
             clock_rate=90000,
             parameters=parameters,
-            feedback=("nack", "nack pli", "goog-remb"),
+            feedback=("nack", "nack pli", "goog-remb", _TRANSPORT_FEEDBACK),
         ),
         Codec(payload_type=payload_type + 1, name="rtx", clock_rate=90000, parameters=f"apt={payload_type}"),
     )
@@ -55,10 +55,17 @@ _OPUS_PARAMETERS = "useinbandfec=1" if library() is not None else ""
 
 CAPABILITIES = MediaCapabilities(
     audio=(
-        Codec(payload_type=111, name="opus", clock_rate=48000, channels=2, parameters=_OPUS_PARAMETERS),
-        Codec(payload_type=9, name="G722", clock_rate=8000),
-        Codec(payload_type=0, name="PCMU", clock_rate=8000),
-        Codec(payload_type=8, name="PCMA", clock_rate=8000),
+        Codec(
+            payload_type=111,
+            name="opus",
+            clock_rate=48000,
+            channels=2,
+            parameters=_OPUS_PARAMETERS,
+            feedback=(_TRANSPORT_FEEDBACK,),
+        ),
+        Codec(payload_type=9, name="G722", clock_rate=8000, feedback=(_TRANSPORT_FEEDBACK,)),
+        Codec(payload_type=0, name="PCMU", clock_rate=8000, feedback=(_TRANSPORT_FEEDBACK,)),
+        Codec(payload_type=8, name="PCMA", clock_rate=8000, feedback=(_TRANSPORT_FEEDBACK,)),
         Codec(payload_type=101, name="telephone-event", clock_rate=48000, parameters="0-16"),
         Codec(payload_type=126, name="telephone-event", clock_rate=8000, parameters="0-16"),
     ),
@@ -76,8 +83,8 @@ CAPABILITIES = MediaCapabilities(
         *_video(116, "AV1", "level-idx=5;profile=0;tier=0"),
     ),
     receive_only=RECEIVE_ONLY,
-    audio_extensions=(_MID, _AUDIO_LEVEL),
-    video_extensions=(_MID, _SEND_TIME),
+    audio_extensions=(_MID, _AUDIO_LEVEL, TRANSPORT_CC),
+    video_extensions=(_MID, SEND_TIME, TRANSPORT_CC),
 )
 
 

@@ -86,7 +86,8 @@ class IceFacts:
     `ice_role`: controlling, controlled; `ice_state`: new, checking, connected, disconnected, failed, closed;
     `dtls_state`: new, connecting, connected, closed, failed; `dtls_role`: client, server, unknown. `tls_version` is the
     version field in hex (FEFD is DTLS 1.2), `dtls_cipher` and `srtp_cipher` the names that IANA gives. `selected` is one
-    of `pairs`. `packets_dropped` is what could not be sent for want of a path.
+    of `pairs`. `packets_dropped` is what could not be sent for want of a path, `available_outgoing_bitrate` the bits per second
+    that it takes by the peer's transport-wide feedback.
     """
 
     ice_role: str
@@ -110,4 +111,5 @@ class IceFacts:
     packets_received: int
     bytes_received: int
     packets_dropped: int
+    available_outgoing_bitrate: float | None = None
     server_errors: tuple[ServerError, ...] = ()

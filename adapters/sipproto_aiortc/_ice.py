@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import secrets
+import time
 from collections.abc import Callable
 
 import aioice
@@ -284,7 +285,8 @@ class IceTransport:
     """
 
     def __init__(self, generation: Generation, changed: Callable[[], None]) -> None:
-        self._received: asyncio.Queue[bytes] = asyncio.Queue(_RECEIVE_LIMIT)
+        self._received: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue(_RECEIVE_LIMIT)
+        self.arrival = 0.0  # monotonic, of what was given to the reader last
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._lingering: Generation | None = None
@@ -308,7 +310,8 @@ class IceTransport:
         return "controlling" if self.current.controlling else "controlled"
 
     async def _recv(self) -> bytes:
-        return await self._received.get()
+        data, self.arrival = await self._received.get()
+        return data
 
     async def _send(self, data: bytes) -> None:
         if self.alive:
@@ -327,7 +330,7 @@ class IceTransport:
             self.last_received = self._loop.time()
             self.packets_received += 1
             self.bytes_received += len(data)
-            self._received.put_nowait(data)
+            self._received.put_nowait((data, time.monotonic()))
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 

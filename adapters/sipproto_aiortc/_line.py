@@ -15,16 +15,18 @@ from av.frame import Frame
 
 from sipproto.agent.media import LineStats
 from sipproto.agent.parameters import EffectiveParameters, SenderParameters
+from sipproto.media.congestion import Priority
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
 from sipproto_aiortc._digits import DigitReceiver, DigitSender
+from sipproto_aiortc._outlet import Flow
 from sipproto_aiortc._reception import Reception
-from sipproto_aiortc._rtp import Receiver, sending_codec
+from sipproto_aiortc._rtp import Receiver, sending_codec, stamp_ids
 from sipproto_aiortc._sender import Sender, line_parameters
 from sipproto_aiortc._sending import TalkSpurts
 from sipproto_aiortc._stats import LineCounters
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
-from sipproto_aiortc._transport import DtlsTransport, Flow
+from sipproto_aiortc._transport import DtlsTransport
 from sipproto_devices import (
     FRAME_SAMPLES,
     SAMPLE_RATE,
@@ -78,8 +80,10 @@ class Line:
         self._parameters = parameters
         self._digits = DigitSender()
         self._spurts = TalkSpurts()
-        self._flow = Flow(rewrite=self._rewrite if agreed.kind == "audio" else None)
-        self._repairs = Flow()
+        if agreed.kind == "audio":
+            self._flow, self._repairs = Flow(rewrite=self._rewrite), Flow()
+        else:
+            self._flow, self._repairs = Flow(priority=Priority.MEDIA), Flow(priority=Priority.REPAIR)
         self._sender: Sender | None = None
         self._track: AudioTrack | VideoTrack = (
             AudioTrack(self._source_failed) if agreed.kind == "audio" else VideoTrack(self._source_failed)
@@ -101,15 +105,22 @@ class Line:
     async def apply(self, agreed: MediaLine) -> None:
         """To be followed by `flow`. Raises ValueError when nothing can be sent on a line that is to send."""
         before, self.agreed = self.agreed, agreed
+        for flow in (self._flow, self._repairs):
+            flow.time_id, flow.number_id = stamp_ids(agreed)
+        if agreed.transport_cc:
+            self.transport.outlet.number()
+            self.transport.told.begin(agreed.ssrc)
         if self._sender is None and agreed.direction.sends:
             parameters = line_parameters(agreed, self._parameters)
-            self._sender = Sender(self._track, self.transport, agreed, parameters, self._digits)
+            self._sender = Sender(self._track, self.transport, agreed, parameters, self._digits, self._flow)
             self.transport.flows[agreed.ssrc] = self._flow
             self.transport.flows[agreed.rtx_ssrc] = self._repairs
             await self._sender.begin(agreed, self._cname)
         elif self._sender is not None:
             self._sender.change_codec(agreed)
             self._sender.use(line_parameters(agreed, self._parameters))
+            if not agreed.transport_cc:
+                self._sender.path(None, probed=False)
         await self._apply_receiving(before, agreed)
 
     async def _apply_receiving(self, before: MediaLine, agreed: MediaLine) -> None:
@@ -136,6 +147,8 @@ class Line:
         open_now = connected and self.agreed.direction.sends
         if open_now and not self._flow.open and self._sender is not None:
             self._sender.key_frame()
+        if self._flow.open and not open_now:
+            self.transport.outlet.hurry()
         self._flow.open = self._repairs.open = open_now
         self._track.flowing = open_now
         if self.agreed.direction.sends:

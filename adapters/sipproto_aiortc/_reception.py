@@ -141,7 +141,8 @@ class Reception:
             if self.current is not None:
                 self.current.rtx_ssrc = packet.ssrc
                 self.current.all.add(len(packet.payload), size)
-                self.current.repeated.add(len(packet.payload), size)
+                if packet.payload:  # else nothing is repeated: padding, with which the peer probes the path
+                    self.current.repeated.add(len(packet.payload), size)
             return
         arrival = time.monotonic()
         stream = self._stream(packet.ssrc, codec)

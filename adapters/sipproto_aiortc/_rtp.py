@@ -12,10 +12,10 @@ from aiortc import RTCRtpCodecParameters, RTCRtpHeaderExtensionParameters, RTCRt
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpDecodingParameters, RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import NackGenerator, RemoteStreamTrack, TimestampMapper
-from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket, RtpPacket
+from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpByePacket, RtcpPsfbPacket, RtcpSrPacket, RtpPacket
 from av import AudioFrame
 
-from sipproto.negotiation import MediaLine
+from sipproto.negotiation import TRANSPORT_CC, MediaLine
 from sipproto.sdp import Codec
 from sipproto_aiortc._audio import AudioPlayer
 from sipproto_aiortc._digits import DigitReceiver, is_event
@@ -23,6 +23,7 @@ from sipproto_aiortc._order import VideoOrder
 from sipproto_aiortc._reception import Reception
 from sipproto_aiortc._transport import DtlsTransport
 
+SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 # aiortc compares names with case; these are its spellings.
 _NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8", "VP9", "H264", "AV1", "rtx")}
 # SVT-AV1, the encoder in PyAV's wheels, stops for good now and then on a busy machine (docs/media.md).
@@ -59,7 +60,18 @@ def sending_codec(line: MediaLine) -> Codec | None:
 
 
 def header_extensions(line: MediaLine) -> list[RTCRtpHeaderExtensionParameters]:
-    return [RTCRtpHeaderExtensionParameters(id=ident, uri=uri) for uri, ident in line.extensions]
+    """Those in use: packets are numbered only where that is of use."""
+    return [
+        RTCRtpHeaderExtensionParameters(id=ident, uri=uri)
+        for uri, ident in line.extensions
+        if uri != TRANSPORT_CC or line.transport_cc
+    ]
+
+
+def stamp_ids(line: MediaLine) -> tuple[int | None, int | None]:
+    """The ids of the header extensions that are written when a packet leaves: abs-send-time and the number in the transport."""
+    ids = dict(line.extensions)
+    return ids.get(SEND_TIME), ids.get(TRANSPORT_CC) if line.transport_cc else None
 
 
 class _Refusals(threading.Event):
@@ -210,6 +222,8 @@ class Receiver(RTCRtpReceiver):
 
     async def _send_rtcp(self, packet: AnyRtcpPacket) -> None:
         self._reception.feedback(packet)
+        if self._line.transport_cc and isinstance(packet, RtcpPsfbPacket) and packet.fmt == RTCP_PSFB_APP:
+            return  # REMB: the peer estimates by itself, as between browsers; ours is for the statistics
         await super()._send_rtcp(packet)
 
     async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:

@@ -12,7 +12,15 @@ from typing import Any
 from aiortc import RTCRtcpParameters, RTCRtpCodecParameters, RTCRtpSender
 from aiortc.rtcrtpparameters import RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
-from aiortc.rtp import RTCP_PSFB_APP, AnyRtcpPacket, RtcpPsfbPacket, RtcpRrPacket, RtcpSrPacket, unpack_remb_fci
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    AnyRtcpPacket,
+    RtcpPsfbPacket,
+    RtcpRrPacket,
+    RtcpSrPacket,
+    RtpPacket,
+    unpack_remb_fci,
+)
 from av import AudioFrame, VideoFrame
 from av.frame import Frame
 
@@ -24,6 +32,7 @@ from sipproto_aiortc._counters import mean_square
 from sipproto_aiortc._digits import DigitSender
 from sipproto_aiortc._encoders import AudioTarget, FixedAudioEncoder, LineEncoder, OpusEncoder, Target
 from sipproto_aiortc._opus import library
+from sipproto_aiortc._outlet import Flow
 from sipproto_aiortc._rtp import codec_parameters, header_extensions, sending_codec
 from sipproto_aiortc._sending import Encoding, Sending
 from sipproto_aiortc._tracks import AudioTrack, VideoTrack
@@ -31,6 +40,7 @@ from sipproto_aiortc._transport import DtlsTransport
 from sipproto_aiortc._video_encoder import VIDEO_FORMATS, VideoEncoder
 
 _log = logging.getLogger("sipproto.media")
+_PADDING = 255  # octets, the most that a packet can have (RFC 3550 5.1)
 # Who encodes, in FFmpeg's names.
 _IMPLEMENTATIONS = {
     "opus": "libopus",
@@ -117,8 +127,9 @@ class Sender(RTCRtpSender):
         line: MediaLine,
         parameters: EffectiveParameters,
         digits: DigitSender,
+        flow: Flow,
     ) -> None:
-        """`digits` go in place of audio, also while that is not to be sent."""
+        """`flow`: what leaves of it. `digits` go in place of audio, also while that is not to be sent."""
         super().__init__(track, transport)
         self._ssrc, self._rtx_ssrc = line.ssrc, line.rtx_ssrc
         self._stream_id, self._track_id = line.stream_id, line.track_id
@@ -135,11 +146,17 @@ class Sender(RTCRtpSender):
         self._target: Target | None = None  # of the last frame
         self._faulty = False
         self._dtls = transport
+        self._flow = flow
+        self._mid = line.mid
         self.sending = Sending(line.ssrc)
 
     async def begin(self, line: MediaLine, cname: str) -> None:
         codecs = [self._switchable.parameters]
         codecs += [codec_parameters(line.kind, c) for c in line.send if c.is_rtx and c.apt == self.codec.payload_type]
+        if line.kind == "video":
+            self._dtls.outlet.add(self)
+            if line.transport_cc:
+                self._dtls.outlet.number()
         await self.send(
             RTCRtpSendParameters(
                 codecs=codecs,
@@ -169,6 +186,45 @@ class Sender(RTCRtpSender):
         self._control.ask_key_frame()
 
     key_frame = _send_keyframe
+
+    async def stop(self) -> None:
+        if self.kind == "video":
+            self._dtls.outlet.remove(self)
+        await super().stop()
+
+    # -- as what paces it knows it ---------------------------------------------------------------------------------
+
+    @property
+    def wanted_bitrate(self) -> int:
+        return self._control.wanted if self._flow.open and self._control.active else 0
+
+    @property
+    def target_bitrate(self) -> int:
+        return self._target.bitrate if isinstance(self._target, VideoTarget) else 0
+
+    @property
+    def can_pad(self) -> bool:
+        repairs = vars(self)["_RTCRtpSender__rtx_payload_type"] is not None
+        return repairs and self.wanted_bitrate > 0 and self._flow.sent.packets > 0
+
+    def path(self, bitrate: int | None, *, probed: bool) -> None:
+        self._control.path(bitrate, probed=probed)
+
+    async def pad(self) -> None:
+        """Padding goes with the SSRC of repetitions, whose numbers may have holes for the receiver (RFC 4588)."""
+        private: dict[str, Any] = vars(self)
+        number: int = private["_RTCRtpSender__rtx_sequence_number"]
+        private["_RTCRtpSender__rtx_sequence_number"] = (number + 1) & 0xFFFF
+        packet = RtpPacket(
+            payload_type=private["_RTCRtpSender__rtx_payload_type"],
+            sequence_number=number,
+            timestamp=private["_RTCRtpSender__rtp_timestamp"],
+            ssrc=self._rtx_ssrc,
+        )
+        packet.padding_size = _PADDING
+        packet.extensions.abs_send_time = 0  # written when it leaves
+        packet.extensions.mid = self._mid
+        await self._dtls._send_rtp(packet.serialize(private["_RTCRtpSender__rtp_header_extensions_map"]))
 
     @property
     def encoding(self) -> Encoding:

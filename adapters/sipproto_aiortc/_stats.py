@@ -28,9 +28,9 @@ from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec
 from sipproto_aiortc._counters import knows_key_frames
 from sipproto_aiortc._facts import CandidateFacts, CertificateFacts, IceFacts, PairFacts
+from sipproto_aiortc._outlet import Flow
 from sipproto_aiortc._reception import Reception, Stream
 from sipproto_aiortc._sending import Encoding, Sending
-from sipproto_aiortc._transport import Flow
 
 _DECODERS = {
     "opus": "libopus",
@@ -197,7 +197,7 @@ def _outbound(line: LineCounters, now: float) -> Iterable[Stats]:
 def _outbound_rtp(line: LineCounters, sending: Sending, encoding: Encoding, codec: str, now: float) -> OutboundRtpStats:
     agreed, sent, repaired, feedback = line.agreed, line.sent.sent, line.repaired.sent, sending.feedback
     is_video, repairs = agreed.kind == "video", any(one.is_rtx for one in agreed.send)
-    pictures = sending.pictures
+    pictures, padding = sending.pictures, line.repaired.padding
     return OutboundRtpStats(
         id=f"outbound-{agreed.mid}-{agreed.ssrc}",
         timestamp=now,
@@ -213,8 +213,8 @@ def _outbound_rtp(line: LineCounters, sending: Sending, encoding: Encoding, code
         packets_sent=sent.packets + repaired.packets,
         bytes_sent=sent.payload + repaired.payload,
         header_bytes_sent=sent.header + repaired.header,
-        retransmitted_packets_sent=repaired.packets if repairs else None,
-        retransmitted_bytes_sent=repaired.payload if repairs else None,
+        retransmitted_packets_sent=repaired.packets - padding.packets if repairs else None,
+        retransmitted_bytes_sent=repaired.payload - padding.payload if repairs else None,
         nack_count=feedback.nacks if is_video else None,
         pli_count=feedback.plis if is_video else None,
         fir_count=feedback.firs if is_video else None,
@@ -226,6 +226,7 @@ def _outbound_rtp(line: LineCounters, sending: Sending, encoding: Encoding, code
         frames_per_second=pictures.rate(now),
         target_bitrate=encoding.target_bitrate,
         total_encode_time=sending.encode_time,
+        total_packet_send_delay=line.sent.delay + line.repaired.delay,
         encoder_implementation=encoding.implementation,
     )
 
@@ -368,7 +369,7 @@ def _pair(slot: int, facts: IceFacts, pair: PairFacts, lines: Sequence[LineCount
         responses_sent=pair.responses_sent,
         responses_received=pair.responses_received,
         consent_requests_sent=pair.consent_requests_sent,
-        available_outgoing_bitrate=_outgoing_bitrate(lines) if is_selected else None,
+        available_outgoing_bitrate=_outgoing_bitrate(facts, lines) if is_selected else None,
         available_incoming_bitrate=_incoming_bitrate(lines) if is_selected else None,
     )
 
@@ -380,8 +381,10 @@ def _pair_priority(controlling: bool, pair: PairFacts) -> int:
     return (min(lead, other) << 32) + 2 * max(lead, other) + (lead > other)
 
 
-def _outgoing_bitrate(lines: Sequence[LineCounters]) -> float | None:
-    """The sum of what the peer says of disjoint streams: one message of it may be about several of ours."""
+def _outgoing_bitrate(facts: IceFacts, lines: Sequence[LineCounters]) -> float | None:
+    """Our estimate, else the sum of what the peer says of disjoint streams: one message may be about several."""
+    if facts.available_outgoing_bitrate is not None:
+        return facts.available_outgoing_bitrate
     said = {
         (estimate.reporter, estimate.ssrcs): estimate.bitrate
         for line in lines

@@ -19,15 +19,16 @@ from aiortc import (
 )
 from aiortc.rtcdtlstransport import RtpReceiver, RtpRouter, certificate_digest
 from aiortc.rtp import RtpPacket, is_rtcp
-from attrs import define, field
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from sipproto.media.congestion import split_feedback
 from sipproto.negotiation import LocalTransport, TransportPair
-from sipproto_aiortc._counters import Octets, header_size
 from sipproto_aiortc._facts import CertificateFacts, IceFacts
 from sipproto_aiortc._ice import Credentials, Generation, IceTransport, default_rank
+from sipproto_aiortc._outlet import Flow, Outlet
 from sipproto_aiortc._servers import IceOptions
+from sipproto_aiortc._told import Told
 
 _log = logging.getLogger("sipproto.media")
 
@@ -67,20 +68,18 @@ def _certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
     )
 
 
-@define
-class Flow:
-    """What leaves on an SSRC; nothing does while it is not `open`. `rewrite` may put another packet in place of one."""
-
-    open: bool = False
-    sent: Octets = field(factory=Octets)
-    frames: int = 0  # of video: packets with the marker, which are last of one
-    rewrite: Callable[[bytes], bytes] | None = None
-
-
 class _Router(RtpRouter):
-    """Also routes by the MID header extension (RFC 8843 9.2): two lines may share payload types without any a=ssrc."""
+    """Also routes by the MID header extension (RFC 8843 9.2): two lines may share payload types without any a=ssrc.
+
+    `arrived` is told of each packet, whoever it is for.
+    """
+
+    def __init__(self, arrived: Callable[[RtpPacket], None]) -> None:
+        super().__init__()
+        self._arrived = arrived
 
     def route_rtp(self, packet: RtpPacket) -> RtpReceiver | None:
+        self._arrived(packet)
         by_mid = self.mid_table.get(packet.extensions.mid) if packet.extensions.mid else None
         if by_mid is not None and by_mid in self.payload_type_table.get(packet.payload_type, set()):
             self.ssrc_table[packet.ssrc] = by_mid
@@ -93,8 +92,11 @@ class DtlsTransport(RTCDtlsTransport):
 
     def __init__(self, transport: IceTransport, certificate: Certificate) -> None:
         super().__init__(cast(RTCIceTransport, transport), [certificate])  # it has what is used of one
-        self._rtp_router = _Router()
+        self._ice = transport
+        self._rtp_router = _Router(self._arrived)
         self.flows: dict[int, Flow] = {}
+        self.outlet = Outlet(self._leave)
+        self.told = Told(self._leave)
         self._told = False
         self.packet_size = 0  # octets of the RTP packet that is being handled, header included
 
@@ -126,17 +128,16 @@ class DtlsTransport(RTCDtlsTransport):
     async def _send_rtp(self, data: bytes) -> None:
         if self.state != "connected":
             return
-        flow = None if is_rtcp(data) else self.flows.get(int.from_bytes(data[8:12], "big"))
-        if flow is None and not is_rtcp(data):
+        if is_rtcp(data):
+            await self._leave(data)
             return
-        if flow is not None:
-            if not flow.open:
-                return
-            if flow.rewrite is not None:
-                data = flow.rewrite(data)
-            header = header_size(data)
-            flow.frames += data[1] >> 7
-            flow.sent.add(len(data) - header, len(data))
+        flow = self.flows.get(int.from_bytes(data[8:12], "big"))
+        if flow is not None and flow.open:
+            await self.outlet.put(flow, data if flow.rewrite is None else flow.rewrite(data))
+
+    async def _leave(self, data: bytes) -> None:
+        if self.state != "connected":
+            return
         try:
             await super()._send_rtp(data)
         except (ConnectionError, pylibsrtp.Error) as error:
@@ -151,9 +152,23 @@ class DtlsTransport(RTCDtlsTransport):
 
     async def _handle_rtcp_data(self, data: bytes) -> None:
         try:
-            await super()._handle_rtcp_data(data)
+            feedback, rest = split_feedback(data)
+            for one in feedback:
+                self.outlet.receive(one)
+            if rest:
+                await super()._handle_rtcp_data(rest)
         except Exception as error:
             self._dropped("RTCP", error)
+
+    def _arrived(self, packet: RtpPacket) -> None:
+        number = packet.extensions.transport_sequence_number
+        if number is not None:
+            self.told.arrived(number, packet.ssrc, self.packet_size, self._ice.arrival)
+
+    async def stop(self) -> None:
+        self.outlet.close()
+        self.told.close()
+        await super().stop()
 
     def _dropped(self, what: str, error: Exception) -> None:
         """The first is told, with its place, as it may be a fault of ours; more would let a peer flood the log."""
@@ -304,6 +319,7 @@ class Slot:
             packets_received=ice.packets_received,
             bytes_received=ice.bytes_received,
             packets_dropped=ice.dropped,
+            available_outgoing_bitrate=dtls.outlet.estimate,
             server_errors=ice.current.server_errors,
         )
 

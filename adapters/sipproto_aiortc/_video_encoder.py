@@ -27,7 +27,7 @@ _CLOCK = 90000
 _SMOOTHING = 0.1
 _FRAME_RATE_TRIED = 2 * _CLOCK  # so long an encoder is kept although the frame rate is another than it was told
 _GROUP_OF_PICTURES = 3000  # key frames come when they are asked for
-_KEY_FRAME_TIME = 0.2  # seconds of the bit rate that a key frame may take; it leaves in one burst
+_KEY_FRAME_TIME = 0.2  # seconds of the bit rate that a key frame may take
 
 # How coarse the libvpx encoders may become: a picture of detail or text rather comes seldom than coarse.
 _QUANTIZER_MAX = {ContentHint.NONE: 63, ContentHint.MOTION: 63, ContentHint.DETAIL: 56, ContentHint.TEXT: 56}

@@ -1,4 +1,4 @@
-"""How much the path to the peer takes: from the losses that it reports and from its own estimate."""
+"""How much the path to the peer takes: from the losses that it reports, from its own estimate, and from the delay."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ _SAID_ONCE = 3  # reports, of one a second, after which nothing more is expected
 
 
 class Bandwidth:
-    """An estimate in bits per second: the lesser of the peer's own (REMB) and one made of its loss reports.
+    """An estimate in bits per second: the least of the peer's own (REMB), one of the delay, and one made of its loss reports.
 
-    The latter follows the loss-based controller of draft-ietf-rmcat-gcc-02 6, with a quick start: it begins with
+    The last follows the loss-based controller of draft-ietf-rmcat-gcc-02 6, with a quick start: it begins with
     START_BITRATE and grows by half with each report without loss until losses are reported for the first time.
     """
 
     def __init__(self) -> None:
         self._estimate = float(START_BITRATE)
         self._remb: int | None = None
+        self._path: int | None = None
+        self._lossless = True
         self._unheeded: int | None = None  # the last word, when it did not hold
         self._reports = 0  # since then
         self._growth = _START_GROWTH
@@ -31,8 +33,17 @@ class Bandwidth:
     @property
     def available(self) -> int:
         """At least MINIMUM_BITRATE."""
-        estimate = int(self._estimate)
-        return max(MINIMUM_BITRATE, estimate if self._remb is None else min(estimate, self._remb))
+        known = (int(self._estimate), self._remb, self._path)
+        return max(MINIMUM_BITRATE, min(bitrate for bitrate in known if bitrate is not None))
+
+    def path(self, bitrate: int | None, *, probed: bool) -> None:
+        """By the delay of the packets, so much is there for this line (`congestion.CongestionController`); the last word holds.
+
+        None: that is not known. `probed`: it was tried, and without losses it is no use to grow up to it slowly.
+        """
+        self._path = bitrate
+        if bitrate is not None and probed and self._lossless:
+            self._estimate = max(self._estimate, bitrate)
 
     def remb(self, bitrate: int, sent: float | None = None) -> None:
         """The peer estimates what it can receive (draft-alvestrand-rmcat-remb-03); the last word holds.
@@ -57,13 +68,14 @@ class Bandwidth:
         if self._reported is not None and now - self._reported < _REPORT_INTERVAL:
             return
         self._reported = now
+        self._lossless = fraction_lost < _LITTLE_LOSS
         self._reports += 1
         if self._unheeded is not None and self._reports >= _SAID_ONCE:
             self._remb, self._unheeded = self._unheeded, None
         if fraction_lost > _MUCH_LOSS:
             self._growth = _GROWTH
             self._estimate = max(MINIMUM_BITRATE, min(self._estimate, used) * (1 - fraction_lost / 2))
-        elif fraction_lost < _LITTLE_LOSS:
+        elif self._lossless:
             self._estimate = max(self._estimate, min(self._estimate * self._growth, wanted))
         else:
             self._growth = _GROWTH

@@ -56,9 +56,17 @@ class VideoControl:
 
     def report(self, fraction_lost: float, now: float) -> None:
         """The peer reports losses, 0 to 1; `now` in seconds of a clock that only advances."""
-        wanted = self._parameters.encodings[0].max_bitrate or ample_bitrate(*self._size)
         used = self._target.bitrate if self._target is not None else START_BITRATE
-        self.bandwidth.report(fraction_lost, used=used, wanted=wanted, now=now)
+        self.bandwidth.report(fraction_lost, used=used, wanted=self.wanted, now=now)
+
+    @property
+    def wanted(self) -> int:
+        """Bits per second that would be sent if the path took everything; 0: nothing is known of the pictures yet."""
+        return self._parameters.encodings[0].max_bitrate or ample_bitrate(*self._size)
+
+    def path(self, bitrate: int | None, *, probed: bool = False) -> None:
+        """By the delay of the packets so many bits per second are there, None: not known; `probed`: that was tried."""
+        self.bandwidth.path(bitrate, probed=probed)
 
     def remb(self, bitrate: int) -> None:
         """The peer estimates what it can receive, in bits per second."""

@@ -2,6 +2,7 @@
 
 from sipproto.negotiation._negotiator import TRANSITIONS, Negotiator, SignalingState, Step
 from sipproto.negotiation._values import (
+    TRANSPORT_CC,
     CodecPreferences,
     LocalTransport,
     MediaCapabilities,
@@ -13,6 +14,7 @@ from sipproto.negotiation._values import (
 
 __all__ = [
     "TRANSITIONS",
+    "TRANSPORT_CC",
     "CodecPreferences",
     "LocalTransport",
     "MediaCapabilities",

@@ -7,6 +7,9 @@ from attrs import field, frozen
 from sipproto.errors import Fault, RemoteProtocolError
 from sipproto.sdp import Codec, Direction, RemoteTransport
 
+# The header extension that numbers the packets of a transport.
+TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+
 
 class NegotiationError(RemoteProtocolError):
     """The peer's description cannot be worked with; an offer is answered with 488 (RFC 3261 13.3.1.3)."""
@@ -109,6 +112,14 @@ class MediaLine:
     def codec(self) -> Codec:
         """What is sent with."""
         return next(codec for codec in self.send if not codec.is_auxiliary)
+
+    @property
+    def transport_cc(self) -> bool:
+        """Whether the packets of the transport are numbered and their arrivals told, both ways (transport-wide feedback).
+
+        It takes the header extension and the feedback: an engine that has neither among its capabilities is never asked.
+        """
+        return "transport-cc" in self.codec.feedback and any(uri == TRANSPORT_CC for uri, _ in self.extensions)
 
     @property
     def telephone_event(self) -> Codec | None:

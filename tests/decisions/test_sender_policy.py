@@ -194,6 +194,25 @@ def test_the_peers_own_estimate_is_an_upper_bound() -> None:
     assert path.available == 5_000_000
 
 
+def test_the_estimate_by_delay_is_an_upper_bound_and_a_probe_that_went_well_saves_the_growth() -> None:
+    path = Bandwidth()
+    path.path(300_000, probed=False)
+    report(path, 0, 0, 0)
+    assert path.available == 300_000
+    path.path(10, probed=False)
+    assert path.available == MINIMUM_BITRATE
+    path.path(8_000_000, probed=False)
+    assert path.available == 5_000_000
+    path.path(8_000_000, probed=True)
+    assert path.available == 8_000_000
+    report(path, 0.05, start=10)
+    path.path(9_000_000, probed=True)
+    assert path.available == 8_000_000  # what is lost was not probed for
+    path.path(None, probed=False)
+    path.remb(400_000)
+    assert path.available == 400_000
+
+
 def test_losses_count_from_what_was_sent() -> None:
     path = Bandwidth()
     path.report(0.5, used=100_000, wanted=100_000, now=0)

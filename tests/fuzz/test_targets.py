@@ -92,6 +92,15 @@ CONFERENCE = [frame.data for frame in frames()] + [
     for _, text in NOTIFICATIONS
     for _, value in golden_headers(text)
 ]
+FEEDBACK = [  # sender, media, the first number, how many, when, and which of them; after a receiver report, and padded
+    bytes.fromhex(octets)
+    for octets in (
+        "80c9000100000007 8fcd0005 00000001 00000002 0001 0002 00000109 20020408",
+        "afcd0006 00000001 00000002 0001 0004 00000109 d20004fffc000003",
+        "8fcd0005 00000001 00000002 0001 ffff 00000109 3fff3fff",
+        "8fcd0006 00000001 00000002 0005 0007 00fffe09 bf80 04040404 0404 0400",
+    )
+]
 ROUNDS = {
     "engine": 12,
     "negotiation": 60,
@@ -103,6 +112,7 @@ ROUNDS = {
     "digest": 4000,
     "trace": 150,
     "conference": 120,
+    "feedback": 400,
 }
 
 
@@ -120,6 +130,7 @@ def seeds(name: str) -> list[bytes]:
         "stream": [b"\x05" + message for message in messages],
         "engine": [*messages, *EVENTS],
         "conference": CONFERENCE,
+        "feedback": FEEDBACK,
     }.get(name, messages)
 
 

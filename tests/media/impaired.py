@@ -43,6 +43,7 @@ class Network(Relay):
         self.link = link
         self.rate = rate
         self.lost = 0
+        self.waits: list[float] = []  # seconds that each datagram waited before a slow path
         self._random = random.Random(seed)
         self._free = [0.0, 0.0]  # when the slow path of a direction has sent what it was given
         self._number = 0
@@ -75,6 +76,7 @@ class Network(Relay):
             self.lost += 1
             return
         if self.rate:
+            self.waits.append(max(0.0, self._free[index] - now))
             if self._free[index] > now + _QUEUE:
                 self.lost += 1
                 return
@@ -178,6 +180,7 @@ class Figures:
     video_back: float | None
     connected: bool
     dropped: int  # datagrams, of both directions
+    waited: float | None  # seconds before a slow path, 95 % of the datagrams at most; None: it is not slow
 
 
 CASES = (
@@ -270,6 +273,7 @@ def _measure(case: Case, seconds: float, network: Network, ear: Ear, ends: tuple
         video_back=max(worst["video back"]) if case.blackout else None,
         connected=all(end.connected for end in ends),
         dropped=network.lost,
+        waited=sorted(network.waits)[int(0.95 * len(network.waits))] if network.waits else None,
     )
 
 
@@ -285,6 +289,7 @@ _COLUMNS = (
     "pictures/s",
     "audio back",
     "video back",
+    "waited",
 )
 
 
@@ -302,6 +307,7 @@ def row(figures: Figures) -> tuple[str, ...]:
         f"{figures.pictures:.1f}",
         seconds(figures.audio_back),
         seconds(figures.video_back),
+        seconds(figures.waited),
     )
 
 

@@ -22,6 +22,7 @@ TESTED = {
     "sipproto.agent._subscription_table.SUBSCRIBER_TABLE": "agent/test_event_tables.py",
     "sipproto.agent._watcher_table.NOTIFIER_TABLE": "agent/test_event_tables.py",
     "sipproto.media._balancer_table.BALANCER_TABLE": "balancing/test_video_balancer.py",
+    "sipproto.media.congestion._rate.RATE_TRANSITIONS": "media/congestion/test_rate.py",
     "sipproto.negotiation._negotiator.TRANSITIONS": "negotiation/test_negotiator.py",
     "sipproto.transaction._tables.CLIENT": "transaction/test_tables.py",
     "sipproto.transaction._tables.INVITE_CLIENT": "transaction/test_tables.py",
