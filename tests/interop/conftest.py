@@ -14,11 +14,6 @@ from .peers import BrowserPeer
 from .sipp_stage import Stage, Way
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "interop: needs the real SIP peers that tests/interop/install-peers installs")
-    config.addinivalue_line("markers", "browsers(*kinds): what the pages run in, one after the other; else in Chromium")
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "browser" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("browsers")
