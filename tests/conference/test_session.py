@@ -117,7 +117,9 @@ def test_events(version: str, name: str) -> None:
         assert (info, told) == ("call:newInfo", expected), step
     presented = PRESENTED if "presentation offer" in session.recorded.names(sent=True) else {}
     for step, names in {**DONE, **presented}.items():
-        assert [event for event, _ in session.told[step]] == names, step
+        # The picture that nobody sends here is a problem as soon as that was measured three times, when is of no interest.
+        told = [event for event, _ in session.told[step] if not event.startswith("main-stream-health:")]
+        assert told == names, step
     caller = next(payload for event, payload in session.told["call"] if event == "incoming-call:incomingCall")
     assert isinstance(caller, IncomingCaller)
     assert (caller.display_name, caller.incoming_number, caller.host) == ("bob", "bob", "rig.test")

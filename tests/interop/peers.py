@@ -32,6 +32,7 @@ LACKS = {
     "firefox": {
         "H264": "it is a plugin that Firefox would have to download",
         "audioLevel of media-source": "its statistics do not have it",
+        "padding of inbound-rtp": "its statistics do not count packets of mere padding, with which a call probes its path",
     }
 }
 

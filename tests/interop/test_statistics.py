@@ -58,6 +58,9 @@ def establish(alice: Ours, bob: Party) -> Call:
     return call
 
 
+PROBES, PADDED = 10, 300  # packets of padding that a call begins with, and octets of each, which count as header
+
+
 def theirs(bob: Party, what: str, /, **match: Any) -> dict[str, Any]:
     """One dictionary of the browser's report."""
     entries = bob("evaluate", expression=REPORT)["result"]
@@ -89,10 +92,12 @@ def test_both_ends_measure_the_same(runtime: str, kamailio: Kamailio, browser: B
             before, after, received = earlier.outbound(kind), later.outbound(kind), there[kind]
             assert before is not None and after is not None
             assert received["ssrc"] == after.ssrc
-            slack = 0.05 * after.packets_sent
+            padding = PROBES if kind == "video" and browser.lacks("padding of inbound-rtp") else 0
+            slack = 0.05 * after.packets_sent + padding
             assert before.packets_sent - slack <= received["packetsReceived"] <= after.packets_sent
             assert before.bytes_sent * 0.95 <= received["bytesReceived"] <= after.bytes_sent
-            assert before.header_bytes_sent * 0.95 <= received["headerBytesReceived"] <= after.header_bytes_sent
+            least = before.header_bytes_sent * 0.95 - padding * PADDED
+            assert least <= received["headerBytesReceived"] <= after.header_bytes_sent
             heard_before, heard, sent = earlier.inbound(kind), later.inbound(kind), from_there[kind]
             assert heard_before is not None and heard is not None
             assert heard.ssrc == sent["ssrc"]

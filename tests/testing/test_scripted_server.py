@@ -39,6 +39,7 @@ from sipproto.connector.events import (
 )
 from sipproto.errors import LocalProtocolError
 from sipproto.message import Request
+from sipproto.sdp import Direction
 from sipproto.testing import (
     FAILED_NUMBER,
     PASSWORD,
@@ -347,7 +348,7 @@ def test_any_command_of_an_agent() -> None:
     assert world.one(DtmfReceived).digit == "7"
     lines = len(world.connector.call.lines)
     with pytest.raises(LocalProtocolError):
-        world.server.do(i.ChangeMedia, add=(("smell", "sendrecv"),))
+        world.server.do(i.ChangeMedia, add=(("smell", Direction.SENDRECV),))
     assert len(world.connector.call.lines) == lines
 
 
