@@ -54,6 +54,7 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCDtlsTransport._handle_rtp_data",
             "RTCDtlsTransport._send_rtp",
             "RTCDtlsTransport._set_role",
+            "RTCDtlsTransport._validate_peer_identity",
         ),
     ),
     ("aiortc.rtcrtpparameters", ("RTCRtpDecodingParameters", "RTCRtpReceiveParameters", "RTCRtpSendParameters")),

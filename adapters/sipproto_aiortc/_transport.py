@@ -125,6 +125,19 @@ class DtlsTransport(RTCDtlsTransport):
         certificate = self._ssl.get_peer_certificate(as_cryptography=True) if self._ssl is not None else None
         return None if certificate is None else _certificate_facts(certificate)
 
+    def _validate_peer_identity(self, remoteParameters: RTCDtlsParameters) -> None:
+        """RFC 8122 5: one fingerprint with the best hash has to match, as a peer may have several certificates.
+
+        aiortc wants all of them to match the one certificate that is used.
+        """
+        assert self._ssl is not None
+        certificate = self._ssl.get_peer_certificate(as_cryptography=True)
+        told = [(one.algorithm.lower(), one.value.upper()) for one in remoteParameters.fingerprints]
+        best = max(algorithm for algorithm, _ in told if algorithm in _DIGESTS)
+        shown = certificate_digest(certificate, best)
+        used = [RTCDtlsFingerprint(best, shown)] if (best, shown) in told else remoteParameters.fingerprints
+        super()._validate_peer_identity(RTCDtlsParameters(used))
+
     async def _send_rtp(self, data: bytes) -> None:
         if self.state != "connected":
             return

@@ -367,6 +367,24 @@ def test_wrong_fingerprint_fails(ends: tuple[End, End]) -> None:
     assert a.line().packets_sent == 0
 
 
+OTHER = ":".join(["5A"] * 32)
+
+
+@pytest.mark.parametrize("hashed", ["sha-256", "sha-1", "md5"])
+def test_one_of_several_certificates_is_enough(ends: tuple[End, End], hashed: str) -> None:
+    """RFC 8122 5: the peer uses one of those that it tells of; what is hashed worse is of no interest."""
+    a, b = ends
+    connect(a, b, change=lambda sdp: sdp.replace("a=fingerprint:", f"a=fingerprint:{hashed} {OTHER}\r\na=fingerprint:"))
+
+
+def test_a_certificate_has_to_match_the_best_hash(ends: tuple[End, End]) -> None:
+    a, b = ends
+    a.negotiator.add_line("audio")
+    better = f"a=fingerprint:sha-512 {OTHER}\r\na=fingerprint:"
+    exchange(a, b, change=lambda sdp: sdp.replace("a=fingerprint:", better))
+    until(lambda: a.states[-1:] == b.states[-1:] == [MediaState.FAILED])
+
+
 def test_no_path_fails_within_the_timeout() -> None:
     engine = AiortcEngine(connect_timeout=0.5)
     a, b = End(engine), End(engine)
