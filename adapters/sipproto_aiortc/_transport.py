@@ -130,8 +130,8 @@ class DtlsTransport(RTCDtlsTransport):
 
         aiortc wants all of them to match the one certificate that is used.
         """
-        assert self._ssl is not None
-        certificate = self._ssl.get_peer_certificate(as_cryptography=True)
+        certificate = self._ssl.get_peer_certificate(as_cryptography=True) if self._ssl is not None else None
+        assert certificate is not None  # of either side, as RTCCertificate asks for it
         told = [(one.algorithm.lower(), one.value.upper()) for one in remoteParameters.fingerprints]
         best = max(algorithm for algorithm, _ in told if algorithm in _DIGESTS)
         shown = certificate_digest(certificate, best)

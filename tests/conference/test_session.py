@@ -118,8 +118,8 @@ def test_events(version: str, name: str) -> None:
     presented = PRESENTED if "presentation offer" in session.recorded.names(sent=True) else {}
     for step, names in {**DONE, **presented}.items():
         # The picture that nobody sends here is a problem as soon as that was measured three times, when is of no interest.
-        told = [event for event, _ in session.told[step] if not event.startswith("main-stream-health:")]
-        assert told == names, step
+        named = [event for event, _ in session.told[step] if not event.startswith("main-stream-health:")]
+        assert named == names, step
     caller = next(payload for event, payload in session.told["call"] if event == "incoming-call:incomingCall")
     assert isinstance(caller, IncomingCaller)
     assert (caller.display_name, caller.incoming_number, caller.host) == ("bob", "bob", "rig.test")
