@@ -218,14 +218,10 @@ def test_presence(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         "baresip": {"contact": "<sip:alice@rig.test>;presence=p2p", "modules": ("presence",)},
         "linphone": {"friend": "sip:alice@rig.test"},
     }
-    with (
-        we(kamailio, events=("presence",)) as ours,
-        registered(kind, tmp_path, kamailio, "bob", "udp", **more[kind]) as phone,
-    ):
-        phone.registered()
+    with we(kamailio, events=("presence",)) as ours:
 
         async def welcome() -> None:
-            with ours.endpoint.watchers() as watchers, anyio.fail_after(10):
+            with ours.endpoint.watchers() as watchers, anyio.fail_after(30):
                 watcher = await anext(watchers)
                 await watcher.accept(_PIDF, "application/pidf+xml")
 
@@ -234,9 +230,12 @@ def test_presence(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
             async with ours.endpoint.subscribe("sip:bob@rig.test", "presence", accept=accept) as presence:
                 return (await anext(aiter(presence))).body
 
-        ours.do(welcome)
-        wait_until(lambda: "Online" in phone.presences(), 10, phone.told)
-        assert b"<basic>" in ours.do(fetch)
+        welcomed = ours.start(welcome)  # before there is a telephone, which subscribes as soon as it has begun
+        with registered(kind, tmp_path, kamailio, "bob", "udp", **more[kind]) as phone:
+            phone.registered()
+            welcomed.result(30)
+            wait_until(lambda: "Online" in phone.presences(), 10, phone.told)
+            assert b"<basic>" in ours.do(fetch)
 
 
 # -- as a user would -----------------------------------------------------------------------------------------------------
