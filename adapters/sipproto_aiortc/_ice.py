@@ -230,6 +230,7 @@ class Generation:
         remote, connection = pair.remote, self._connection
         if pair.ice_controlling is not self._expected:  # else a role conflict may have been settled already
             connection.ice_controlling = pair.ice_controlling
+        connection.peer_checks = not remote.ice_lite
         connection.remote_username, connection.remote_password = remote.ice_ufrag, remote.ice_pwd
         candidates = _parse_candidates(remote.candidates)
         named = [c for c in candidates if c.host.endswith(".local")]

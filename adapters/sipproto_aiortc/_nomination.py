@@ -12,6 +12,9 @@ from aioice.ice import CandidatePair, candidate_pair_priority
 _COMPONENT = 1  # RTP, which RTCP shares
 # Seconds that a pair which works waits for better ones whose checks are not answered yet, as those through a NAT may be.
 _BETTER_WAIT = 0.1
+# Seconds more for the peer to check the pair, too: only then can it send there at once. A browser whose pair is not nominated
+# where it can send is silent for half a second after an ICE restart.
+_HEARD_WAIT = 0.4
 # Seconds after its first nomination during which a peer may nominate further pairs at once (RFC 5245). Later it has a reason
 # to leave the one before, such as another network.
 _AGGRESSIVE = 1.0
@@ -31,7 +34,18 @@ class NominatingConnection(aioice.Connection):
         self._nominating.add(_COMPONENT)
         self._nomination: asyncio.Task[None] | None = None
         self._decision: asyncio.TimerHandle | None = None
+        self._settled = False  # better pairs are not waited for any more
+        self._heard: set[tuple[int, tuple[str, int]]] = (
+            set()
+        )  # id of the socket, and address: where the peer has checked
         self._aggressive_until = 0.0
+        self.peer_checks = True  # a lite one does not
+
+    def check_incoming(self, message: stun.Message, addr: tuple[str, int], protocol: Any) -> None:
+        super().check_incoming(message, addr, protocol)
+        self._heard.add((id(protocol), addr))
+        if self.ice_controlling:
+            self._choose()
 
     def check_complete(self, pair: CandidatePair) -> None:
         before = self._nominated.get(_COMPONENT)
@@ -59,25 +73,38 @@ class NominatingConnection(aioice.Connection):
     # -- the controlling side ----------------------------------------------------------------------------------------
 
     def _choose(self) -> None:
-        """Nominates the best pair that works: at once when no better one is left to be checked, else a little later."""
-        if self._nominated or self._nomination is not None:
+        """Nominates the best pair that works both ways: at once when no better one is left, else a little later."""
+        working = self._working()
+        if not working or self._nominated or self._nomination is not None:
             return
-        best = self._best()
+        if self._decision is None:
+            self._decision = asyncio.get_running_loop().call_later(_BETTER_WAIT, self._settle)
+        best = next((pair for pair in working if self._is_heard(pair)), None)
         if best is None:
             return
         better = self._check_list[: self._check_list.index(best)]  # the list is in the order of priority
-        if all(pair.state is _STATE.FAILED for pair in better):
-            self._nominate_best()
-        elif self._decision is None:
-            self._decision = asyncio.get_running_loop().call_later(_BETTER_WAIT, self._nominate_best)
+        if self._settled or all(pair.state is _STATE.FAILED for pair in better):
+            self._begin(best)
 
-    def _best(self) -> CandidatePair | None:
-        return next((pair for pair in self._check_list if pair.state is _STATE.SUCCEEDED), None)
+    def _working(self) -> list[CandidatePair]:
+        return [pair for pair in self._check_list if pair.state is _STATE.SUCCEEDED]
 
-    def _nominate_best(self) -> None:
-        best = self._best()
-        if best is not None and self.ice_controlling and self._nomination is None:
-            self._nomination = asyncio.create_task(self._nominate(best))
+    def _is_heard(self, pair: CandidatePair) -> bool:
+        return not self.peer_checks or (id(pair.protocol), pair.remote_addr) in self._heard
+
+    def _settle(self) -> None:
+        self._settled = True
+        self._decision = asyncio.get_running_loop().call_later(_HEARD_WAIT, self._give_in)
+        self._choose()
+
+    def _give_in(self) -> None:
+        """The peer has checked none of the pairs that work."""
+        if (working := self._working()) and not self._nominated:
+            self._begin(working[0])
+
+    def _begin(self, pair: CandidatePair) -> None:
+        if self.ice_controlling and self._nomination is None:
+            self._nomination = asyncio.create_task(self._nominate(pair))
 
     async def _nominate(self, pair: CandidatePair) -> None:
         assert self.remote_password is not None  # there are no checks without
