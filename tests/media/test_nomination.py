@@ -40,14 +40,15 @@ class Address(asyncio.DatagramProtocol):
         response.add_message_integrity(_PASSWORD.encode())
         asyncio.get_running_loop().call_later(self._delay, self.transport.sendto, bytes(response), addr)
 
-    def nominate(self, generation: Generation) -> None:
-        """As a controlling peer does."""
+    def check(self, generation: Generation, *, nominating: bool = False) -> None:
+        """As a peer does; with `nominating` one that controls."""
         (ours,) = ((one.host, one.port) for one in generation.candidates if one.host == "127.0.0.1")
         check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
         check.attributes["USERNAME"] = f"{generation.ufrag}:peer"
         check.attributes["PRIORITY"] = 1
-        check.attributes["ICE-CONTROLLING"] = 2**63
-        check.attributes["USE-CANDIDATE"] = None
+        check.attributes["ICE-CONTROLLING" if nominating else "ICE-CONTROLLED"] = 2**63
+        if nominating:
+            check.attributes["USE-CANDIDATE"] = None
         check.add_message_integrity(generation.password.encode())
         self.transport.sendto(bytes(check), ours)
 
@@ -76,12 +77,13 @@ async def gathered(*, controlling: bool) -> AsyncIterator[Generation]:
         await generation.close()
 
 
-async def connected(generation: Generation, *peer: Address, controlling: bool = True) -> float:
+async def connected(generation: Generation, *peer: Address, controlling: bool = True, lite: bool = False) -> float:
     """Connects to the addresses, the best one first; gives the seconds that it took."""
     priorities = (_BETTER, _WORSE)
     remote = RemoteTransport(
         ice_ufrag="peer",
         ice_pwd=_PASSWORD,
+        ice_lite=lite,
         candidates=tuple(
             f"{number} 1 udp {priority} 127.0.0.1 {one.port} typ host"
             for number, (priority, one) in enumerate(zip(priorities, peer, strict=True))
@@ -142,6 +144,30 @@ def test_a_better_pair_is_not_waited_for_long() -> None:
     asyncio.run(run())
 
 
+def test_a_pair_is_nominated_where_the_peer_checks_too() -> None:
+    """Elsewhere it cannot send yet."""
+
+    async def run() -> None:
+        async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=True) as ours:
+            connecting = asyncio.create_task(connected(ours, better, worse))
+            await asyncio.sleep(0.05)
+            worse.check(ours)
+            await connecting
+            assert (better.nominations, worse.nominations) == (0, 1)
+            assert used(ours) == worse.port
+
+    asyncio.run(run())
+
+
+def test_checks_of_a_lite_peer_are_not_waited_for() -> None:
+    async def run() -> None:
+        async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=True) as ours:
+            assert await connected(ours, better, worse, lite=True) < 0.4
+            assert used(ours) == better.port
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("later", [False, True])
 def test_of_pairs_that_the_peer_nominates_at_once_the_better_is_used(
     later: bool, monkeypatch: pytest.MonkeyPatch
@@ -154,10 +180,10 @@ def test_of_pairs_that_the_peer_nominates_at_once_the_better_is_used(
         async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=False) as ours:
             connecting = asyncio.create_task(connected(ours, better, worse, controlling=False))
             await asyncio.sleep(0.2)  # all checks are through
-            better.nominate(ours)
+            better.check(ours, nominating=True)
             await connecting
             assert used(ours) == better.port
-            worse.nominate(ours)
+            worse.check(ours, nominating=True)
             if later:
                 await until_used(ours, worse.port)
             else:
@@ -172,9 +198,9 @@ def test_the_better_of_pairs_that_the_peer_nominates_may_come_second() -> None:
         async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=False) as ours:
             connecting = asyncio.create_task(connected(ours, better, worse, controlling=False))
             await asyncio.sleep(0.2)
-            worse.nominate(ours)
+            worse.check(ours, nominating=True)
             await connecting
-            better.nominate(ours)
+            better.check(ours, nominating=True)
             await until_used(ours, better.port)
 
     asyncio.run(run())
