@@ -361,7 +361,8 @@ def test_call_closed_in_the_middle_of_a_change(turns: int, ends: tuple[End, End]
 def test_wrong_fingerprint_fails(ends: tuple[End, End]) -> None:
     a, b = ends
     a.negotiator.add_line("audio")
-    exchange(a, b, change=lambda sdp: re.sub(r"(a=fingerprint:sha-256 )..", r"\g<1>00", sdp))
+    wrong = ":".join(["00"] * 32)  # of 256 fingerprints one begins with 00
+    exchange(a, b, change=lambda sdp: re.sub(r"(a=fingerprint:sha-256 )\S+", rf"\g<1>{wrong}", sdp))
     until(lambda: a.states[-1:] == [MediaState.FAILED])
     until(lambda: b.states[-1:] == [MediaState.FAILED])
     assert a.line().packets_sent == 0
