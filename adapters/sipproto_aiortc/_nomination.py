@@ -35,9 +35,8 @@ class NominatingConnection(aioice.Connection):
         self._nomination: asyncio.Task[None] | None = None
         self._decision: asyncio.TimerHandle | None = None
         self._settled = False  # better pairs are not waited for any more
-        self._heard: set[tuple[int, tuple[str, int]]] = (
-            set()
-        )  # id of the socket, and address: where the peer has checked
+        # Where the peer has checked: id of the socket, and address. No more than there are pairs.
+        self._heard: set[tuple[int, tuple[str, int]]] = set()
         self._aggressive_until = 0.0
         self.peer_checks = True  # a lite one does not
 

@@ -123,7 +123,7 @@ def only_phone(directory: Path | None = None, *, patience: float = _PATIENCE) ->
                 return
         if time.monotonic() >= deadline:
             raise CommandProblem("another phone of yours runs, but does not answer", "gone")
-        time.sleep(_LOOK)
+        time.sleep(_LOOK)  # before there is an event loop: nobody else waits for this thread
     try:
         yield None
     finally:

@@ -261,11 +261,11 @@ async def _says_why_not(bench: _Bench) -> None:
     """A failed open is said once, with a reason for users, each time."""
     for _ in range(2):
         near = bench.near(bench.case.dead)
-        await near.until(lambda near=near: bool(near.said), "a failing open does not end")  # type: ignore[misc]
+        await near.until(lambda near=near: bool(near.said), "a failing open does not end")  # type: ignore[misc]  # likewise
         failed = near.said[0]
         assert isinstance(failed, OpenFlowFailed), f"{bench.case.dead} should not open, but the engine heard {failed}"
         assert failed.error and failed.error.isprintable(), f"not fit for a user: {failed.error!r}"
-        await near.until(lambda near=near: near.gone, "a failed flow does not end")  # type: ignore[misc]
+        await near.until(lambda near=near: near.gone, "a failed flow does not end")  # type: ignore[misc]  # likewise
         await bench.is_quiet(near, [OpenFlowFailed])
 
 
@@ -277,7 +277,7 @@ async def _can_be_given_up(bench: _Bench) -> None:
             await bench.runtime.wait(bench.runtime.event(), 0.0)
         opened = list(near.kinds)
         near.flow.close()
-        await near.until(lambda near=near: near.gone, "a flow closed while it opens does not end")  # type: ignore[misc]
+        await near.until(lambda near=near: near.gone, "a flow closed while it opens does not end")  # type: ignore[misc]  # likewise
         await bench.is_quiet(near, opened)
 
 
@@ -318,7 +318,7 @@ async def _survives_cancellation(bench: _Bench) -> None:
         while True:
             far = await bench.far.accept()
             serving += 1
-            bench.start(lambda far=far: echo(far))  # type: ignore[misc]
+            bench.start(lambda far=far: echo(far))  # type: ignore[misc]  # likewise
 
     async def story() -> None:
         channel = await bench.open(bench.far.address)

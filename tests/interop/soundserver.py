@@ -1,7 +1,6 @@
 """PulseAudio as a real sound server without hardware, for microphones and speakers by PortAudio and ALSA.
 
-It has two rooms for each name: what is played into `NAME` is what a microphone of that name hears and a speaker of that
-name fills, as if the loudspeaker stood before the microphone.
+It has a room for each name, with a microphone `NAME-mic` and a loudspeaker `NAME-out`: the one hears what the other plays.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ _ALSA_DEVICE = 'pcm.{name} {{ type pulse device "{target}" hint {{ show on descr
 class SoundServer:
     """A sound server with one pair of devices for each name; a context manager.
 
-    The microphone NAME hears what is played into NAME; the speaker NAME plays into NAME as well. A user has two of them:
-    one to speak into, one to listen to.
+    For a mouth and an ear that do not hear one another it takes two.
     """
 
     def __init__(self, *names: str) -> None:
