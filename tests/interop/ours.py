@@ -90,6 +90,8 @@ class Ours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            print(f"{self.user}, until the test failed:\n{self.told()}")
         self._stack.close()
 
     # -- doing something on the loop ---------------------------------------------------------------------------------

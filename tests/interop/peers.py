@@ -69,7 +69,7 @@ class JsonPeer:
         self._commands: dict[int, str] = {}
         self._replies: dict[int, Message] = {}
         self._events: list[Message] = []
-        self._errors: deque[str] = deque(maxlen=300)
+        self._errors: deque[str] = deque(maxlen=100)
         self._ended = False
         self._process = subprocess.Popen(
             list(argv),
