@@ -83,13 +83,14 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCEncodedFrame",
             "RTCRtpSender._handle_rtcp_packet",
             "RTCRtpSender._next_encoded_frame",
+            "RTCRtpSender._retransmit",
             "RTCRtpSender._send_keyframe",
             "RTCRtpSender._send_rtcp",
         ),
     ),
     ("aiortc.rtp", ("RTCP_PSFB_APP", "RTCP_PSFB_FIR", "RTCP_PSFB_PLI", "RTCP_RTPFB_NACK", "unpack_remb_fci")),
     ("aiortc.rtp", ("RtcpByePacket", "RtcpPsfbPacket", "RtcpRrPacket", "RtcpRtpfbPacket", "RtcpSrPacket")),
-    ("aiortc.rtp", ("RtcpSenderInfo", "RtpPacket", "is_rtcp")),
+    ("aiortc.rtp", ("RTP_HISTORY_SIZE", "RtcpSenderInfo", "RtpPacket", "is_rtcp")),
 )
 
 # Attributes of instances: the class, then names that some method of it has to mention.
@@ -122,6 +123,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "RTCRtpSender",
         (
             "_RTCRtpSender__rtp_header_extensions_map",
+            "_RTCRtpSender__rtp_history",
             "_RTCRtpSender__rtp_timestamp",
             "_RTCRtpSender__rtx_payload_type",
             "_RTCRtpSender__rtx_sequence_number",
