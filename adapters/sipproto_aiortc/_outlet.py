@@ -85,7 +85,8 @@ class Outlet:
         self._send = send
         self._pacer: Pacer[_Packet] = Pacer(START_BITRATE)
         self._senders: list[PictureSender] = []
-        self._draining = False
+        self._leaving = asyncio.Lock()  # one at a time, so that the order stays whatever `send` waits for
+        self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._hurrying: asyncio.Task[None] | None = None
         self._controller: CongestionController | None = None
@@ -116,6 +117,8 @@ class Outlet:
 
     async def put(self, flow: Flow, packet: bytes) -> None:
         """An RTP packet: leaves now, or when its turn comes."""
+        if self._closed:
+            return
         now = time.monotonic()
         waiting = _Packet(flow, packet, now)
         if flow.priority is None:
@@ -124,10 +127,14 @@ class Outlet:
         if not len(self._pacer):  # a picture begins
             self._look(now)
         self._pacer.push(waiting, len(packet) + _HEADERS, flow.priority, now)
-        if self._task is None and not self._draining:
-            await self._drain()
-            if self._pacer.due(now) is not None and self._task is None:
-                self._task = asyncio.create_task(self._run())
+        if self._task is None and not self._leaving.locked():
+            await self._begin()
+
+    async def _begin(self) -> None:
+        """Lets out what may leave now; the rest follows by itself."""
+        await self._drain()
+        if self._task is None and not self._closed and self._pacer.due(time.monotonic()) is not None:
+            self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         """Lets out what waits, and ends with it."""
@@ -141,13 +148,11 @@ class Outlet:
             self._task = None
 
     async def _drain(self) -> None:
-        self._draining = True
-        try:
+        """Lets out what may leave now."""
+        async with self._leaving:
             while (entry := self._pacer.pop(now := time.monotonic())) is not None:
                 packet, probe = entry
                 await self._leave(packet, now, probe)
-        finally:
-            self._draining = False
 
     async def _pad(self) -> None:
         sender = next((sender for sender in self._senders if sender.can_pad), None)
@@ -178,18 +183,14 @@ class Outlet:
 
     def hurry(self) -> None:
         """A line is to send no more: what it had sent leaves now."""
-        waiting = self._pacer.release()
-        if waiting:
-            self._hurrying = asyncio.create_task(self._leave_all(waiting))
-
-    async def _leave_all(self, waiting: list[_Packet]) -> None:
-        now = time.monotonic()
-        for packet in waiting:
-            await self._leave(packet, now)
+        self._pacer.hurry(time.monotonic())
+        if len(self._pacer) and (self._hurrying is None or self._hurrying.done()):
+            self._hurrying = asyncio.create_task(self._begin())
 
     def close(self) -> None:
-        """Forgets what waits."""
-        self._pacer.release()
+        """Forgets what waits, and takes nothing any more."""
+        self._closed = True
+        self._pacer.clear()
         for task in (self._task, self._hurrying):
             if task is not None:
                 task.cancel()
