@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -22,6 +23,7 @@ from sipproto_aiortc._counters import Octets, header_size
 from sipproto_aiortc._stamp import send_time, stamped
 
 _HEADERS = 28 + 16  # octets of IPv4, UDP and the tag of SRTP around each packet
+_PICTURES = 0.01  # seconds between two at the least; small ones leave packet by packet, and each would seem to begin one
 _PADDED = 0x20  # in the first octet of a packet: of ours one that is nothing but padding
 
 
@@ -87,6 +89,7 @@ class Outlet:
         self._senders: list[PictureSender] = []
         self._leaving = asyncio.Lock()  # one at a time, so that the order stays whatever `send` waits for
         self._closed = False
+        self._looked = -math.inf  # when it was decided how fast packets may leave
         self._task: asyncio.Task[None] | None = None
         self._hurrying: asyncio.Task[None] | None = None
         self._controller: CongestionController | None = None
@@ -124,7 +127,7 @@ class Outlet:
         if flow.priority is None:
             await self._leave(waiting, now)
             return
-        if not len(self._pacer):  # a picture begins
+        if not len(self._pacer) and now - self._looked >= _PICTURES:  # a picture begins
             self._look(now)
         self._pacer.push(waiting, len(packet) + _HEADERS, flow.priority, now)
         if self._task is None and not self._leaving.locked():
@@ -221,6 +224,7 @@ class Outlet:
 
     def _look(self, now: float) -> None:
         """How fast packets may leave now, and whether to probe."""
+        self._looked = now
         target = sum(sender.target_bitrate for sender in self._senders)
         controller = self._controller
         if controller is not None:
