@@ -23,7 +23,9 @@ from sipproto_aiortc._counters import Octets, header_size
 from sipproto_aiortc._stamp import send_time, stamped
 
 _HEADERS = 28 + 16  # octets of IPv4, UDP and the tag of SRTP around each packet
-_PICTURES = 0.01  # seconds between two at the least; small ones leave packet by packet, and each would seem to begin one
+_PICTURES = (
+    0.01  # seconds between two at the least; small ones leave packet by packet, and each would seem to begin one
+)
 _PADDED = 0x20  # in the first octet of a packet: of ours one that is nothing but padding
 
 
