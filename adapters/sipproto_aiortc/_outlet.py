@@ -202,17 +202,16 @@ class Outlet:
 
     # -- how fast ----------------------------------------------------------------------------------------------------
 
-    def receive(self, feedback: bytes) -> None:
-        """An RTCP packet of transport-wide feedback. What cannot be read is counted and says nothing."""
+    def receive(self, feedback: list[bytes]) -> None:
+        """The transport-wide feedback of an RTCP datagram. What cannot be read is counted and says nothing."""
         if self._controller is None:
             return
-        try:
-            told = parse_feedback(feedback)
-        except FeedbackError:
-            self.malformed += 1
-            return
         now = time.monotonic()
-        self._controller.feedback(told, now)
+        for one in feedback:
+            try:
+                self._controller.feedback(parse_feedback(one), now)
+            except FeedbackError:
+                self.malformed += 1
         self._share(self._controller)
         self._look(now)
 

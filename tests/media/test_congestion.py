@@ -215,8 +215,7 @@ def test_packets_are_numbered_probed_with_and_their_feedback_is_obeyed() -> None
             count = len(lines.left)
             await lines.picture(2)
             await lines.all_left(count + 2)
-            for message in feedback_for(lines.left[count:]):
-                lines.outlet.receive(message)
+            lines.outlet.receive(feedback_for(lines.left[count:]))
         return lines
 
     lines = asyncio.run(send())
@@ -263,10 +262,10 @@ def test_no_probe_without_pictures_or_repairs(why: str) -> None:
 )
 def test_feedback_that_cannot_be_read_is_counted(octets: bytes) -> None:
     outlet = Outlet(lambda packet: asyncio.sleep(0))
-    outlet.receive(octets)
+    outlet.receive([octets])
     assert outlet.malformed == 0  # nobody asked for it
     outlet.number()
-    outlet.receive(octets)
+    outlet.receive([octets])
     assert outlet.malformed == 1 and outlet.estimate is None
 
 
@@ -337,7 +336,7 @@ def test_a_peer_that_agrees_no_more_leaves_no_bound(ends: tuple[End, End]) -> No
     assert not any(line.transport_cc for line in a.session.lines)
     until(lambda: sender._control.bandwidth._path is None)
     # Feedback may have been on its way, and others of the transport may go on.
-    on_loop(a, lambda: transport(a).outlet.receive(feedback_of(1000)))
+    on_loop(a, lambda: transport(a).outlet.receive([feedback_of(1000)]))
     assert sender._control.bandwidth._path is None
     before = b.line("video").frames_decoded or 0
     until(lambda: (b.line("video").frames_decoded or 0) > before + 5)
