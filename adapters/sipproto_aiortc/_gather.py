@@ -20,6 +20,7 @@ from aioice.ice import StunProtocol
 from attrs import define, field
 
 from sipproto_aiortc._facts import ServerError
+from sipproto_aiortc._nomination import NominatingConnection
 from sipproto_aiortc._servers import Endpoint, IceOptions
 
 _log = logging.getLogger("sipproto.media")
@@ -116,6 +117,8 @@ class Protocol(StunProtocol):
                 known.packets_received += 1
                 known.bytes_received += len(data)
                 known.last_packet_received = time.time()
+            assert isinstance(self.receiver, NominatingConnection)
+            self.receiver.heard(self, address)
         try:
             super().datagram_received(data, address)
         except Exception:  # aioice does not expect every malformed message, which anybody can send
