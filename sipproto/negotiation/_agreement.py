@@ -124,11 +124,16 @@ def restarted_slots(before: tuple[Line, ...], after: tuple[Line, ...]) -> frozen
 def dtls_roles(
     before: Agreement, decided: tuple[tuple[int, bool], ...], lines: tuple[Line, ...], *, offered: bool
 ) -> tuple[tuple[int, bool], ...]:
-    """Whether we are the DTLS client, by slot: `decided` once for each association (RFC 8842 5.2, 5.3)."""
+    """Whether we are the DTLS client, by slot: `decided` once for each association (RFC 8842 5.2, 5.3).
+
+    A peer that wants our role is a new association (RFC 8842 3.1), which takes an ICE restart as any (RFC 9429 5.11). LENIENT:
+    without one it is not meant so.
+    """
     known, kept = remotes(before.lines), dict(decided)
     roles: dict[int, bool] = {}
     for slot, remote in remotes(lines).items():
-        if slot in kept and slot in known and remote.same_dtls(known[slot]):
+        goes_on = slot in kept and slot in known and remote.same_dtls(known[slot])
+        if goes_on and (remote.same_ice(known[slot]) or remote.setup != ("active" if kept[slot] else "passive")):
             roles[slot] = kept[slot]
         elif offered:  # the answerer's choice; an "actpass" in an answer is a fault, read as active
             roles[slot] = remote.setup == "passive"

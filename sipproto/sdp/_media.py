@@ -176,12 +176,13 @@ def is_rejected(media: MediaDescription) -> bool:
 
 
 def extensions_of(sdp: SessionDescription, media: MediaDescription) -> dict[str, int]:
-    """Header extensions: URI to id (RFC 8285 5)."""
-    out: dict[str, int] = {}
+    """Header extensions: URI to id (RFC 8285 5). Of several with one id the first counts, as packets cannot tell them apart."""
+    out: dict[int, str] = {}
     for value in sdp.inherited_all(media, "extmap"):
-        if (match := _EXTMAP.fullmatch(value)) and 1 <= int(match[1]) <= 255:
-            out.setdefault(match[3], int(match[1]))
-    return out
+        match = _EXTMAP.fullmatch(value)
+        if match is not None and 1 <= int(match[1]) <= 255 and match[3] not in out.values():
+            out.setdefault(int(match[1]), match[3])
+    return {uri: ident for ident, uri in out.items()}
 
 
 def ssrcs_of(media: MediaDescription) -> tuple[int, ...]:
