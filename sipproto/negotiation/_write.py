@@ -61,7 +61,8 @@ def write_sdp(
     session = ["v=0", f"o=- {session_id} {version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
     if with_mids:
         session += ["a=group:BUNDLE " + " ".join(mids) for mids in groups]
-    session.append("a=msid-semantic:WMS *")
+    # RFC 8445 10: so a peer that knows the older ICE as well nominates but one pair.
+    session += ["a=ice-options:ice2", "a=msid-semantic:WMS *"]
     media = [
         _rejected(written.line, with_mids)
         if written.line.rejected or written.transport is None
