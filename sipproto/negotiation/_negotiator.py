@@ -1,4 +1,4 @@
-"""Offer and answer (RFC 3264, RFC 8829, RFC 8843) as a state machine.
+"""Offer and answer (RFC 3264, RFC 8829, RFC 9143) as a state machine.
 
 Everything a peer may hold on to stays stable over the life of a session: the order and mids of the lines, payload types,
 header extension ids, SSRCs, DTLS roles and the session id of the `o=` line, whose version grows with each change.

@@ -171,7 +171,7 @@ def direction_of(sdp: SessionDescription, media: MediaDescription) -> Direction:
 
 def is_rejected(media: MediaDescription) -> bool:
     """Whether a line is refused or over: its port is 0 (RFC 3264 6, 8.2). In an offer one that may only be bundled has it, too,
-    and is wanted (`a=bundle-only`, RFC 8843 6)."""
+    and is wanted (`a=bundle-only`, RFC 9143 6)."""
     return media.port == 0 and media.attribute("bundle-only") is None
 
 
@@ -243,7 +243,7 @@ def transport_of(sdp: SessionDescription, media: MediaDescription) -> RemoteTran
 
 
 def bundle_groups(sdp: SessionDescription) -> list[list[str]]:
-    """The mids of each BUNDLE group (RFC 8843 7)."""
+    """The mids of each BUNDLE group (RFC 9143 7)."""
     out = []
     for value in sdp.session.attributes("group"):
         semantics, *mids = value.split() or [""]
