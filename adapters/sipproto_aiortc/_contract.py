@@ -22,11 +22,13 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "Connection.check_complete",
             "Connection.check_incoming",
             "Connection.check_state",
+            "Connection.connect",
             "Connection.data_received",
             "Connection.get_component_candidates",
         ),
     ),
     ("aioice.ice", ("CandidatePair.local_candidate", "CandidatePair.remote_addr", "candidate_pair_priority")),
+    ("aioice.ice", ("CandidatePair.State.FROZEN", "CandidatePair.State.IN_PROGRESS")),
     ("aioice.ice", ("CandidatePair.State.FAILED", "CandidatePair.State.SUCCEEDED")),
     (
         "aioice.ice",
@@ -108,7 +110,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "_protocols",
         ),
     ),
-    ("aioice.ice", "CandidatePair", ("nominated", "protocol", "remote_candidate", "state")),
+    ("aioice.ice", "CandidatePair", ("nominated", "protocol", "remote_candidate", "state", "task")),
     ("aioice.ice", "StunProtocol", ("receiver",)),
     ("aioice.turn", "TurnTransport", ("_TurnTransport__close_task",)),
     # `_recv`, `_send` and `role` are what it asks of an ICE transport.
