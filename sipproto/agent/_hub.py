@@ -59,6 +59,7 @@ class Flow:
     remote: tuple[str, int] | None = None
     server: str = ""  # what it was opened to; empty when the peer opened it
     stream: StreamParser | None = None  # of TCP and TLS, where messages come in pieces
+    ponged: bool = False  # whether the last line end between messages was the answer to a ping of ours
 
     @property
     def secure(self) -> bool:

@@ -47,8 +47,11 @@ class Wire:
         if flow.stream is not None:
             self._stream_data(flow, flow.stream, received.data)
             return
-        if received.data in (PING, PONG):
-            self._keep_alive(flow, KeepAlive.PING if received.data == PING else KeepAlive.PONG)
+        if received.data == PONG:
+            self._pong(flow.ident)
+            return
+        if received.data == PING:
+            self._hub.emit(SendData(flow=flow.ident, data=PONG))
             return
         try:
             message = parse_message(received.data, hub.config.limits.message)
@@ -87,9 +90,11 @@ class Wire:
             self._lost(flow.ident, f"the stream of the server cannot be read: {fault.detail}")
 
     def _keep_alive(self, flow: Flow, what: KeepAlive) -> None:
-        # On a stream two pongs without a message between them have the octets of a ping (RFC 5626 4.4.1).
-        if not self._pong(flow.ident) and what is KeepAlive.PING:
+        """A line end between the messages of a stream, where two answers to pings of ours have the octets of a ping."""
+        awaited = self._pong(flow.ident)
+        if what is KeepAlive.PING and not (awaited and flow.ponged):
             self._hub.emit(SendData(flow=flow.ident, data=PONG))
+        flow.ponged = awaited
 
     def _take_message(self, message: Request | Response, flow: Flow) -> None:
         hub = self._hub

@@ -158,6 +158,20 @@ def test_pongs_one_after_the_other() -> None:
         assert peer.data(b"\r\n") == []
 
 
+def test_a_ping_is_answered_though_a_pong_is_awaited() -> None:
+    peer = Peer(transport="TCP", keep_alive=25.0)
+    peer.command(i.Register(command=0))
+    peer.answer(peer.request("REGISTER"), 200, "Flow-Timer: 30", "Expires: 3600")
+    assert peer.data(b"\r\n") == []  # for which nobody has asked
+    when = peer.agent.next_timeout()
+    assert when is not None
+    peer.wait(when - peer.now)
+    answer = [o.SendData(flow=peer.flow, data=b"\r\n")]
+    assert peer.data(b"\r\n\r\n") == answer
+    assert peer.data(b"\r\n") == answer  # with the third of the four before
+    assert not [one for one in peer.wait(15) if isinstance(one, o.ConnectionChanged)]  # it counts as the pong, too
+
+
 def test_a_reinvite_stands_for_the_lost_ack() -> None:
     peer = Peer()
     peer.say("INVITE", SDP, body=peer.offer())
