@@ -11,7 +11,6 @@ import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +24,7 @@ from av import AudioFrame, CodecContext, Packet
 from sipproto.sdp import Direction, MediaDescription, SessionDescription, direction_of, parse_sdp
 from sipproto_anyio import AnyioRuntime
 
+from .child import wait_until
 from .kamailio import Kamailio, password_of
 from .sipp import Sipp
 from .sipp_stage import OUR_USER, SIPP_USER, register
@@ -240,13 +240,6 @@ class PlainRtp:
             elif payload_type == self.codec.payload_type:
                 for frame in self._decoder.decode(Packet(payload)):  # type: ignore[attr-defined]
                     self._heard.append(frame.to_ndarray().reshape(-1) / 32768)
-
-
-def wait_until(good: Callable[[], object], timeout: float, told: Callable[[], str]) -> None:
-    deadline = time.monotonic() + timeout
-    while not good():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.02)
 
 
 def _context(codec: PlainCodec, mode: str) -> CodecContext:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -17,7 +14,8 @@ from typing import Any, Self
 
 import pytest
 
-from .kamailio import INSTALL_HINT, Kamailio, password_of
+from .child import INSTALL_HINT, end, launch
+from .kamailio import Kamailio, password_of
 
 BROWSER_FOLDER = Path(__file__).resolve().parent / "browser"
 DEFAULT_TIMEOUT = 15.0
@@ -71,8 +69,8 @@ class JsonPeer:
         self._events: list[Message] = []
         self._errors: deque[str] = deque(maxlen=100)
         self._ended = False
-        self._process = subprocess.Popen(
-            list(argv),
+        self._process = launch(
+            *argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -81,8 +79,6 @@ class JsonPeer:
             text=True,
             errors="replace",
             bufsize=1,
-            # A group of its own, so that close() can end what the child has started too.
-            start_new_session=True,
         )
         self._threads = [
             threading.Thread(target=self._read_output, name=f"{name} output", daemon=True),
@@ -144,23 +140,13 @@ class JsonPeer:
         return "\n".join(self._errors)
 
     def close(self) -> None:
-        """Ends the child: first by closing its input, then with signals to it and all it has started."""
+        """Ends the child by closing its input, and with force when it does not end in time."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
         except OSError:
             pass  # It has ended already, with a command still unread.
-        for next_signal in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                self._process.wait(timeout=5)
-                break
-            except subprocess.TimeoutExpired:
-                self._process.send_signal(next_signal)
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # It has left nothing behind.
-        self._process.wait()
+        end(self._process, patience=10)
         for thread in self._threads:
             thread.join(timeout=5)
         for pipe in (self._process.stdout, self._process.stderr):
@@ -222,11 +208,10 @@ class BrowserPeer(JsonPeer):
     """JsSIP in a headless browser; one process holds several pages, each with its own user agent."""
 
     def __init__(self, kind: str = "chromium") -> None:
-        node = shutil.which("node")
-        if node is None or not (BROWSER_FOLDER / "node_modules").is_dir():
-            raise RuntimeError(f"Node.js or the npm packages are missing: {INSTALL_HINT}")
+        if not (BROWSER_FOLDER / "node_modules").is_dir():
+            raise RuntimeError(f"the npm packages are missing: {INSTALL_HINT}")
         self.kind = kind
-        super().__init__([node, "peer.mjs", kind], name=kind, cwd=BROWSER_FOLDER)
+        super().__init__(["node", "peer.mjs", kind], name=kind, cwd=BROWSER_FOLDER)
         try:
             self.expect("ready", timeout=60)  # a busy machine takes its time
         except BaseException:

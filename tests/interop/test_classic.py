@@ -19,7 +19,8 @@ from sipproto.sdp import Direction, MediaDescription
 from sipproto_aiortc._engine import CAPABILITIES
 from sipproto_client import Call, CommandError
 
-from .classic import Phone, PlainRtp, wait_until
+from .child import wait_until
+from .classic import Phone, PlainRtp
 from .kamailio import Kamailio
 from .ours import Ours, lines
 from .rtpengine import Rtpengine
