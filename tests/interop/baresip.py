@@ -12,7 +12,7 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-from .child import wait_until
+from .child import PATIENCE, wait_until
 from .ports import free_port
 from .telephones import Account, Telephone, write_tone
 
@@ -47,7 +47,6 @@ _MODULES = (
     "menu",
 )
 _MODULE_PATH = Path("/usr/lib/baresip/modules")
-_LIMIT = 10  # seconds for an answer of the control port
 
 
 class Baresip(Telephone):
@@ -134,7 +133,7 @@ class Baresip(Telephone):
         text = json.dumps({"command": name, "params": parameters, "token": name}).encode()
         self._control.sendall(b"%d:%s," % (len(text), text))
         with self._changed:
-            assert self._changed.wait_for(lambda: self._answers, _LIMIT), f"no answer to {name}"
+            assert self._changed.wait_for(lambda: self._answers, PATIENCE), f"no answer to {name}"
             answer = self._answers.pop(0)
         assert answer["ok"], f"{name} {parameters}: {answer['data']}"
         return str(answer["data"])
@@ -143,9 +142,9 @@ class Baresip(Telephone):
 
     def registered(self) -> None:
         # Its event may be over before anybody listens.
-        wait_until(lambda: re.search(r"\} 200 OK .*\[\d+ bindings?\]", self.log()), 10, self.told)
+        wait_until(lambda: re.search(r"\} 200 OK .*\[\d+ bindings?\]", self.log()), self.told)
 
-    def rings(self, timeout: float = 10) -> None:
+    def rings(self, timeout: float = PATIENCE) -> None:
         self.expect("CALL_INCOMING", timeout)
 
     def established(self) -> None:
@@ -159,12 +158,12 @@ class Baresip(Telephone):
             assert self.expect("CALL_DTMF_START")["param"] == digit
 
     def heard_message(self, text: str) -> None:
-        wait_until(lambda: text in self.log(), 10, self.told)
+        wait_until(lambda: text in self.log(), self.told)
 
     def presences(self) -> str:
         return self.command("contacts")
 
-    def expect(self, kind: str, timeout: float = 10) -> dict[str, Any]:
+    def expect(self, kind: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Waits for an event of this type, and takes it: the next one is another."""
         deadline = time.monotonic() + timeout
         with self._changed:

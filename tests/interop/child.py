@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 INSTALL_HINT = "run tests/interop/install-peers as root to install the peers of the interop tests"
-# Seconds. A busy machine takes its time; whoever is well is ready, or has ended, long before.
-_UNTIL_READY = 30
-_UNTIL_ENDED = 5
-_UNTIL_KILLED = 30
+# Seconds until a test believes no more that something is going to happen. That says nothing of how long it may take: a busy
+# machine takes many times what an idle one does. Where time matters, a test measures it.
+PATIENCE = 30.0
+_UNTIL_ENDED = 5.0
 
 
-def wait_until(good: Callable[[], object], timeout: float, told: Callable[[], str]) -> None:
+def wait_until(good: Callable[[], object], told: Callable[[], str], timeout: float = PATIENCE) -> None:
     """Fails after so many seconds, with what is told then."""
     deadline = time.monotonic() + timeout
     while not good():
@@ -53,9 +53,9 @@ def end(process: subprocess.Popen[Any], *, patience: float = 0) -> None:
             process.wait(patience)
     with suppress(ProcessLookupError):  # the whole group is gone already
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait(_UNTIL_KILLED)
+    process.wait(PATIENCE)
     # The others are killed at the same time, but on a busy machine they live on for a while, and have their ports.
-    wait_until(lambda: not living(process.pid), _UNTIL_KILLED, lambda: f"{process.args!r} survives SIGKILL")
+    wait_until(lambda: not living(process.pid), lambda: f"{process.args!r} survives SIGKILL")
 
 
 def living(group: int) -> list[int]:
@@ -165,7 +165,7 @@ class Child(abc.ABC):
     # ----------------------------------------------------------------------------------------------------------------
 
     def _wait_until_ready(self, process: subprocess.Popen[Any]) -> None:
-        deadline = time.monotonic() + _UNTIL_READY
+        deadline = time.monotonic() + PATIENCE
         while not self._is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"it does not answer; if a part of it is missing, {INSTALL_HINT}: {self.told()}")

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from .child import Child
+from .child import PATIENCE, Child
 from .ports import free_port
 
 # Where it takes its ports from; below those that the system gives away, and beside those of rtpengine.
@@ -146,7 +146,7 @@ class JanusSession:
             reply = self.expect(lambda event: event.get("transaction") == transaction)
         return _checked(reply)
 
-    def expect(self, wanted: Callable[[Message], object], timeout: float = 15) -> Message:
+    def expect(self, wanted: Callable[[Message], object], timeout: float = PATIENCE) -> Message:
         """Waits for an event, and takes it."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -208,7 +208,7 @@ class Handle:
         """Ends the PeerConnection alone."""
         self._session.post(self._path, "hangup")
 
-    def expect(self, wanted: Callable[[Message], object] = lambda _: True, timeout: float = 15) -> Message:
+    def expect(self, wanted: Callable[[Message], object] = lambda _: True, timeout: float = PATIENCE) -> Message:
         """Waits for what Janus tells of this handle by itself, and takes it."""
         return self._session.expect(lambda event: event.get("sender") == self.number and wanted(event), timeout)
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from .child import wait_until
+from .child import PATIENCE, wait_until
 from .ports import free_port
 from .telephones import Account, Telephone, write_tone
 
@@ -117,9 +117,9 @@ class Linphone(Telephone):
 
     def registered(self) -> None:
         answer = r"^SIP/2\.0 200 .*\n(?:.+\n)*?CSeq: \d+ REGISTER"
-        wait_until(lambda: re.search(answer, self._debug_log(), re.MULTILINE), 10, self.told)
+        wait_until(lambda: re.search(answer, self._debug_log(), re.MULTILINE), self.told)
 
-    def rings(self, timeout: float = 10) -> None:
+    def rings(self, timeout: float = PATIENCE) -> None:
         self.expect("Receiving new incoming call", timeout)
 
     def established(self) -> None:
@@ -141,7 +141,7 @@ class Linphone(Telephone):
     def presences(self) -> str:
         return self.log()
 
-    def expect(self, pattern: str, timeout: float = 10) -> str:
+    def expect(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Waits for something that it prints, and takes all up to there: what follows is another."""
         found: list[re.Match[str]] = []
 
@@ -149,7 +149,7 @@ class Linphone(Telephone):
             found[:] = re.finditer(pattern, self.log()[self._read :])
             return bool(found)
 
-        wait_until(there, timeout, lambda: f"no {pattern} in {self.log()[self._read :]!r}")
+        wait_until(there, lambda: f"no {pattern} in {self.log()[self._read :]!r}", timeout)
         self._read += found[0].end()
         return found[0][0]
 

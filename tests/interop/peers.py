@@ -14,11 +14,10 @@ from typing import Any, Self
 
 import pytest
 
-from .child import INSTALL_HINT, end, launch
+from .child import INSTALL_HINT, PATIENCE, end, launch
 from .kamailio import Kamailio, password_of
 
 BROWSER_FOLDER = Path(__file__).resolve().parent / "browser"
-DEFAULT_TIMEOUT = 15.0
 # What each side sends, for the other to recognise.
 HERTZ = {"alice": 500, "bob": 800, "carol": 1100}
 COLORS = {"alice": (200, 30, 30), "bob": (30, 30, 200), "carol": (30, 160, 30)}
@@ -95,7 +94,7 @@ class JsonPeer:
     ) -> None:
         self.close()
 
-    def request(self, command: str, *, timeout: float = DEFAULT_TIMEOUT, **fields: Any) -> Message:
+    def request(self, command: str, *, timeout: float = PATIENCE, **fields: Any) -> Message:
         """Sends a command and returns its reply; raises PeerError if the reply is an error."""
         return self.wait_reply(self.send(command, **fields), timeout)
 
@@ -113,7 +112,7 @@ class JsonPeer:
                 raise self._failure(f"cannot take the command {command!r}") from error
         return message_id
 
-    def wait_reply(self, message_id: int, timeout: float = DEFAULT_TIMEOUT) -> Message:
+    def wait_reply(self, message_id: int, timeout: float = PATIENCE) -> Message:
         command = self._commands[message_id]
         what = f"the reply to {command!r}"
         reply = self._wait(lambda: self._replies.pop(message_id, None), timeout, what)
@@ -121,7 +120,7 @@ class JsonPeer:
             raise PeerError(command, reply.get("error", {}))
         return reply
 
-    def expect(self, event: str, *, timeout: float = DEFAULT_TIMEOUT, **match: Any) -> Message:
+    def expect(self, event: str, *, timeout: float = PATIENCE, **match: Any) -> Message:
         """Waits for an event with these fields and takes it out; events that do not match stay for later."""
         wanted = {"event": event, **match}
         return self._wait(lambda: self._take_event(wanted), timeout, f"the event {wanted}")

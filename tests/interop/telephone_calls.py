@@ -11,6 +11,7 @@ from sipproto.agent import outputs as o
 from sipproto_client import Call
 
 from .baresip import Baresip
+from .child import PATIENCE
 from .linphone import Linphone
 from .ours import Ours
 from .telephones import Telephone
@@ -25,7 +26,7 @@ def called(ours: Ours, phone: Telephone, **options: Any) -> Call:
     made = ours.call(phone.account.user, **options)
     phone.rings()
     phone.answer()
-    call = made.result(30)
+    call = made.result(PATIENCE)
     phone.established()
     return call
 

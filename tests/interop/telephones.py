@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy
 from attrs import frozen
 
-from .child import Child, wait_until
+from .child import PATIENCE, Child, wait_until
 from .kamailio import Kamailio, password_of
 
 _WAV_HEADER = 44  # octets
@@ -97,7 +97,7 @@ class Telephone(Child):
         """Waits until it is. So do the others for what their names say."""
 
     @abc.abstractmethod
-    def rings(self, timeout: float = 10) -> None: ...
+    def rings(self, timeout: float = PATIENCE) -> None: ...
     @abc.abstractmethod
     def established(self) -> None: ...
     @abc.abstractmethod
@@ -116,11 +116,11 @@ class Telephone(Child):
     def recording(self) -> tuple[Path, int, int] | None:
         """The file that what it hears is written to, with its sample rate and channels; None before there is one."""
 
-    def hears(self, hertz: float, timeout: float = 10) -> None:
+    def hears(self, hertz: float, timeout: float = PATIENCE) -> None:
         """Waits until this is the tone that comes in now: what was heard before does not count."""
-        wait_until(lambda: self.recording() is not None, timeout, self.told)
+        wait_until(lambda: self.recording() is not None, self.told, timeout)
         begun = self._recorded()
-        wait_until(lambda: abs((self.frequency(begun) or 0) - hertz) <= 0.05 * hertz, timeout, self._heard)
+        wait_until(lambda: abs((self.frequency(begun) or 0) - hertz) <= 0.05 * hertz, self._heard, timeout)
 
     def frequency(self, begun: int = 0) -> float | None:
         """The strongest frequency of what was recorded last, in hertz; None before, and in silence."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .peers import COLORS, HERTZ, BrowserPeer, JsonPeer, Party, PeerError
 
@@ -62,7 +63,7 @@ both = pytest.mark.parametrize("pair", ["agent", "browser"], indirect=True)
 with_browser = pytest.mark.parametrize("pair", ["browser"], indirect=True)
 
 
-def wait_for(party: Party, good: Callable[[dict[str, Any]], bool], timeout: float = 15) -> dict[str, Any]:
+def wait_for(party: Party, good: Callable[[dict[str, Any]], bool], timeout: float = PATIENCE) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     while not good(stats := party("stats")):
         assert time.monotonic() < deadline, (party.user, stats)

@@ -60,7 +60,7 @@ def test_nothing_is_left_of_a_block_that_fails() -> None:
 
 
 def test_nothing_is_left_of_a_start_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.interop.child._UNTIL_READY", 0.5)
+    monkeypatch.setattr("tests.interop.child.PATIENCE", 0.5)
     shell = Shell(ready=False)
     with pytest.raises(RuntimeError, match="sh, still running\nstarted"), shell:
         pass
@@ -91,7 +91,7 @@ def test_tests_that_are_killed_leave_no_server(death: signal.Signals) -> None:
     assert len(living(group)) > 3
     tests.send_signal(death)
     tests.wait(10)
-    wait_until(lambda: not living(group), 30, lambda: f"{living(group)} are left")
+    wait_until(lambda: not living(group), lambda: f"{living(group)} are left")
 
 
 def test_ports_are_free_when_a_server_was_killed() -> None:

@@ -14,6 +14,7 @@ from sipproto_anyio import AnyioRuntime
 from sipproto_client import CommandError
 from sipproto_client.port import Event
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .ours import AUDIO, Ours, both_hear, each_runtime, establish, one_runtime, talk, wait_for
 from .peers import HERTZ, BrowserPeer, Party, PeerError
@@ -173,14 +174,14 @@ def test_glare_of_two_of_ours(runtime: str, kamailio: Kamailio) -> None:
             party.connect(f"ws://127.0.0.1:{relay.port}")
         calling = alice.call("carol")
         theirs = carol.answer()
-        ours = calling.result(10)
+        ours = calling.result(PATIENCE)
         alice.hears(ours, 900)
         relay.pause()
         holds = [alice.start(ours.hold), carol.start(theirs.hold)]
         time.sleep(0.1)
         relay.resume()
         for hold in holds:
-            hold.result(10)
+            hold.result(PATIENCE)
         for party in (alice, carol):
             assert any(isinstance(m, Response) and m.status == 491 for m in party.sent("INVITE"))
         both = {o.Originator.LOCAL, o.Originator.REMOTE}
@@ -243,7 +244,7 @@ def test_reliable_progress_between_two_of_ours(runtime: str, kamailio: Kamailio)
         carol.hears(theirs, 500)
         assert alice.requests("PRACK") and carol.received("PRACK")
         carol.do(theirs.answer)
-        call = calling.result(10)
+        call = calling.result(PATIENCE)
         alice.hears(call, 900)
         alice.do(call.hang_up)
         carol.expect(o.CallEnded, originator=o.Originator.REMOTE)

@@ -24,6 +24,7 @@ from sipproto.sdp import Direction, codecs_of, parse_sdp
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
 from sipproto_client import Call, CommandError
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .media_calls import AUDIO, BLUE, GREEN, RED, VIDEO, YELLOW, MediaCall, Pair, gaps, is_color, pair_of, until
 from .ours import Ours, lines
@@ -436,7 +437,7 @@ def test_glare_of_new_lines_between_two_of_ours(kamailio: Kamailio) -> None:
             party.connect(f"ws://127.0.0.1:{relay.port}")
         calling = alice.call("carol", setup=setups[0])
         theirs = carol.answer(setup=setups[1])
-        ours = calling.result(10)
+        ours = calling.result(PATIENCE)
         alice.hears(ours, 900)
         relay.pause()
         pairs = [(alice, ours), (carol, theirs)]
@@ -444,7 +445,7 @@ def test_glare_of_new_lines_between_two_of_ours(kamailio: Kamailio) -> None:
         for party, _ in pairs:
             until(partial(party.requests, "INVITE"), lambda sent: sent and b"m=video" in sent[-1].body, "no offer")
         relay.resume()
-        mids = [change.result(15)[0] for change in changes]
+        mids = [change.result(PATIENCE)[0] for change in changes]
         assert len(set(mids)) == 2
         for party, _ in pairs:
             assert any(isinstance(m, Response) and m.status == 491 for m in party.sent("INVITE"))

@@ -20,6 +20,7 @@ from sipproto.sdp import Direction
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
 from sipproto_client import Call
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .ours import Ours, one_runtime
 from .peers import HERTZ, BrowserPeer, Party, each_browser
@@ -53,7 +54,7 @@ def establish(alice: Ours, bob: Party) -> Call:
     calling = alice.start(alice.endpoint.call, "sip:bob@rig.test", BOTH, setup=setup)
     bob.expect("call", state="incoming")
     bob("answer")
-    call = calling.result(15)
+    call = calling.result(PATIENCE)
     bob.expect("call", state="established")
     return call
 
@@ -79,7 +80,7 @@ def test_both_ends_measure_the_same(runtime: str, kamailio: Kamailio, browser: B
     with Ours(runtime, "alice") as alice:
         alice.connect(kamailio.ws_url)
         call = establish(alice, bob)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not reports_came(report := alice.do(call.stats)):
             assert time.monotonic() < deadline, report
             time.sleep(0.2)

@@ -24,6 +24,7 @@ from sipproto_client import Call, CommandError, FlowSettings, TlsSettings
 from sipproto_client.port import Runtime
 
 from .baresip import Baresip
+from .child import PATIENCE
 from .ours import AUDIO, Ours
 from .sipp_stage import Hurried
 from .telephone_calls import KINDS, OURS, THEIRS, called, calls, each_kind, ended, talk
@@ -95,7 +96,7 @@ class Pair:
             assert line is not None
             return line.packets_received or 0
 
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while True:
             before = packets()
             time.sleep(0.3)
@@ -183,7 +184,7 @@ def test_it_refuses(kind: str, tmp_path: Path, authority: Authority) -> None:
         both.phone.rings()
         both.phone.hang_up()
         with pytest.raises(CommandError) as refused:
-            made.result(30)
+            made.result(PATIENCE)
         assert refused.value.status == {"baresip": 486, "linphone": 603}[kind]
         both.phone.closed()
 
@@ -205,7 +206,7 @@ def test_we_cancel(kind: str, tmp_path: Path, authority: Authority) -> None:
         both.ours.expect(o.CallProgressed)
         both.ours.do(both.ours.newest().hang_up)
         with pytest.raises(CommandError):
-            made.result(30)
+            made.result(PATIENCE)
         both.phone.closed()
 
 
@@ -226,7 +227,7 @@ def test_nobody_answers(kind: str, tmp_path: Path, authority: Authority) -> None
         made = both.dial()
         both.phone.rings()
         with pytest.raises(CommandError) as refused:
-            made.result(30)
+            made.result(PATIENCE)
         assert refused.value.status == 486
         both.phone.closed()
 
@@ -375,7 +376,7 @@ def test_its_answer_cannot_be_used(
         both.phone.rings()
         both.phone.answer()
         with pytest.raises(CommandError, match=f"audio is answered {said}"):
-            made.result(30)
+            made.result(PATIENCE)
         both.phone.closed()
 
 
@@ -385,6 +386,6 @@ def test_its_answer_cannot_be_used(
 def test_it_refuses_our_offer(kind: str, options: dict[str, Any], tmp_path: Path, authority: Authority) -> None:
     with pair(kind, tmp_path, authority, **options) as both:
         with pytest.raises(CommandError) as refused:
-            both.dial().result(30)
+            both.dial().result(PATIENCE)
         assert refused.value.status == 488
         both.phone.closed()

@@ -18,7 +18,7 @@ from sipproto.agent import outputs as o
 from sipproto_phone import commands as c
 from sipproto_phone.model import Phase
 
-from .child import wait_until
+from .child import PATIENCE, wait_until
 from .kamailio import Kamailio, password_of, settings
 from .linphone import Linphone
 from .ours import AUDIO, Ours
@@ -86,7 +86,7 @@ def test_it_transfers_us(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         made = ours.start(ours.endpoint.accept_transfer, wanted, AUDIO, setup=ours.setup)
         target.rings()
         target.answer()
-        second = made.result(30)
+        second = made.result(PATIENCE)
         talk(ours, second, target, OTHERS)
         ended(ours, call, phone, o.Originator.REMOTE)  # it hangs up when it is told of the success
         ours.do(second.hang_up)
@@ -105,7 +105,7 @@ def test_we_transfer_it(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         talk(ours, call, phone)
         transfer = ours.start(call.transfer, "sip:dave@rig.test")
         second = dave.answer()
-        assert transfer.result(30) == 200
+        assert transfer.result(PATIENCE) == 200
         dave.hears(second, THEIRS)
         dave.do(second.hang_up)
 
@@ -122,13 +122,13 @@ def test_attended(tmp_path: Path, kamailio: Kamailio) -> None:
         talk(ours, call, phone)
         made = ours.call("dave")
         consulted = dave.answer()
-        second = made.result(30)
+        second = made.result(PATIENCE)
         transfer = ours.start(call.transfer, second)
         replaced = dave.expect(o.IncomingCall, lambda incoming: incoming.replaces is not None)
         assert replaced.replaces == consulted.ident
         third = dave.newest()
         dave.do(third.answer, AUDIO, setup=dave.setup)
-        assert transfer.result(30) == 200
+        assert transfer.result(PATIENCE) == 200
         dave.hears(third, THEIRS)
         dave.do(third.hang_up)
 
@@ -151,7 +151,7 @@ def test_it_transfers_us_attended(tmp_path: Path, kamailio: Kamailio) -> None:
         assert wanted.replaces is not None
         made = ours.start(ours.endpoint.accept_transfer, wanted, AUDIO, setup=ours.setup)
         third = dave.answer()
-        ours.hears(made.result(30), OTHERS)
+        ours.hears(made.result(PATIENCE), OTHERS)
         dave.hears(third, OURS)
 
 
@@ -206,8 +206,8 @@ def test_presence(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         welcomed = ours.start(welcome)  # before there is a telephone, which subscribes as soon as it has begun
         with registered(kind, tmp_path, kamailio, "bob", "udp", **more[kind]) as phone:
             phone.registered()
-            welcomed.result(30)
-            wait_until(lambda: "Online" in phone.presences(), 10, phone.told)
+            welcomed.result(PATIENCE)
+            wait_until(lambda: "Online" in phone.presences(), phone.told)
             assert b"<basic>" in ours.do(fetch)
 
 

@@ -152,7 +152,7 @@ def test_change_while_connecting(_: int, ends: tuple[End, End]) -> None:
         exchange(a, b)
         if a.connected:
             break
-    until(lambda: b.line().packets_received > 3, 2)
+    until(lambda: b.line().packets_received > 3)
 
 
 def test_pcmu_only(ends: tuple[End, End]) -> None:
