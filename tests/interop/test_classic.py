@@ -91,13 +91,15 @@ class Talk:
         """Packets that have come in: at our side, at the telephone."""
         return self.line().packets_received, self.phone.rtp.received
 
-    def grow(self) -> tuple[bool, bool]:
-        """Whether packets come in now: at our side, at the telephone. What was under way does not count."""
-        time.sleep(0.2)
-        before = self.counts()
-        time.sleep(0.4)
-        ours, theirs = (now - then for then, now in zip(before, self.counts(), strict=True))
-        return ours > 3, theirs > 3
+    def flows(self, *wanted: bool) -> None:
+        """Waits until packets come in at our side, and at the telephone, or do not. What was under way does not count."""
+
+        def found() -> bool:
+            before = self.counts()
+            time.sleep(0.4)
+            return tuple(now - then > 3 for then, now in zip(before, self.counts(), strict=True)) == wanted
+
+        wait_until(found, lambda: f"{wanted}, but {self.line()}, {self.phone.rtp.told()}")
 
     def is_dtls_client(self) -> bool:
         """As it was said last: who is to be active."""
@@ -181,7 +183,7 @@ def test_we_hold_and_resume(bridge: Bridge, caller: str, tmp_path: Path) -> None
         talk.phone.follow(2)
         assert talk.phone.direction() is Direction.SENDONLY
         # Who holds goes on sending, and hears nothing.
-        assert talk.grow() == (False, True)
+        talk.flows(False, True)
         talk.ours.do(talk.call.resume)
         talk.phone.follow(3)
         assert talk.phone.direction() is Direction.SENDRECV
@@ -203,7 +205,7 @@ def test_the_telephone_holds_and_resumes(bridge: Bridge, caller: str, how: str, 
             talk.phone.rtp.remote = None
         else:
             talk.ours.hears(talk.call, THEIRS)  # music on hold
-        assert talk.grow() == (how == "sendonly", False)
+        talk.flows(how == "sendonly", False)
         talk.cue()
         talk.ours.expect(o.CallResumed, originator=o.Originator.REMOTE)
         talk.phone.follow(3)

@@ -222,7 +222,12 @@ def test_ids_lead_to_what_they_name(talking: tuple[End, End]) -> None:
         theirs.address,
         theirs.port,
     )
-    assert pair.last_packet_received_timestamp == pytest.approx(pair.timestamp, abs=1)
+    until(
+        lambda: (
+            (now := a.stats().selected_pair)
+            and now.last_packet_received_timestamp == pytest.approx(now.timestamp, abs=1)
+        )
+    )
     transport = named(report, pair.transport_id, TransportStats)
     assert isinstance(transport, TransportStats)
     assert (transport.ice_role, transport.ice_state, transport.dtls_state) == ("controlling", "connected", "connected")
