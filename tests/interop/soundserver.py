@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import numpy
 from numpy.typing import NDArray
 
-from .child import Child
+from .child import Child, launch
 
 RATE = 48000
 _READ = RATE // 50 * 2  # octets: 20 ms
@@ -72,7 +72,7 @@ class SoundServer(Child):
     def playing(self, name: str, samples: NDArray[numpy.int16]) -> Iterator[None]:
         """Plays mono samples of 48 kHz into a device, from the beginning of the block."""
         command = ["pacat", "--playback", "--raw", f"--device={name}", "--latency-msec=20", *_FORMAT]
-        with subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE) as player:
+        with launch(*command, env=self.environment, stdin=subprocess.PIPE) as player:
             assert player.stdin is not None
             feeder = threading.Thread(target=_feed, args=(player, samples.tobytes()), daemon=True)
             feeder.start()
@@ -86,7 +86,7 @@ class SoundServer(Child):
     def listening(self, name: str) -> Iterator[Recording]:
         """Records what is played into a device."""
         command = ["parec", "--raw", f"--device={name}.monitor", "--latency-msec=10", *_FORMAT]
-        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE) as recorder:
+        with launch(*command, env=self.environment, stdout=subprocess.PIPE) as recorder:
             recording = Recording(recorder)
             try:
                 yield recording

@@ -18,7 +18,7 @@ from sipproto.agent import outputs as o
 from sipproto_phone import commands as c
 from sipproto_phone.model import Phase
 
-from .child import PATIENCE, wait_until
+from .child import PATIENCE, end, launch, wait_until
 from .kamailio import Kamailio, password_of, settings
 from .linphone import Linphone
 from .ours import AUDIO, Ours
@@ -223,8 +223,8 @@ def arguments(kamailio: Kamailio) -> list[str]:
 
 @contextmanager
 def command(*words: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sipproto_cli", *words],
+    process = launch(
+        *(sys.executable, "-m", "sipproto_cli", *words),
         env={**os.environ, "SIPPROTO_PASSWORD": password_of("alice")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -233,13 +233,12 @@ def command(*words: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        end(process)
 
 
 def figures(process: subprocess.Popen[str]) -> dict[str, Any]:
     """The line of what was measured at the end."""
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, (out, errors)
     (last,) = [json.loads(line) for line in out.splitlines() if '"audio"' in line or "frequency" in line][-1:]
     return dict(last)
