@@ -101,6 +101,14 @@ FEEDBACK = [  # sender, media, the first number, how many, when, and which of th
         "8fcd0006 00000001 00000002 0005 0007 00fffe09 bf80 04040404 0404 0400",
     )
 ]
+ARRIVALS = [  # two octets of number, one of time
+    bytes.fromhex(octets)
+    for octets in (
+        "000104 000208 000604 000307 000407 fff0f7 000507",
+        "fffe10 ffff10 000010 000107 0001ef 0fff07 1ffe07 2ffd0f",
+        "0001ff 8000ff 000107",
+    )
+]
 ROUNDS = {
     "engine": 12,
     "negotiation": 60,
@@ -113,6 +121,7 @@ ROUNDS = {
     "trace": 150,
     "conference": 120,
     "feedback": 400,
+    "arrivals": 400,
 }
 
 
@@ -131,6 +140,7 @@ def seeds(name: str) -> list[bytes]:
         "engine": [*messages, *EVENTS],
         "conference": CONFERENCE,
         "feedback": FEEDBACK,
+        "arrivals": ARRIVALS,
     }.get(name, messages)
 
 
