@@ -154,7 +154,13 @@ def environment(home: Path) -> dict[str, str]:
     """Of a user who has nothing yet, and no keyring."""
     names = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
     keyring = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
-    return {**os.environ, **{name: str(home) for name in names}, **keyring, "LC_ALL": "C.UTF-8", "PYTHONFAULTHANDLER": "1"}
+    return {
+        **os.environ,
+        **{name: str(home) for name in names},
+        **keyring,
+        "LC_ALL": "C.UTF-8",
+        "PYTHONFAULTHANDLER": "1",
+    }
 
 
 def terminal(home: Path, *options: str) -> AbstractContextManager[Terminal]:
