@@ -23,7 +23,7 @@ REALM = "test.invalid"
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\nc=IN IP4 127.0.0.1\r\n"
 ANSWER = OFFER.replace(b"o=- 1", b"o=- 2")
 USERS = {"alice": "wonderland", "bob": "builder"}
-_PATIENCE = 15.0
+_PATIENCE = 30.0
 gc.freeze()  # what the imports made need not be searched again after every scenario
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import numpy
@@ -205,8 +205,9 @@ def test_frames_from_before_the_call_to_its_end(name: str) -> None:
                 call = await anext(incoming)
                 async with call.audio() as audio:
                     await call.answer(AUDIO)
-                    async for chunk in audio:
-                        await audio.write(chunk.pcm)  # an echo
+                    with suppress(FramesEnded):  # the call may end between the two
+                        async for chunk in audio:
+                            await audio.write(chunk.pcm)  # an echo
                 assert call.ended is not None
                 done.append(True)
 
@@ -288,7 +289,7 @@ def test_two_tasks_may_wait_for_the_same_frames() -> None:
             async with runtime.task_group() as tasks:
                 tasks.start_soon(read, 0)
                 tasks.start_soon(read, 1)
-                with runtime.move_on_after(5):
+                with runtime.move_on_after(20):
                     while sum(count) < 20:  # who gets a chunk is not said; none is lost
                         await runtime.wait(runtime.event(), 0.02)
                 await a.hang_up()  # both end

@@ -6,14 +6,13 @@ import json
 import re
 import socket
 import struct
-import subprocess
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
-from .classic import wait_until
+from .child import PATIENCE, wait_until
 from .ports import free_port
 from .telephones import Account, Telephone, write_tone
 
@@ -48,7 +47,6 @@ _MODULES = (
     "menu",
 )
 _MODULE_PATH = Path("/usr/lib/baresip/modules")
-_LIMIT = 10  # seconds for an answer of the control port
 
 
 class Baresip(Telephone):
@@ -92,6 +90,7 @@ class Baresip(Telephone):
         self._events: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._answers: list[dict[str, Any]] = []
+        self._reader: threading.Thread | None = None
 
     # -- what a user does --------------------------------------------------------------------------------------------
 
@@ -134,7 +133,7 @@ class Baresip(Telephone):
         text = json.dumps({"command": name, "params": parameters, "token": name}).encode()
         self._control.sendall(b"%d:%s," % (len(text), text))
         with self._changed:
-            assert self._changed.wait_for(lambda: self._answers, _LIMIT), f"no answer to {name}"
+            assert self._changed.wait_for(lambda: self._answers, PATIENCE), f"no answer to {name}"
             answer = self._answers.pop(0)
         assert answer["ok"], f"{name} {parameters}: {answer['data']}"
         return str(answer["data"])
@@ -143,12 +142,9 @@ class Baresip(Telephone):
 
     def registered(self) -> None:
         # Its event may be over before anybody listens.
-        wait_until(lambda: re.search(r"\} 200 OK .*\[\d+ bindings?\]", self.out()), 10, self.told)
+        wait_until(lambda: re.search(r"\} 200 OK .*\[\d+ bindings?\]", self.log()), self.told)
 
-    def _quit(self) -> None:
-        self.command("quit")
-
-    def rings(self, timeout: float = 10) -> None:
+    def rings(self, timeout: float = PATIENCE) -> None:
         self.expect("CALL_INCOMING", timeout)
 
     def established(self) -> None:
@@ -162,12 +158,12 @@ class Baresip(Telephone):
             assert self.expect("CALL_DTMF_START")["param"] == digit
 
     def heard_message(self, text: str) -> None:
-        wait_until(lambda: text in self.out(), 10, self.told)
+        wait_until(lambda: text in self.log(), self.told)
 
     def presences(self) -> str:
         return self.command("contacts")
 
-    def expect(self, kind: str, timeout: float = 10) -> dict[str, Any]:
+    def expect(self, kind: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Waits for an event of this type, and takes it: the next one is another."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -191,9 +187,9 @@ class Baresip(Telephone):
 
     # -- the process -------------------------------------------------------------------------------------------------
 
-    def _start(self, stack: ExitStack) -> None:
+    def _configure(self) -> None:
         self._port = _two_ports()
-        control_port = free_port("tcp")
+        self._control_port = free_port("tcp")
         write_tone(self.folder / "said.wav", self._hertz)
         modules = "".join(f"module {name}.so\n" for name in (*_MODULES, *self._modules))
         (self.folder / "config").write_text(
@@ -204,19 +200,35 @@ class Baresip(Telephone):
                 mux="yes" if self._mux else "no",
                 folder=self.folder,
                 modules=_MODULE_PATH,
-                control_port=control_port,
+                control_port=self._control_port,
             )
             + modules
             + "module_app ctrl_tcp.so\n"
         )
         (self.folder / "contacts").write_text(f"{self._contact}\n")
         (self.folder / "accounts").write_text(self._account() + "\n")
-        process = self._launch("-f", str(self.folder), "-s", "-v")
-        self._control = stack.enter_context(self._connect(process, control_port))
-        reader = threading.Thread(target=self._read, name="baresip", daemon=True)
-        reader.start()
-        stack.callback(reader.join, 5)
-        stack.callback(self._control.shutdown, socket.SHUT_RDWR)
+
+    def _arguments(self) -> list[str]:
+        return ["-f", str(self.folder), "-s", "-v"]
+
+    def _is_ready(self) -> bool:
+        try:
+            self._control = socket.create_connection(("127.0.0.1", self._control_port))
+        except OSError:
+            return False
+        self._reader = threading.Thread(target=self._read, name="baresip", daemon=True)
+        self._reader.start()
+        return True
+
+    def _ask_to_end(self, process: Popen[Any]) -> None:
+        self.command("quit")
+
+    def _end(self, patience: float) -> None:
+        super()._end(patience)
+        if self._reader is not None:
+            self._reader.join(5)
+            self._control.close()
+            self._reader = None
 
     def _account(self) -> str:
         account = self.account
@@ -228,16 +240,6 @@ class Baresip(Telephone):
             f"<sip:{account.user}@{account.domain};transport={account.transport}>;regint=600"
             f';outbound="{server}";auth_pass={account.password}{options}'
         )
-
-    def _connect(self, process: subprocess.Popen[bytes], port: int) -> socket.socket:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                return socket.create_connection(("127.0.0.1", port))
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"baresip does not start:\n{self.told()}") from None
-            time.sleep(0.02)
 
     def _read(self) -> None:
         """Netstrings with JSON in them: answers to commands, and events."""

@@ -11,7 +11,6 @@ import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +24,7 @@ from av import AudioFrame, CodecContext, Packet
 from sipproto.sdp import Direction, MediaDescription, SessionDescription, direction_of, parse_sdp
 from sipproto_anyio import AnyioRuntime
 
+from .child import PATIENCE, wait_until
 from .kamailio import Kamailio, password_of
 from .sipp import Sipp
 from .sipp_stage import OUR_USER, SIPP_USER, register
@@ -151,11 +151,11 @@ class PlainRtp:
         spectrum = numpy.abs(numpy.fft.rfft(wave * numpy.hanning(len(wave))))
         return float(numpy.argmax(spectrum[1:]) + 1) * self.codec.sample_rate / len(wave)
 
-    def hears(self, hertz: float, timeout: float = 10) -> None:
+    def hears(self, hertz: float, timeout: float = PATIENCE) -> None:
         """Waits until this is the tone that comes in now: what was heard before does not count."""
         with self._lock:
             self._heard.clear()
-        wait_until(lambda: abs((self.frequency() or 0) - hertz) <= 0.05 * hertz, timeout, self.told)
+        wait_until(lambda: abs((self.frequency() or 0) - hertz) <= 0.05 * hertz, self.told, timeout)
 
     def told(self) -> str:
         return f"received {dict(self._received)}, {self.frequency()} Hz, RTCP {self.reports}, digits {self.digits}"
@@ -240,13 +240,6 @@ class PlainRtp:
             elif payload_type == self.codec.payload_type:
                 for frame in self._decoder.decode(Packet(payload)):  # type: ignore[attr-defined]
                     self._heard.append(frame.to_ndarray().reshape(-1) / 32768)
-
-
-def wait_until(good: Callable[[], object], timeout: float, told: Callable[[], str]) -> None:
-    deadline = time.monotonic() + timeout
-    while not good():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.02)
 
 
 def _context(codec: PlainCodec, mode: str) -> CodecContext:
@@ -345,7 +338,7 @@ class Phone:
 
     def follow(self, number: int) -> MediaDescription:
         """Waits for the description of this number, counted from one, and sends sound as it says. Returns its line."""
-        wait_until(lambda: len(self.descriptions()) >= number, 10, self._sipp.story)
+        wait_until(lambda: len(self.descriptions()) >= number, self._sipp.story)
         (line,) = self.descriptions()[-1].media
         takes = self.direction().receives
         self.rtp.remote = (_address(self.descriptions()[-1]), line.port) if takes else None

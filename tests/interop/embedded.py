@@ -15,6 +15,7 @@ from sipproto_server import ParticipantInfo, Server, ServerConfig, ServerOutput,
 from sipproto_server.aiortc import AiortcServices
 from sipproto_wsproto import HandshakeGuard
 
+from .child import PATIENCE
 from .kamailio import USERS, password_of
 
 PAGE_ORIGIN = "http://localhost"  # of the browser's pages, see browser/peer.mjs
@@ -61,7 +62,7 @@ class Embedded:
             self._told.append(output)
             self._changed.notify_all()
 
-    def expect(self, kind: type[E], *, timeout: float = 15, **match: object) -> E:
+    def expect(self, kind: type[E], *, timeout: float = PATIENCE, **match: object) -> E:
         """Waits for an output of this type and with these fields, and takes it: the next one is another."""
         deadline = time.monotonic() + timeout
         with self._changed:

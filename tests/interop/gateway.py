@@ -16,6 +16,8 @@ from typing import Self
 from sipproto.dialog import Dialog, Pairs, build_request, build_response, contact_or_none
 from sipproto.message import KeepAlive, NameAddr, Request, Response, StreamParser, fields, parse_uri
 
+from .child import PATIENCE
+
 _SDP = ("Content-Type", "application/sdp")
 
 
@@ -96,7 +98,7 @@ class Gateway:
 
     def _final_of(self, request: Request) -> Response:
         while True:
-            response = self._responses.get(timeout=15)
+            response = self._responses.get(timeout=PATIENCE)
             if response.status >= 200 and response.headers.raw("CSeq") == request.headers.raw("CSeq"):
                 return response
 

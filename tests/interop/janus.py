@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import signal
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from .kamailio import INSTALL_HINT
+from .child import PATIENCE, Child
 from .ports import free_port
 
 # Where it takes its ports from; below those that the system gives away, and beside those of rtpengine.
@@ -37,13 +32,13 @@ class JanusError(Exception):
         super().__init__(f"{code}: {reason}")
 
 
-class Janus:
-    """A Janus child process, to be used as a context manager.
-
-    `nat` and `media` are settings of these sections of its configuration, such as `ice_lite=True`; `rsa`: an RSA
+class Janus(Child):
+    """`nat` and `media` are settings of these sections of its configuration, such as `ice_lite=True`; `rsa`: an RSA
     certificate in the place of ECDSA. Its API is on loopback; its media are on the `address` of this machine, because
     Janus never uses loopback for them.
     """
+
+    program = "janus"
 
     def __init__(
         self, *, rsa: bool = False, nat: Mapping[str, object] | None = None, media: Mapping[str, object] | None = None
@@ -52,63 +47,22 @@ class Janus:
         self._rsa = rsa
         self._nat = {"ignore_mdns": True, **(nat or {})}
         self._media = {"rtp_port_range": _RTP_PORTS, **(media or {})}
-        self._directory = Path(tempfile.mkdtemp(prefix="rig-janus-"))
-        self._log_file = self._directory / "janus.log"
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def _arguments(self) -> list[str]:
+        return [f"--configs-folder={self.folder}", f"--config={self.folder / 'janus.jcfg'}"]
+
+    def _is_ready(self) -> bool:
         try:
-            self._start()
-        except BaseException:
-            self._end()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def kill(self) -> None:
-        """Ends Janus at once, as a crash would."""
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def log(self) -> str:
-        return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
-
-    def _start(self) -> None:
-        program = shutil.which("janus") or shutil.which("janus", path="/usr/bin")
-        if program is None:
-            raise RuntimeError(f"there is no janus program: {INSTALL_HINT}")
-        self._configure()
-        with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [program, f"--configs-folder={self._directory}", f"--config={self._directory / 'janus.jcfg'}"],
-                cwd=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 10
-        while True:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"Janus ended with status {self._process.returncode}:\n{self.log()[-3000:]}")
-            try:
-                self.address: str = httpx.get(f"http://127.0.0.1:{self.port}/janus/info", timeout=1).json()["local-ip"]
-                return
-            except httpx.HTTPError:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"Janus does not answer:\n{self.log()[-3000:]}") from None
-            time.sleep(0.02)
+            info = httpx.get(f"http://127.0.0.1:{self.port}/janus/info", timeout=1)
+        except httpx.HTTPError:
+            return False
+        self.address: str = info.json()["local-ip"]
+        return True
 
     def _configure(self) -> None:
         sections: dict[str, Mapping[str, object]] = {
             "general": {
-                "configs_folder": str(self._directory),
+                "configs_folder": str(self.folder),
                 **{f"{name}_folder": f"{_LIBRARIES}/{name}" for name in ("plugins", "transports", "events", "loggers")},
                 "debug_level": 4,
                 "debug_colors": False,
@@ -130,18 +84,7 @@ class Janus:
         for section, settings in sections.items():
             values = ((key, str(v).lower() if isinstance(v, bool | int) else f'"{v}"') for key, v in settings.items())
             lines += [f"{section}: {{", *(f"  {key} = {value}" for key, value in values), "}"]
-        (self._directory / name).write_text("\n".join(lines) + "\n")
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        (self.folder / name).write_text("\n".join(lines) + "\n")
 
 
 def _others(kind: str, wanted: tuple[str, ...]) -> str:
@@ -203,7 +146,7 @@ class JanusSession:
             reply = self.expect(lambda event: event.get("transaction") == transaction)
         return _checked(reply)
 
-    def expect(self, wanted: Callable[[Message], object], timeout: float = 15) -> Message:
+    def expect(self, wanted: Callable[[Message], object], timeout: float = PATIENCE) -> Message:
         """Waits for an event, and takes it."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -265,7 +208,7 @@ class Handle:
         """Ends the PeerConnection alone."""
         self._session.post(self._path, "hangup")
 
-    def expect(self, wanted: Callable[[Message], object] = lambda _: True, timeout: float = 15) -> Message:
+    def expect(self, wanted: Callable[[Message], object] = lambda _: True, timeout: float = PATIENCE) -> Message:
         """Waits for what Janus tells of this handle by itself, and takes it."""
         return self._session.expect(lambda event: event.get("sender") == self.number and wanted(event), timeout)
 

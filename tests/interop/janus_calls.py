@@ -16,6 +16,7 @@ from sipproto.negotiation import CodecPreferences
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern, Tone
 from sipproto_client import Call
 
+from .child import PATIENCE
 from .gateway import Gateway, Refused
 from .janus import Handle, Janus, JanusError, JanusSession, Message
 from .media_calls import AUDIO, RED, VIDEO, YELLOW, Color, is_color, until
@@ -71,7 +72,7 @@ class JanusCall:
 
     # -- what has to come from now on --------------------------------------------------------------------------------
 
-    def hears(self, hertz: float = HERTZ, *, timeout: float = 10) -> None:
+    def hears(self, hertz: float = HERTZ, *, timeout: float = PATIENCE) -> None:
         mid = self.call.line("audio")
         before = self.line(mid).packets_received
 
@@ -81,7 +82,7 @@ class JanusCall:
 
         until(lambda: self.line(mid), good, f"we do not hear {hertz} Hz", timeout)
 
-    def sees(self, color: Color = RED, mid: str | None = None, *, timeout: float = 10) -> None:
+    def sees(self, color: Color = RED, mid: str | None = None, *, timeout: float = PATIENCE) -> None:
         mid = mid or self.call.line("video")
         before = self.line(mid).frames_decoded or 0
         until(
@@ -94,7 +95,7 @@ class JanusCall:
     def gets_nothing(self, *kinds: str) -> None:
         """Lines of these kinds fall silent."""
         mids = [self.call.line(kind) for kind in kinds]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         before = [self.line(mid).packets_received for mid in mids]
         while True:
             time.sleep(_QUIET)
@@ -175,5 +176,5 @@ def echo(
         handle = session.attach("echotest")
         answer = taken_by(handle, lambda: {"audio": True, "video": True, **body})
         with Gateway(lambda offer: change(answer(change(offer)))) as gateway, caller(gateway, engine) as alice:
-            call = alice.call("echo", media=media, setup=setup, codecs=codecs).result(15)
+            call = alice.call("echo", media=media, setup=setup, codecs=codecs).result(PATIENCE)
             yield JanusCall(alice, call, gateway, handle)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import socket
-import subprocess
-import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import trustme
 
 from sipproto_client import FlowSettings, TlsSettings, parse_host_mapping
 
-from .ports import free_port, is_bound
+from .child import Child
+from .ports import free_port
 
 HERE = Path(__file__).resolve().parent
-INSTALL_HINT = "run tests/interop/install-peers as root to install the peers of the interop tests"
 USERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "jane")
 
 
@@ -28,10 +20,8 @@ def password_of(user: str) -> str:
     return f"secret-{user}"
 
 
-class Kamailio:
-    """A Kamailio child process, to be used as a context manager.
-
-    It listens on UDP, TCP and TLS; WebSocket clients use the TCP (ws) and TLS (wss) ports. The location table
+class Kamailio(Child):
+    """It listens on UDP, TCP and TLS; WebSocket clients use the TCP (ws) and TLS (wss) ports. The location table
     is in memory only, so that `restart()` forgets all registrations.
 
     Some users are special: calls and requests of frank go by a Service-Route, and a MESSAGE to ivan needs a password of
@@ -39,6 +29,7 @@ class Kamailio:
     then carries the media between WebSocket clients (WebRTC) and all others (plain RTP), for jane with other codecs.
     """
 
+    program = "kamailio"
     domain = "rig.test"
 
     def __init__(
@@ -60,98 +51,17 @@ class Kamailio:
         self.tls_port = free_port("tcp")
         self.ws_url = f"ws://127.0.0.1:{self.tcp_port}"
         self.wss_url = f"wss://127.0.0.1:{self.tls_port}"
-        self._directory = Path(tempfile.mkdtemp(prefix="rig-kamailio-"))
-        self.ca_file = self._directory / "ca.pem"
-        self._log_file = self._directory / "kamailio.log"
-        self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self._write_files()
-            self.start()
-        except BaseException:
-            self._clean_up()
-            raise
-        return self
+    @property
+    def ca_file(self) -> Path:
+        return self.folder / "ca.pem"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._clean_up()
+    def _arguments(self) -> list[str]:
+        bridged = [] if self._bridge is None else ["-A", "WITH_BRIDGE"]
+        return ["-DD", "-E", "-m", "64", "-M", "8", "-f", "kamailio.cfg", "-Y", ".", "-w", ".", *bridged]
 
-    def start(self) -> None:
-        program = shutil.which("kamailio") or shutil.which("kamailio", path="/usr/sbin")
-        if program is None:
-            raise RuntimeError(f"there is no kamailio program: {INSTALL_HINT}")
-        arguments = ["-DD", "-E", "-m", "64", "-M", "8", "-f", "kamailio.cfg", "-Y", ".", "-w", "."]
-        if self._bridge is not None:
-            arguments += ["-A", "WITH_BRIDGE"]
-        with self._log_file.open("ab") as log:
-            # A session of its own, so that one signal reaches Kamailio and all of its worker processes.
-            self._process = subprocess.Popen(
-                [program, *arguments],
-                cwd=self._directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._wait_until_ready(self._process)
-
-    def stop(self) -> None:
-        """Ends Kamailio in good order."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            pass
-        self.kill()
-
-    def kill(self) -> None:
-        """Ends Kamailio and its workers at once, as a crash would."""
-        if self._process is None:
-            return
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # The whole group is gone already.
-        self._process.wait()
-        # The workers are killed at the same time, but may live a moment longer, and answer.
-        deadline = time.monotonic() + 2
-        while is_bound("udp", self.udp_port) or is_bound("tcp", self.tcp_port):
-            assert time.monotonic() < deadline, "a worker of kamailio survives SIGKILL"
-            time.sleep(0.002)
-        self._process = None
-
-    def restart(self) -> None:
-        """Starts Kamailio again on the same ports, with an empty location table."""
-        self.stop()
-        self.start()
-
-    def log(self) -> str:
-        return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
-
-    def _clean_up(self) -> None:
-        self.stop()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _is_ready(self) -> bool:
         # The ports accept connections before the worker processes exist, so only an answer proves that it runs.
-        deadline = time.monotonic() + 10
-        while not self._answers_options():
-            if process.poll() is not None:
-                raise RuntimeError(
-                    f"kamailio ended with status {process.returncode}; if a module is missing, {INSTALL_HINT}:\n"
-                    f"{self.log()[-3000:]}"
-                )
-            if time.monotonic() > deadline:
-                self.kill()
-                raise RuntimeError(f"kamailio does not answer on {self.tcp_port}:\n{self.log()[-3000:]}")
-            time.sleep(0.02)
-
-    def _answers_options(self) -> bool:
         request = (
             f"OPTIONS sip:{self.domain} SIP/2.0\r\n"
             "Via: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bKready\r\n"
@@ -168,12 +78,12 @@ class Kamailio:
         except OSError:
             return False
 
-    def _write_files(self) -> None:
+    def _configure(self) -> None:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(str(self.ca_file))
         certificate = authority.issue_cert(self.domain, "localhost", "127.0.0.1")
-        private_key_file = self._directory / "server.key"
-        certificate_file = self._directory / "server.pem"
+        private_key_file = self.folder / "server.key"
+        certificate_file = self.folder / "server.pem"
         certificate.private_key_pem.write_to_path(str(private_key_file))
         certificate.cert_chain_pems[0].write_to_path(str(certificate_file))
 
@@ -194,7 +104,7 @@ class Kamailio:
         text = (HERE / "kamailio.cfg.in").read_text()
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
-        (self._directory / "kamailio.cfg").write_text(text)
+        (self.folder / "kamailio.cfg").write_text(text)
 
 
 def address(kamailio: Kamailio, kind: str) -> str:

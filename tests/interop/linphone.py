@@ -6,15 +6,15 @@ import datetime
 import functools
 import re
 import subprocess
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from .classic import wait_until
+from .child import PATIENCE, wait_until
 from .ports import free_port
 from .telephones import Account, Telephone, write_tone
 
@@ -56,6 +56,7 @@ class Linphone(Telephone):
     """
 
     program = "linphonec"
+    input = subprocess.PIPE
     loopback = "localhost"  # it knows no addresses in certificates
 
     def __init__(
@@ -87,9 +88,9 @@ class Linphone(Telephone):
         return f"{transport}://127.0.0.1:{self.ports[transport]}"
 
     def command(self, text: str) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        self._process.stdin.write(f"{text}\n".encode())
-        self._process.stdin.flush()
+        assert self.process is not None and self.process.stdin is not None
+        self.process.stdin.write(f"{text}\n".encode())
+        self.process.stdin.flush()
 
     def call(self, target: str) -> None:
         self.command(f"call {target}")
@@ -116,12 +117,9 @@ class Linphone(Telephone):
 
     def registered(self) -> None:
         answer = r"^SIP/2\.0 200 .*\n(?:.+\n)*?CSeq: \d+ REGISTER"
-        wait_until(lambda: re.search(answer, self.log(), re.MULTILINE), 10, self.told)
+        wait_until(lambda: re.search(answer, self._debug_log(), re.MULTILINE), self.told)
 
-    def _quit(self) -> None:
-        self.command("quit")
-
-    def rings(self, timeout: float = 10) -> None:
+    def rings(self, timeout: float = PATIENCE) -> None:
         self.expect("Receiving new incoming call", timeout)
 
     def established(self) -> None:
@@ -141,31 +139,31 @@ class Linphone(Telephone):
         self.command(f"chat {target} {text}")
 
     def presences(self) -> str:
-        return self.out()
+        return self.log()
 
-    def expect(self, pattern: str, timeout: float = 10) -> str:
+    def expect(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Waits for something that it prints, and takes all up to there: what follows is another."""
         found: list[re.Match[str]] = []
 
         def there() -> bool:
-            found[:] = re.finditer(pattern, self.out()[self._read :])
+            found[:] = re.finditer(pattern, self.log()[self._read :])
             return bool(found)
 
-        wait_until(there, timeout, lambda: f"no {pattern} in {self.out()[self._read :]!r}")
+        wait_until(there, lambda: f"no {pattern} in {self.log()[self._read :]!r}", timeout)
         self._read += found[0].end()
         return found[0][0]
 
     def recording(self) -> tuple[Path, int, int] | None:
         file = self.folder / "heard.wav"
         # The header is written when the call is over.
-        rates = re.findall(r"-->MSFileRec:\w+ from rate \[\d+\] to rate \[(\d+)\]", self.log())
+        rates = re.findall(r"-->MSFileRec:\w+ from rate \[\d+\] to rate \[(\d+)\]", self._debug_log())
         return (file, int(rates[-1]), 1) if rates and file.exists() else None
 
-    def log(self) -> str:
+    def _debug_log(self) -> str:
         file = self.folder / "log"
         return file.read_text(errors="replace") if file.exists() else ""
 
-    def _start(self, stack: ExitStack) -> None:
+    def _configure(self) -> None:
         self.ports = {kind: free_port("udp" if kind == "udp" else "tcp") for kind in ("udp", "tcp", "tls")}
         account = self.account
         (self.folder / ".local/share/linphone").mkdir(parents=True)
@@ -198,8 +196,18 @@ class Linphone(Telephone):
         if self._friend:
             config += f"[friend_0]\nurl=<{self._friend}>\npol=accept\nsubscribe=1\n"
         (self.folder / "rc").write_text(config)
-        self._launch("-c", "rc", "-S", "-d", "6", "-l", "log", stdin=subprocess.PIPE)
-        self.expect("linphonec>")
+
+    def _arguments(self) -> list[str]:
+        return ["-c", "rc", "-S", "-d", "6", "-l", "log"]
+
+    def _is_ready(self) -> bool:
+        return "linphonec>" in self.log()
+
+    def _ask_to_end(self, process: subprocess.Popen[Any]) -> None:
+        self.command("quit")
+
+    def start(self) -> None:
+        super().start()
         for text in ("soundcard use files", f"record {self.folder}/heard.wav", f"play {self.folder}/said.wav"):
             self.command(text)
 

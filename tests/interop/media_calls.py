@@ -14,6 +14,7 @@ from sipproto.sdp import Direction
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
 from sipproto_client import Call
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .ours import Ours, arrivals
 from .peers import COLORS, HERTZ, BrowserPeer, Party
@@ -40,7 +41,7 @@ def is_color(seen: Iterable[int] | None, wanted: Color) -> bool:
     return seen is not None and all(abs(a - b) < 60 for a, b in zip(seen, wanted, strict=True))
 
 
-def until(read: Callable[[], T], good: Callable[[T], object], what: str, timeout: float = 10) -> T:
+def until(read: Callable[[], T], good: Callable[[T], object], what: str, timeout: float = PATIENCE) -> T:
     """Reads until it is good, and gives that."""
     deadline = time.monotonic() + timeout
     while not good(value := read()):
@@ -141,7 +142,7 @@ class MediaCall:
                 theirs[self.line(kind)] for kind in them
             ]
 
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         before = received()
         while True:
             time.sleep(_QUIET)
@@ -197,7 +198,7 @@ class Pair:
             calling = self.alice.call("bob", media=media, setup=setup, codecs=codecs)
             number = self.bob.expect("call", state="incoming")["call"]
             reply = self.bob.send("answer", call=number, **page)
-            call = calling.result(15)
+            call = calling.result(PATIENCE)
         else:
             page.setdefault("video", any(kind == "video" for kind, _ in media))
             reply = self.bob.send("call", target="sip:alice@rig.test", **page)

@@ -30,6 +30,7 @@ from sipproto_client import Call, Endpoint, FlowSettings, run_endpoint
 from sipproto_client.port import Runtime
 from sipproto_trio import TrioRuntime
 
+from .child import PATIENCE
 from .kamailio import Kamailio, password_of
 from .peers import HERTZ, Party
 
@@ -154,7 +155,7 @@ class Ours:
         """Our last session description of the call, and the peer's."""
         return self.do(self._descriptions, call)
 
-    def hears(self, call: Call, hertz: float, timeout: float = 10) -> None:
+    def hears(self, call: Call, hertz: float, timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while True:
             line = self.do(call.stats).line("audio")
@@ -175,13 +176,23 @@ class Ours:
             self._changed.notify_all()
 
     def expect(
-        self, kind: type[E], wanted: Callable[[E], object] = lambda _: True, *, timeout: float = 15, **match: object
+        self,
+        kind: type[E],
+        wanted: Callable[[E], object] = lambda _: True,
+        *,
+        timeout: float = PATIENCE,
+        **match: object,
     ) -> E:
         """Waits for an output of this type and with these fields, and takes it: the next one is another."""
         return self.expect_at(kind, wanted, timeout=timeout, **match)[1]
 
     def expect_at(
-        self, kind: type[E], wanted: Callable[[E], object] = lambda _: True, *, timeout: float = 15, **match: object
+        self,
+        kind: type[E],
+        wanted: Callable[[E], object] = lambda _: True,
+        *,
+        timeout: float = PATIENCE,
+        **match: object,
     ) -> tuple[float, E]:
         """The same with its time (monotonic)."""
         deadline = time.monotonic() + timeout
@@ -226,7 +237,7 @@ class Ours:
     def received(self, method: str = "") -> list[Message]:
         return self._messages(i.DataReceived, method)
 
-    def expect_request(self, method: str, *, timeout: float = 15) -> Request:
+    def expect_request(self, method: str, *, timeout: float = PATIENCE) -> Request:
         """Waits for a request of the peer, and takes it."""
         start = f"{method} ".encode()
         data = self.expect(i.DataReceived, lambda received: received.data.startswith(start), timeout=timeout).data
@@ -270,7 +281,7 @@ def arrivals() -> Iterator[dict[str, float]]:
 # -- calls between one of ours and a page ------------------------------------------------------------------------------
 
 
-def wait_for(party: Party, good: Callable[[dict[str, Any]], object], timeout: float = 15) -> dict[str, Any]:
+def wait_for(party: Party, good: Callable[[dict[str, Any]], object], timeout: float = PATIENCE) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     while not good(stats := party("stats")):
         assert time.monotonic() < deadline, (party.user, stats)
@@ -287,7 +298,7 @@ def establish(alice: Ours, bob: Party) -> Call:
     calling = alice.call("bob")
     bob.expect("call", state="incoming")
     bob("answer")
-    call = calling.result(15)
+    call = calling.result(PATIENCE)
     bob.expect("call", state="established")
     both_hear(alice, call, bob)
     alice.forget()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -17,10 +14,10 @@ from typing import Any, Self
 
 import pytest
 
-from .kamailio import INSTALL_HINT, Kamailio, password_of
+from .child import INSTALL_HINT, PATIENCE, end, launch
+from .kamailio import Kamailio, password_of
 
 BROWSER_FOLDER = Path(__file__).resolve().parent / "browser"
-DEFAULT_TIMEOUT = 15.0
 # What each side sends, for the other to recognise.
 HERTZ = {"alice": 500, "bob": 800, "carol": 1100}
 COLORS = {"alice": (200, 30, 30), "bob": (30, 30, 200), "carol": (30, 160, 30)}
@@ -71,8 +68,8 @@ class JsonPeer:
         self._events: list[Message] = []
         self._errors: deque[str] = deque(maxlen=100)
         self._ended = False
-        self._process = subprocess.Popen(
-            list(argv),
+        self._process = launch(
+            *argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -81,8 +78,6 @@ class JsonPeer:
             text=True,
             errors="replace",
             bufsize=1,
-            # A group of its own, so that close() can end what the child has started too.
-            start_new_session=True,
         )
         self._threads = [
             threading.Thread(target=self._read_output, name=f"{name} output", daemon=True),
@@ -99,7 +94,7 @@ class JsonPeer:
     ) -> None:
         self.close()
 
-    def request(self, command: str, *, timeout: float = DEFAULT_TIMEOUT, **fields: Any) -> Message:
+    def request(self, command: str, *, timeout: float = PATIENCE, **fields: Any) -> Message:
         """Sends a command and returns its reply; raises PeerError if the reply is an error."""
         return self.wait_reply(self.send(command, **fields), timeout)
 
@@ -117,7 +112,7 @@ class JsonPeer:
                 raise self._failure(f"cannot take the command {command!r}") from error
         return message_id
 
-    def wait_reply(self, message_id: int, timeout: float = DEFAULT_TIMEOUT) -> Message:
+    def wait_reply(self, message_id: int, timeout: float = PATIENCE) -> Message:
         command = self._commands[message_id]
         what = f"the reply to {command!r}"
         reply = self._wait(lambda: self._replies.pop(message_id, None), timeout, what)
@@ -125,7 +120,7 @@ class JsonPeer:
             raise PeerError(command, reply.get("error", {}))
         return reply
 
-    def expect(self, event: str, *, timeout: float = DEFAULT_TIMEOUT, **match: Any) -> Message:
+    def expect(self, event: str, *, timeout: float = PATIENCE, **match: Any) -> Message:
         """Waits for an event with these fields and takes it out; events that do not match stay for later."""
         wanted = {"event": event, **match}
         return self._wait(lambda: self._take_event(wanted), timeout, f"the event {wanted}")
@@ -144,23 +139,13 @@ class JsonPeer:
         return "\n".join(self._errors)
 
     def close(self) -> None:
-        """Ends the child: first by closing its input, then with signals to it and all it has started."""
+        """Ends the child by closing its input, and with force when it does not end in time."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.close()
         except OSError:
             pass  # It has ended already, with a command still unread.
-        for next_signal in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                self._process.wait(timeout=5)
-                break
-            except subprocess.TimeoutExpired:
-                self._process.send_signal(next_signal)
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # It has left nothing behind.
-        self._process.wait()
+        end(self._process, patience=10)
         for thread in self._threads:
             thread.join(timeout=5)
         for pipe in (self._process.stdout, self._process.stderr):
@@ -222,11 +207,10 @@ class BrowserPeer(JsonPeer):
     """JsSIP in a headless browser; one process holds several pages, each with its own user agent."""
 
     def __init__(self, kind: str = "chromium") -> None:
-        node = shutil.which("node")
-        if node is None or not (BROWSER_FOLDER / "node_modules").is_dir():
-            raise RuntimeError(f"Node.js or the npm packages are missing: {INSTALL_HINT}")
+        if not (BROWSER_FOLDER / "node_modules").is_dir():
+            raise RuntimeError(f"the npm packages are missing: {INSTALL_HINT}")
         self.kind = kind
-        super().__init__([node, "peer.mjs", kind], name=kind, cwd=BROWSER_FOLDER)
+        super().__init__(["node", "peer.mjs", kind], name=kind, cwd=BROWSER_FOLDER)
         try:
             self.expect("ready", timeout=60)  # a busy machine takes its time
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 # What the kernel calls an open UDP socket, and a TCP socket that listens (Linux, include/net/tcp_states.h)
@@ -24,9 +25,12 @@ def free_port(transport: str) -> int:
 
 
 def is_bound(transport: str, port: int) -> bool:
-    """Asked of the system: trying to bind it could take it from under the peer's nose."""
+    """On 127.0.0.1: elsewhere another program may have the same one. Asked of the system, since trying to bind it could take
+    it from under the peer's nose.
+    """
+    address = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}:{port:04X}"
     for line in Path(f"/proc/net/{transport}").read_text().splitlines()[1:]:
         words = line.split()
-        if words[1].endswith(f":{port:04X}") and words[3] == _OPEN[transport]:
+        if words[1] == address and words[3] == _OPEN[transport]:
             return True
     return False

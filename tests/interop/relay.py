@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ class TcpRelay:
         self._refusing = False
         self._open = threading.Event()
         self._open.set()
+        self._held = b""
         self._thread = threading.Thread(target=self._accept, name="relay", daemon=True)
 
     def __enter__(self) -> Self:
@@ -54,7 +56,17 @@ class TcpRelay:
 
     def pause(self) -> None:
         """Keeps all octets back, as a slow network would, until `resume`."""
+        self._held = b""
         self._open.clear()
+
+    def holds(self, octets: bytes) -> bool:
+        """Whether these are among what is kept back since `pause`."""
+        with self._lock:
+            held = [self._held]
+            for one in self._sockets:
+                with suppress(OSError):  # nothing is there
+                    held.append(one.recv(65536, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        return any(octets in data for data in held)
 
     def resume(self) -> None:
         self._open.set()
@@ -84,7 +96,10 @@ class TcpRelay:
     def _pass_on(self, source: socket.socket, sink: socket.socket, done: threading.Semaphore) -> None:
         try:
             while data := source.recv(65536):
-                self._open.wait()
+                if not self._open.is_set():
+                    with self._lock:
+                        self._held += data
+                    self._open.wait()
                 sink.sendall(data)
         except OSError:
             pass

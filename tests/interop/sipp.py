@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sipproto_client import plain_task_group
 from sipproto_client.port import Runtime
 
-from .kamailio import INSTALL_HINT
+from .child import end, launch
 from .ports import free_port, is_bound
 
 SCENARIOS = Path(__file__).resolve().parent / "sipp"
@@ -147,15 +145,12 @@ class Sipp:
         self._keys = {"user": user, "domain": domain}
         self._values = {"BODY": "@sdp@", "HOPS": "70", "USER": user, "PASSWORD": password or "", **(values or {})}
         self._options = ("-s", service, *options)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
         self.pid: int | None = None
         # Several of them may play the same scenario.
         self._name = f"{scenario}-{self.port}"
 
     def __enter__(self) -> Self:
-        program = shutil.which("sipp")
-        if program is None:
-            raise RuntimeError(f"there is no sipp program: {INSTALL_HINT}")
         file = self._file("xml")
         text = (SCENARIOS / f"{self.scenario}.xml").read_text()
         file.write_text(expand(text, self._values, through_proxy=self._through_proxy))
@@ -178,14 +173,13 @@ class Sipp:
             *keys,
         ]
         with self._file("out").open("wb") as out:
-            self._process = subprocess.Popen(
-                [program, *arguments],
+            self._process = launch(
+                "sipp",
+                *arguments,
                 cwd=self.folder,
                 env={**os.environ, "TERM": "dumb"},
-                stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
         self.pid = self._process.pid
         return self
@@ -198,9 +192,7 @@ class Sipp:
             return
         if error is not None and not isinstance(error, SippFailure):
             error.add_note(self.story())
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process)
 
     async def wait_ready(self, runtime: Runtime) -> None:
         """Until SIPp listens, where it is the one who is called."""

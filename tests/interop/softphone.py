@@ -19,6 +19,7 @@ from sipproto_phone.passwords import Passwords
 from sipproto_phone.phone import Phone
 from sipproto_phone.settings import SettingsFile
 
+from .child import PATIENCE
 from .kamailio import Kamailio, password_of
 from .peers import HERTZ, Party
 
@@ -95,17 +96,17 @@ class Softphone:
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 
-    def until(self, what: str, good: Callable[[], object], timeout: float = 20) -> None:
+    def until(self, what: str, good: Callable[[], object], timeout: float = PATIENCE) -> None:
         deadline = time.monotonic() + timeout
         while not good():
             assert time.monotonic() < deadline, f"did not happen in {timeout} s: {what}; {self.state}"
             time.sleep(0.02)
 
-    def until_online(self, state: Online = Online.ONLINE, timeout: float = 20) -> Connection:
+    def until_online(self, state: Online = Online.ONLINE, timeout: float = PATIENCE) -> Connection:
         self.until(f"{state}", lambda: self.state.connection.online is state, timeout)
         return self.state.connection
 
-    def until_phase(self, phase: Phase, number: str = "bob", timeout: float = 20) -> CallView:
+    def until_phase(self, phase: Phase, number: str = "bob", timeout: float = PATIENCE) -> CallView:
         """The newest call with this other side, as soon as it is in this phase."""
 
         def found() -> CallView | None:
@@ -170,7 +171,7 @@ class Softphone:
 
 def page_hears(page: Party, hertz: float | None) -> float:
     """Waits until the page hears a tone, or silence (None); returns the level."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while True:
         sound = page("stats")["audio"]
         level, frequency = sound["level"], sound["frequency"]

@@ -6,89 +6,56 @@ It has a room for each name, with a microphone `NAME-mic` and a loudspeaker `NAM
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy
 from numpy.typing import NDArray
 
-from .coturn import INSTALL_HINT
+from .child import Child, launch
 
 RATE = 48000
 _READ = RATE // 50 * 2  # octets: 20 ms
 _ALSA_DEVICE = 'pcm.{name} {{ type pulse device "{target}" hint {{ show on description "{name}" }} }}\n'
 
 
-class SoundServer:
-    """A sound server with one pair of devices for each name; a context manager.
+class SoundServer(Child):
+    """It has one pair of devices for each name.
 
     For a mouth and an ear that do not hear one another it takes two.
     """
 
+    program = "pulseaudio"
+
     def __init__(self, *names: str) -> None:
         self._names = names
-        self._folder = Path(tempfile.mkdtemp(prefix="rig-sound-"))
-        self._socket = self._folder / "native"
-        self._log_file = self._folder / "pulseaudio.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.environment = {
+
+    def _configure(self) -> None:
+        self._socket = self.folder / "native"
+        self.environment: dict[str, str] = {
             **os.environ,
-            "HOME": str(self._folder),
-            "XDG_RUNTIME_DIR": str(self._folder),
+            "HOME": str(self.folder),
+            "XDG_RUNTIME_DIR": str(self.folder),
             "PULSE_SERVER": f"unix:{self._socket}",
-            "ALSA_CONFIG_PATH": str(self._folder / "asound.conf"),
+            "ALSA_CONFIG_PATH": str(self.folder / "asound.conf"),
         }
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _start(self) -> None:
-        program = shutil.which("pulseaudio", path="/usr/bin")
-        if program is None:
-            raise RuntimeError(f"there is no pulseaudio program: {INSTALL_HINT}")
         devices = [_ALSA_DEVICE.format(name=f"{name}-mic", target=f"{name}.monitor") for name in self._names]
         devices += [_ALSA_DEVICE.format(name=f"{name}-out", target=name) for name in self._names]
         # PortAudio aborts its process where ALSA has no default device.
-        (self._folder / "asound.conf").write_text("".join([*devices, "pcm.!default { type pulse }\n"]))
+        (self.folder / "asound.conf").write_text("".join([*devices, "pcm.!default { type pulse }\n"]))
+
+    def _arguments(self) -> list[str]:
         arguments = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes"]
         arguments += ["-L", f"module-native-protocol-unix socket={self._socket} auth-anonymous=1"]
         for name in self._names:
             arguments += ["-L", f"module-null-sink sink_name={name} rate={RATE} channels=1"]
-        with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [program, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + 10
-        while self._control("info").returncode:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the sound server does not answer:\n{self._log_file.read_text()[-2000:]}")
-            time.sleep(0.05)
+        return arguments
 
-    def kill(self) -> None:
-        """Ends it at once, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    def _is_ready(self) -> bool:
+        return self._control("info").returncode == 0
 
     def unplug(self, name: str) -> None:
         """Takes a pair of devices away, as pulling a headset out does."""
@@ -105,7 +72,7 @@ class SoundServer:
     def playing(self, name: str, samples: NDArray[numpy.int16]) -> Iterator[None]:
         """Plays mono samples of 48 kHz into a device, from the beginning of the block."""
         command = ["pacat", "--playback", "--raw", f"--device={name}", "--latency-msec=20", *_FORMAT]
-        with subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE) as player:
+        with launch(*command, env=self.environment, stdin=subprocess.PIPE) as player:
             assert player.stdin is not None
             feeder = threading.Thread(target=_feed, args=(player, samples.tobytes()), daemon=True)
             feeder.start()
@@ -119,7 +86,7 @@ class SoundServer:
     def listening(self, name: str) -> Iterator[Recording]:
         """Records what is played into a device."""
         command = ["parec", "--raw", f"--device={name}.monitor", "--latency-msec=10", *_FORMAT]
-        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE) as recorder:
+        with launch(*command, env=self.environment, stdout=subprocess.PIPE) as recorder:
             recording = Recording(recorder)
             try:
                 yield recording

@@ -1,24 +1,19 @@
-"""What real SIP telephones have in common: a process of its own in a folder of its own, and a recording of what it hears."""
+"""What real SIP telephones have in common: what a user does and notices, and a recording of what it hears."""
 
 from __future__ import annotations
 
 import abc
 import math
 import os
-import shutil
-import signal
-import subprocess
 import wave
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy
 from attrs import frozen
 
-from .classic import wait_until
-from .kamailio import INSTALL_HINT, Kamailio, password_of
+from .child import PATIENCE, Child, wait_until
+from .kamailio import Kamailio, password_of
 
 _WAV_HEADER = 44  # octets
 _SECONDS = 0.4  # of sound of which the tone is measured
@@ -60,34 +55,15 @@ def write_tone(file: Path, hertz: int) -> None:
         said.writeframes((tone * 32767).astype("<i2").tobytes())
 
 
-class Telephone(abc.ABC):
-    """A telephone in a process of its own, to be used as a context manager. It never outlives the block."""
+class Telephone(Child):
+    """A telephone in a process and a folder of its own, to be used as a context manager."""
 
-    program: str
     loopback = "127.0.0.1"  # what it finds us at
 
     def __init__(self, folder: Path, account: Account) -> None:
-        self.folder = folder / f"{self.program}-{account.user}"
+        self._home = folder / f"{self.program}-{account.user}"
+        self.environment: dict[str, str] = {**os.environ, "HOME": str(self._home), "TERM": "dumb"}
         self.account = account
-        self._log_file = self.folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True)
-        with ExitStack() as stack:
-            stack.callback(self._kill)
-            self._start(stack)
-            stack.callback(self._leave)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            error.add_note(self.told())
-        self._stack.close()
 
     # -- what a user does --------------------------------------------------------------------------------------------
 
@@ -121,7 +97,7 @@ class Telephone(abc.ABC):
         """Waits until it is. So do the others for what their names say."""
 
     @abc.abstractmethod
-    def rings(self, timeout: float = 10) -> None: ...
+    def rings(self, timeout: float = PATIENCE) -> None: ...
     @abc.abstractmethod
     def established(self) -> None: ...
     @abc.abstractmethod
@@ -140,11 +116,11 @@ class Telephone(abc.ABC):
     def recording(self) -> tuple[Path, int, int] | None:
         """The file that what it hears is written to, with its sample rate and channels; None before there is one."""
 
-    def hears(self, hertz: float, timeout: float = 10) -> None:
+    def hears(self, hertz: float, timeout: float = PATIENCE) -> None:
         """Waits until this is the tone that comes in now: what was heard before does not count."""
-        wait_until(lambda: self.recording() is not None, timeout, self.told)
+        wait_until(lambda: self.recording() is not None, self.told, timeout)
         begun = self._recorded()
-        wait_until(lambda: abs((self.frequency(begun) or 0) - hertz) <= 0.05 * hertz, timeout, self._heard)
+        wait_until(lambda: abs((self.frequency(begun) or 0) - hertz) <= 0.05 * hertz, self._heard, timeout)
 
     def frequency(self, begun: int = 0) -> float | None:
         """The strongest frequency of what was recorded last, in hertz; None before, and in silence."""
@@ -178,60 +154,16 @@ class Telephone(abc.ABC):
 
     # -- the process -------------------------------------------------------------------------------------------------
 
-    @abc.abstractmethod
-    def _start(self, stack: ExitStack) -> None: ...
+    def _make_folder(self, stack: ExitStack) -> Path:
+        self._home.mkdir(parents=True)
+        return self._home
 
-    def _launch(self, *arguments: str, stdin: int | None = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        program = shutil.which(self.program)
-        if program is None:
-            raise RuntimeError(f"there is no {self.program} program: {INSTALL_HINT}")
-        with (self.folder / "out").open("wb") as out:
-            self._process = subprocess.Popen(
-                [program, *arguments],
-                cwd=self.folder,
-                env={**os.environ, "HOME": str(self.folder), "TERM": "dumb"},
-                stdin=stdin,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return self._process
-
-    @abc.abstractmethod
-    def _quit(self) -> None:
-        """Has it end by itself."""
-
-    def _leave(self) -> None:
+    def stop(self) -> None:
         """A telephone that is killed stays registered, and calls for its user would go there, too."""
-        process = self._process
-        if process is None or process.poll() is not None or self.account.port is None:
-            return
-        self._quit()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            pass
-
-    def _kill(self) -> None:
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            try:
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # it has ended by itself
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-
-    def out(self) -> str:
-        file = self.folder / "out"
-        return file.read_text(errors="replace") if file.exists() else ""
+        if self.account.port is None:
+            self.kill()
+        else:
+            super().stop()
 
     def told(self) -> str:
-        status = None if self._process is None else self._process.poll()
-        ended = "still running" if status is None else f"ended with status {status}"
-        return f"{self.program} of {self.account.user}, {ended}\n{self.out()[-6000:]}"
+        return f"of {self.account.user}: {super().told()}"

@@ -19,7 +19,8 @@ from sipproto.sdp import Direction, MediaDescription
 from sipproto_aiortc._engine import CAPABILITIES
 from sipproto_client import Call, CommandError
 
-from .classic import Phone, PlainRtp, wait_until
+from .child import PATIENCE, wait_until
+from .classic import Phone, PlainRtp
 from .kamailio import Kamailio
 from .ours import Ours, lines
 from .rtpengine import Rtpengine
@@ -82,7 +83,7 @@ class Talk:
                 and rtp.sent >= theirs[1] + PACKETS
             )
 
-        wait_until(grown, 10, lambda: f"{self.line()}, {rtp.told()}")
+        wait_until(grown, lambda: f"{self.line()}, {rtp.told()}")
         assert rtp.strangers == strangers
         assert self.ours.do(self.call.stats).state is MediaState.CONNECTED
 
@@ -90,13 +91,15 @@ class Talk:
         """Packets that have come in: at our side, at the telephone."""
         return self.line().packets_received, self.phone.rtp.received
 
-    def grow(self) -> tuple[bool, bool]:
-        """Whether packets come in now: at our side, at the telephone. What was under way does not count."""
-        time.sleep(0.2)
-        before = self.counts()
-        time.sleep(0.4)
-        ours, theirs = (now - then for then, now in zip(before, self.counts(), strict=True))
-        return ours > 3, theirs > 3
+    def flows(self, *wanted: bool) -> None:
+        """Waits until packets come in at our side, and at the telephone, or do not. What was under way does not count."""
+
+        def found() -> bool:
+            before = self.counts()
+            time.sleep(0.4)
+            return tuple(now - then > 3 for then, now in zip(before, self.counts(), strict=True)) == wanted
+
+        wait_until(found, lambda: f"{wanted}, but {self.line()}, {self.phone.rtp.told()}")
 
     def is_dtls_client(self) -> bool:
         """As it was said last: who is to be active."""
@@ -115,7 +118,7 @@ class Talk:
         end = self.ours.do(self.call.wait_ended)
         assert (end.cause, end.originator) == (o.Cause.TERMINATED, originator)
         self.phone.finish()
-        wait_until(lambda: not self.carried(), 5, self.bridge.rtpengine.log)
+        wait_until(lambda: not self.carried(), self.bridge.rtpengine.log)
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def talking(
 ) -> Iterator[Talk]:
     """A call that both hear. SIPp makes it in scenarios whose names begin with `uac`."""
     with phoning(bridge, folder, scenario, ours=ours, codec=codec, **about_phone) as (party, phone):
-        call = party.answer() if scenario.startswith("uac") else party.call(SIPP_USER).result(15)
+        call = party.answer() if scenario.startswith("uac") else party.call(SIPP_USER).result(PATIENCE)
         check_plain(phone.follow(1), codec)
         talk = Talk(bridge, party, phone, call)
         talk.both_hear()
@@ -180,7 +183,7 @@ def test_we_hold_and_resume(bridge: Bridge, caller: str, tmp_path: Path) -> None
         talk.phone.follow(2)
         assert talk.phone.direction() is Direction.SENDONLY
         # Who holds goes on sending, and hears nothing.
-        assert talk.grow() == (False, True)
+        talk.flows(False, True)
         talk.ours.do(talk.call.resume)
         talk.phone.follow(3)
         assert talk.phone.direction() is Direction.SENDRECV
@@ -202,7 +205,7 @@ def test_the_telephone_holds_and_resumes(bridge: Bridge, caller: str, how: str, 
             talk.phone.rtp.remote = None
         else:
             talk.ours.hears(talk.call, THEIRS)  # music on hold
-        assert talk.grow() == (how == "sendonly", False)
+        talk.flows(how == "sendonly", False)
         talk.cue()
         talk.ours.expect(o.CallResumed, originator=o.Originator.REMOTE)
         talk.phone.follow(3)
@@ -216,13 +219,13 @@ def test_the_telephone_holds_and_resumes(bridge: Bridge, caller: str, how: str, 
 def test_the_call_moves_to_another_telephone(bridge: Bridge, tmp_path: Path) -> None:
     """Another port, another codec, another source: as when somebody behind an exchange takes the call over."""
     with PlainRtp("PCMA", THEIRS) as other, talking(bridge, tmp_path, "uac_plain_moved", other=other) as talk:
-        wait_until(lambda: talk.line().round_trip_time is not None, 10, talk.phone.rtp.told)
+        wait_until(lambda: talk.line().round_trip_time is not None, talk.phone.rtp.told)
         talk.cue()
-        wait_until(lambda: talk.line().codec == "PCMA", 10, talk.ours.told)
+        wait_until(lambda: talk.line().codec == "PCMA", talk.ours.told)
         talk.phone.move()
         check_plain(talk.phone.follow(2), "PCMA")
         talk.both_hear()
-        wait_until(lambda: other.reports, 10, other.told)
+        wait_until(lambda: other.reports, other.told)
         talk.ours.do(talk.call.hang_up)
         talk.ended(o.Originator.LOCAL)
 
@@ -265,7 +268,7 @@ def test_early_media(bridge: Bridge, tmp_path: Path) -> None:
         call = ours.newest()
         ours.hears(call, THEIRS)
         assert not calling.done()
-        calling.result(15)
+        calling.result(PATIENCE)
         talk = Talk(bridge, ours, phone, call)
         talk.both_hear()
         ours.do(call.hang_up)
@@ -282,9 +285,9 @@ def test_late_offer(bridge: Bridge, tmp_path: Path) -> None:
 def test_refused(bridge: Bridge, tmp_path: Path) -> None:
     with phoning(bridge, tmp_path, "uas_refused", STATUS="486") as (ours, phone):
         with pytest.raises(CommandError):
-            ours.call(SIPP_USER).result(15)
+            ours.call(SIPP_USER).result(PATIENCE)
         phone.finish()
-        wait_until(lambda: not bridge.rtpengine.carries(phone.call_id), 5, bridge.rtpengine.log)
+        wait_until(lambda: not bridge.rtpengine.carries(phone.call_id), bridge.rtpengine.log)
 
 
 # -- the rig itself ----------------------------------------------------------------------------------------------------
@@ -297,7 +300,7 @@ def test_two_classic_endpoints(codec: str) -> None:
         one.hears(THEIRS)
         two.hears(OURS)
         one.send_digits("15#D", 0.08)
-        wait_until(lambda: len(two.digits) == 4, 5, two.told)
+        wait_until(lambda: len(two.digits) == 4, two.told)
         assert [(digit.digit, digit.duration) for digit in two.digits] == [(one, 0.08) for one in "15#D"]
         two.hears(OURS)
         assert not one.digits and not one.strangers and not two.strangers

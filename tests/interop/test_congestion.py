@@ -17,6 +17,7 @@ from tests.media._detail import write_clip
 from tests.media.impaired import Network
 from tests.sim.network import Link
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .ours import AUDIO, Ours, wait_for
 from .peers import HERTZ, BrowserPeer, Party
@@ -111,7 +112,7 @@ def test_both_find_out_what_a_link_takes(
             calling = alice.call("bob", media=(*AUDIO, ("video", Direction.SENDRECV)), setup=setup)
             bob.expect("call", state="incoming")
             bob("answer", video=True)
-            call = calling.result(15)
+            call = calling.result(PATIENCE)
             wait_for(bob, lambda stats: stats["video"]["frames_decoded"] > 5)
             for text in alice.description(call):
                 assert text.decode().count(TRANSPORT_CC) == 2 and "transport-cc" in text.decode()

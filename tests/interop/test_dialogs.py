@@ -14,6 +14,7 @@ from sipproto_anyio import AnyioRuntime
 from sipproto_client import CommandError
 from sipproto_client.port import Event
 
+from .child import PATIENCE, wait_until
 from .kamailio import Kamailio
 from .ours import AUDIO, Ours, both_hear, each_runtime, establish, one_runtime, talk, wait_for
 from .peers import HERTZ, BrowserPeer, Party, PeerError
@@ -144,7 +145,8 @@ def test_glare(caller: str, runtime: str, kamailio: Kamailio, bob: Party) -> Non
         relay.pause()
         holding = alice.start(call.hold)
         again = bob.send("renegotiate")
-        time.sleep(1.5)  # both are on their way, neither has arrived; a page on a busy machine takes its time
+        # Both are on their way, neither has arrived.
+        wait_until(lambda: alice.requests("INVITE") and relay.holds(b"INVITE "), alice.told)
         relay.resume()
         # JsSIP answers 491, yet takes our offer in place of its own, and says its own again with the number that it had
         # before: this it cannot survive. We leave its offer alone, and hear it out.
@@ -161,6 +163,15 @@ def test_glare(caller: str, runtime: str, kamailio: Kamailio, bob: Party) -> Non
         alice.do(second.hang_up)
 
 
+def is_confirmed(party: Ours) -> bool:
+    """Whether the ACK of every INVITE that it got has come, too."""
+    numbers: dict[str, set[int]] = {
+        method: {m.headers.require(fields.CSEQ).number for m in party.received(method) if isinstance(m, Request)}
+        for method in ("INVITE", "ACK")
+    }
+    return numbers["INVITE"] <= numbers["ACK"]
+
+
 @one_runtime
 def test_glare_of_two_of_ours(runtime: str, kamailio: Kamailio) -> None:
     """Each is refused once, waits a time of its own, and gets what it wanted."""
@@ -173,19 +184,21 @@ def test_glare_of_two_of_ours(runtime: str, kamailio: Kamailio) -> None:
             party.connect(f"ws://127.0.0.1:{relay.port}")
         calling = alice.call("carol")
         theirs = carol.answer()
-        ours = calling.result(10)
+        ours = calling.result(PATIENCE)
         alice.hears(ours, 900)
+        for party in (alice, carol):
+            party.forget()
         relay.pause()
         holds = [alice.start(ours.hold), carol.start(theirs.hold)]
-        time.sleep(0.1)
+        wait_until(lambda: alice.requests("INVITE") and carol.requests("INVITE"), alice.told)
         relay.resume()
         for hold in holds:
-            hold.result(10)
+            hold.result(PATIENCE)
         for party in (alice, carol):
             assert any(isinstance(m, Response) and m.status == 491 for m in party.sent("INVITE"))
         both = {o.Originator.LOCAL, o.Originator.REMOTE}
         assert ours.held_by == theirs.held_by == both
-        time.sleep(0.2)  # the last ACK is still on its way
+        wait_until(lambda: is_confirmed(alice) and is_confirmed(carol), lambda: f"{alice.told()}\n{carol.told()}")
         alice.do(ours.resume)
         carol.do(theirs.resume)
         alice.hears(ours, 900)
@@ -243,7 +256,7 @@ def test_reliable_progress_between_two_of_ours(runtime: str, kamailio: Kamailio)
         carol.hears(theirs, 500)
         assert alice.requests("PRACK") and carol.received("PRACK")
         carol.do(theirs.answer)
-        call = calling.result(10)
+        call = calling.result(PATIENCE)
         alice.hears(call, 900)
         alice.do(call.hang_up)
         carol.expect(o.CallEnded, originator=o.Originator.REMOTE)

@@ -20,6 +20,7 @@ from tests.media._sounds import voice, write_wav
 from tests.media.impaired import CASES, Case, Figures, Network, measure_all
 from tests.sim.network import Link
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .media_calls import until
 from .ours import AUDIO, Ours, both_hear, wait_for
@@ -143,7 +144,7 @@ def test_a_page_and_we_go_on(
             calling = alice.call("bob", media=(*AUDIO, ("video", Direction.SENDRECV)))
             bob.expect("call", state="incoming")
             bob("answer")
-            call = calling.result(15)
+            call = calling.result(PATIENCE)
             _see_and_hear(alice, bob)
             for case in (
                 Case(name="5 % loss, 100 ms jitter", link=Link(loss=0.05, jitter=0.1)),
@@ -225,7 +226,7 @@ def _sounds(kamailio: Kamailio, bob: Party, speech: FileSource) -> _Sounds:
             calling = alice.call("bob", setup=MediaSetup(audio=speech))
             bob.expect("call", state="incoming")
             bob("answer")
-            call = calling.result(15)
+            call = calling.result(PATIENCE)
             wait_for(bob, lambda stats: stats["dtls_state"] == "connected")
             network.link = Link(loss=0.15, jitter=0.06)
             measured = _sound_of(alice, bob, 10.0)

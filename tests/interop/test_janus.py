@@ -168,15 +168,19 @@ def test_bit_rate(janus: Janus, tmp_path: Path) -> None:
         def target() -> float | None:
             return call.stats(OutboundRtpStats, "1").target_bitrate
 
+        def bit_rate() -> float:
+            start, first = time.monotonic(), call.stats(OutboundRtpStats, "1").bytes_sent
+            time.sleep(1.5)
+            return 8 * (call.stats(OutboundRtpStats, "1").bytes_sent - first) / (time.monotonic() - start)
+
         for allowed in (150_000, 400_000, 100_000):
             call.handle.ask({"bitrate": allowed})
             until(target, partial(eq, allowed), "the target")
             time.sleep(0.7)  # the key frame with which a new bit rate begins
-            start, first = time.monotonic(), call.stats(OutboundRtpStats, "1").bytes_sent
-            time.sleep(1.5)
-            sent = 8 * (call.stats(OutboundRtpStats, "1").bytes_sent - first) / (time.monotonic() - start)
+            # A busy machine sends fewer pictures at first, but never more.
+            sent = until(bit_rate, lambda sent: sent > 0.4 * allowed, f"{allowed} bit/s are not used")  # noqa: B023
             print(f"allowed {allowed}, sent {sent:.0f} bit/s")
-            assert 0.4 * allowed < sent < 1.3 * allowed
+            assert sent < 1.3 * allowed
 
 
 def test_loss(janus: Janus) -> None:

@@ -17,6 +17,7 @@ from sipproto.negotiation import TRANSPORT_CC
 from sipproto.sdp import Direction
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
 
+from .child import PATIENCE
 from .gateway import Gateway, Refused
 from .janus import Janus, JanusSession, Message
 from .janus_calls import JanusCall, caller, nothing_left, taken_by, ufrag
@@ -100,7 +101,7 @@ class Room:
         with ThreadPoolExecutor(1) as pool:
             offering = pool.submit(gateway.offer, offer)
             call = alice.answer(media=lines)
-            handle.ask({"request": "start"}, ("answer", offering.result(15)))
+            handle.ask({"request": "start"}, ("answer", offering.result(PATIENCE)))
         return Subscriber(alice, call, gateway, handle)
 
 

@@ -19,6 +19,7 @@ from tests.conference.compare import Verdict, compare
 from tests.conference.compare import table as table_of
 from tests.conference.replay import replay
 
+from .child import PATIENCE
 from .embedded import Embedded
 from .krivega import SDKS, Sdk, SdkPage
 from .media_calls import AUDIO, GREEN, RED, VIDEO, YELLOW, MediaCall, gaps, until
@@ -129,7 +130,7 @@ def table(sdk: Sdk, server: Embedded, browser: BrowserPeer, request: pytest.Fixt
                 calling = alice.call("bob", media=(AUDIO, VIDEO), setup=SETUP)
                 page.expect("call", state="incoming")
                 page("answer")
-                call = calling.result(15)
+                call = calling.result(PATIENCE)
             else:
                 reply = page.send("call", target="alice", video=True)
                 call = alice.answer(media=(AUDIO, VIDEO), setup=SETUP)

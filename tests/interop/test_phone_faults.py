@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from sipproto_phone.files import StorageError
 from sipproto_phone.model import Online, Outcome, Phase
 from tests.phone.test_sound import Cards
 
+from .child import end, launch
 from .kamailio import Kamailio
 from .ours import arrivals
 from .peers import HERTZ, BrowserPeer, Party
@@ -225,8 +225,8 @@ def test_killed_in_a_call(mortal: Kamailio, bob: Party, tmp_path: Path) -> None:
         phone.save(mortal)
         phone.until_online()
     path = os.pathsep.join(str(ROOT / part) for part in (".", "runtimes", "adapters"))
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tests.interop.phone_child", str(tmp_path), "bob"],
+    child = launch(
+        *(sys.executable, "-m", "tests.interop.phone_child", str(tmp_path), "bob"),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
@@ -238,8 +238,7 @@ def test_killed_in_a_call(mortal: Kamailio, bob: Party, tmp_path: Path) -> None:
         bob("answer")
         assert child.stdout.readline() == "talking\n"
     finally:
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait(10)
+        end(child)
         child.stdout.close()
     with Softphone(tmp_path) as phone:
         phone.until_online()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from .child import PATIENCE
 from .kamailio import Kamailio, password_of
 from .peers import BrowserPeer, PeerError
 
@@ -67,7 +68,7 @@ def establish(caller: Page, callee: Page, **media: bool) -> None:
         page.expect("call", state="established")
 
 
-def wait_for_stats(page: Page, good: Callable[[dict[str, Any]], bool], timeout: float = 10) -> dict[str, Any]:
+def wait_for_stats(page: Page, good: Callable[[dict[str, Any]], bool], timeout: float = PATIENCE) -> dict[str, Any]:
     deadline = time.monotonic() + timeout
     while not good(stats := page("stats")):
         assert time.monotonic() < deadline, stats

@@ -12,6 +12,7 @@ from sipproto.auth import Secret
 from sipproto.message import Response, fields
 from sipproto_client import CommandError
 
+from .child import PATIENCE
 from .kamailio import Kamailio, password_of
 from .ours import AUDIO, Ours, each_runtime, one_runtime
 from .peers import BrowserPeer, Party
@@ -95,7 +96,7 @@ def test_two_devices_ring_and_one_answers(runtime: str, kamailio: Kamailio) -> N
         desk.do(on_desk.progress, 183, AUDIO, setup=desk.setup)
         alice.hears(alice.newest(), 900)
         pocket.do(in_pocket.answer, AUDIO, setup=pocket.setup)
-        call = calling.result(10)
+        call = calling.result(PATIENCE)
         assert desk.expect(o.CallEnded).cause is o.Cause.CANCELED
         alice.hears(call, 1200)  # who answered, and not who was heard before
         alice.do(call.hang_up)
@@ -115,7 +116,7 @@ def test_service_route(runtime: str, kamailio: Kamailio, bob: Party) -> None:
         calling = frank.call("bob")
         bob.expect("call", state="incoming")
         bob("answer")
-        frank.do(calling.result(10).hang_up)
+        frank.do(calling.result(PATIENCE).hang_up)
         bob.expect("call", state="ended")
         invite = frank.requests("INVITE")[-1]
         assert [str(route.uri) for route in invite.headers.all(fields.ROUTE)] == ["sip:service@rig.test;lr"]

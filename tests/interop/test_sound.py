@@ -15,6 +15,7 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
+from .child import launch
 from .embedded import Embedded
 from .kamailio import password_of
 from .soundserver import RATE, Recording, SoundServer
@@ -69,7 +70,7 @@ def _call(sounds: SoundServer, server: Embedded, *options: str) -> Iterator[subp
     command += ["--user", "alice", "--domain", server.domain, "--json", "--loopback"]
     command += ["--microphone", "mouth-mic", "--speaker", "ear-out", *options]
     environment = {**sounds.environment, "SIPPROTO_PASSWORD": password_of("alice")}
-    with subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True, cwd=_ROOT) as process:
+    with launch(*command, env=environment, stdout=PIPE, stderr=PIPE, text=True, cwd=_ROOT) as process:
         try:
             yield process
         finally:
@@ -116,7 +117,7 @@ def test_a_headset_that_is_pulled_out_leaves_the_phone_the_other_devices(tmp_pat
     with SoundServer("room", "headset") as sounds, Embedded() as server:
         words = [sys.executable, "-m", "tests.interop.sound_child", str(tmp_path), str(server.server.port)]
         words += [server.domain, password_of("alice")]
-        with subprocess.Popen(words, env=sounds.environment, cwd=_ROOT, stdin=PIPE, stdout=PIPE, text=True) as phone:
+        with launch(*words, env=sounds.environment, cwd=_ROOT, stdin=PIPE, stdout=PIPE, text=True) as phone:
             assert phone.stdin is not None and phone.stdout is not None
             try:
                 assert phone.stdout.readline() == "talking\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,9 @@ from sipproto.sdp import Direction
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
 from sipproto_client import Call
 
+from .child import PATIENCE
 from .kamailio import Kamailio
+from .media_calls import until
 from .ours import Ours, one_runtime
 from .peers import HERTZ, BrowserPeer, Party, each_browser
 
@@ -53,7 +54,7 @@ def establish(alice: Ours, bob: Party) -> Call:
     calling = alice.start(alice.endpoint.call, "sip:bob@rig.test", BOTH, setup=setup)
     bob.expect("call", state="incoming")
     bob("answer")
-    call = calling.result(15)
+    call = calling.result(PATIENCE)
     bob.expect("call", state="established")
     return call
 
@@ -69,9 +70,20 @@ def theirs(bob: Party, what: str, /, **match: Any) -> dict[str, Any]:
     return dict(found[0])
 
 
-def reports_came(report: MediaReport) -> bool:
+def is_steady(report: MediaReport) -> bool:
+    """Reports have come for both lines, the last ones without delay, and pictures are as many as there should be."""
     remote = [e for e in report.stats if isinstance(e, RemoteInboundRtpStats) and e.round_trip_time_measurements]
-    return len(remote) == 2 and sum(isinstance(e, RemoteOutboundRtpStats) for e in report.stats) == 2
+    senders = [e for e in report.stats if isinstance(e, RemoteOutboundRtpStats)]
+    video = report.outbound("video")
+    return (
+        len(remote) == len(senders) == 2
+        and all(e.round_trip_time is not None and e.round_trip_time < 0.5 for e in remote)
+        and all(e.fraction_lost is not None and e.fraction_lost < 0.2 for e in remote)
+        and video is not None
+        and video.frames_per_second is not None
+        and abs(video.frames_per_second - 20) <= 5
+        and (video.frames_sent or 0) > 60
+    )
 
 
 @one_runtime
@@ -79,11 +91,7 @@ def test_both_ends_measure_the_same(runtime: str, kamailio: Kamailio, browser: B
     with Ours(runtime, "alice") as alice:
         alice.connect(kamailio.ws_url)
         call = establish(alice, bob)
-        deadline = time.monotonic() + 30
-        while not reports_came(report := alice.do(call.stats)):
-            assert time.monotonic() < deadline, report
-            time.sleep(0.2)
-        time.sleep(2)
+        until(lambda: alice.do(call.stats), is_steady, "the call does not get steady", 2 * PATIENCE)
         earlier = alice.do(call.stats)
         there = {kind: theirs(bob, "inbound-rtp", kind=kind) for kind in ("audio", "video")}
         from_there = {kind: theirs(bob, "outbound-rtp", kind=kind) for kind in ("audio", "video")}
@@ -154,7 +162,7 @@ def test_digits_of_the_page_in_rtp(runtime: str, kamailio: Kamailio, bob: Party)
     with Ours(runtime, "alice") as alice:
         alice.connect(kamailio.ws_url)
         call = establish(alice, bob)
-        time.sleep(0.5)
+        alice.hears(call, HERTZ["bob"])  # the page can send digits as soon as it is connected
         bob("evaluate", expression=DIAL)
         for event in (1, 5, 9, 15, 10, 11):
             heard = alice.expect(DigitHeard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,16 +24,14 @@ from sipproto_client import Call, CommandError, FlowSettings, TlsSettings
 from sipproto_client.port import Runtime
 
 from .baresip import Baresip
-from .linphone import Linphone
+from .child import PATIENCE
 from .ours import AUDIO, Ours
 from .sipp_stage import Hurried
+from .telephone_calls import KINDS, OURS, THEIRS, called, calls, each_kind, ended, talk
 from .telephones import Account, Telephone
 
 pytestmark = pytest.mark.interop
-OURS, THEIRS = 500, 800  # hertz
 USER = "grace"
-KINDS: dict[str, Callable[..., Telephone]] = {"baresip": Baresip, "linphone": Linphone}
-each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @frozen
@@ -74,29 +72,21 @@ class Pair:
         return f"sip:alice@{self.phone.loopback}:{port};transport={transport}"
 
     def call(self, transport: str = "udp", **options: Any) -> Call:
-        """We call the telephone, which answers."""
-        made = self.dial(transport, **options)
-        self.phone.rings()
-        self.phone.answer()
-        call = made.result(15)
-        self.phone.established()
-        return call
+        self.connect(transport)
+        return called(self.ours, self.phone, **options)
 
-    def dial(self, transport: str = "udp", **options: Any) -> Future[Call]:
-        address = self.phone.address(transport)
-        self.ours.do(self.ours.endpoint.connect, address)
-        return self.ours.call(f"{USER}", **options)
+    def connect(self, transport: str = "udp") -> None:
+        self.ours.do(self.ours.endpoint.connect, self.phone.address(transport))
 
-    def called(self, transport: str = "udp", **options: Any) -> Call:
-        """The telephone calls us, and we answer."""
-        self.phone.call(self.listen(transport))
-        call = self.ours.answer(**options)
-        self.phone.established()
-        return call
+    def dial(self) -> Future[Call]:
+        self.connect()
+        return self.ours.call(USER)
+
+    def called(self, transport: str = "udp") -> Call:
+        return calls(self.phone, self.listen(transport), self.ours)
 
     def both_hear(self, call: Call) -> None:
-        self.ours.hears(call, THEIRS)
-        self.phone.hears(OURS)
+        talk(self.ours, call, self.phone)
 
     def is_silent(self) -> None:
         """Nothing comes in any more, at our side."""
@@ -106,7 +96,7 @@ class Pair:
             assert line is not None
             return line.packets_received or 0
 
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while True:
             before = packets()
             time.sleep(0.3)
@@ -131,9 +121,7 @@ class Pair:
         return line.codec
 
     def ended(self, call: Call, originator: o.Originator) -> None:
-        end = self.ours.do(call.wait_ended)
-        assert (end.cause, end.originator) == (o.Cause.TERMINATED, originator), end
-        self.phone.closed()
+        ended(self.ours, call, self.phone, originator)
 
 
 @contextmanager
@@ -196,7 +184,7 @@ def test_it_refuses(kind: str, tmp_path: Path, authority: Authority) -> None:
         both.phone.rings()
         both.phone.hang_up()
         with pytest.raises(CommandError) as refused:
-            made.result(15)
+            made.result(PATIENCE)
         assert refused.value.status == {"baresip": 486, "linphone": 603}[kind]
         both.phone.closed()
 
@@ -218,7 +206,7 @@ def test_we_cancel(kind: str, tmp_path: Path, authority: Authority) -> None:
         both.ours.expect(o.CallProgressed)
         both.ours.do(both.ours.newest().hang_up)
         with pytest.raises(CommandError):
-            made.result(15)
+            made.result(PATIENCE)
         both.phone.closed()
 
 
@@ -239,7 +227,7 @@ def test_nobody_answers(kind: str, tmp_path: Path, authority: Authority) -> None
         made = both.dial()
         both.phone.rings()
         with pytest.raises(CommandError) as refused:
-            made.result(15)
+            made.result(PATIENCE)
         assert refused.value.status == 486
         both.phone.closed()
 
@@ -343,7 +331,7 @@ def test_the_session_is_refreshed(tmp_path: Path, authority: Authority) -> None:
 @each_kind
 def test_we_send_a_message(kind: str, tmp_path: Path, authority: Authority) -> None:
     with pair(kind, tmp_path, authority) as both:
-        both.ours.do(both.ours.endpoint.connect, both.phone.address("udp"))
+        both.connect()
         assert both.ours.do(both.ours.endpoint.send_message, f"sip:{USER}@127.0.0.1", "good morning") == 200
         both.phone.heard_message("good morning")
 
@@ -388,7 +376,7 @@ def test_its_answer_cannot_be_used(
         both.phone.rings()
         both.phone.answer()
         with pytest.raises(CommandError, match=f"audio is answered {said}"):
-            made.result(15)
+            made.result(PATIENCE)
         both.phone.closed()
 
 
@@ -398,6 +386,6 @@ def test_its_answer_cannot_be_used(
 def test_it_refuses_our_offer(kind: str, options: dict[str, Any], tmp_path: Path, authority: Authority) -> None:
     with pair(kind, tmp_path, authority, **options) as both:
         with pytest.raises(CommandError) as refused:
-            both.dial().result(15)
+            both.dial().result(PATIENCE)
         assert refused.value.status == 488
         both.phone.closed()

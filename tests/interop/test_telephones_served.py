@@ -15,19 +15,18 @@ import anyio
 import pytest
 
 from sipproto.agent import outputs as o
-from sipproto_client import Call
 from sipproto_phone import commands as c
 from sipproto_phone.model import Phase
 
-from .classic import wait_until
+from .child import PATIENCE, end, launch, wait_until
 from .kamailio import Kamailio, password_of, settings
 from .linphone import Linphone
 from .ours import AUDIO, Ours
 from .peers import HERTZ
 from .rtpengine import Rtpengine
 from .softphone import Softphone
+from .telephone_calls import KINDS, OURS, THEIRS, called, calls, each_kind, ended, talk
 from .telephones import Telephone, account_at
-from .test_telephones import KINDS, OURS, THEIRS, each_kind
 
 pytestmark = pytest.mark.interop
 OTHERS = 1200  # hertz of a second telephone
@@ -43,26 +42,6 @@ def we(kamailio: Kamailio, user: str = "alice", **options: Any) -> Iterator[Ours
     with Ours("anyio-asyncio", user, flow=settings(kamailio), **options) as ours:
         ours.connect(f"wss://rig.test:{kamailio.tls_port}")
         yield ours
-
-
-def talk(ours: Ours, call: Call, phone: Telephone, theirs: float = THEIRS, our_tone: float = OURS) -> None:
-    ours.hears(call, theirs)
-    phone.hears(our_tone)
-
-
-def called(ours: Ours, phone: Telephone) -> Call:
-    """We call a telephone, which answers."""
-    made = ours.call(phone.account.user)
-    phone.rings()
-    phone.answer()
-    call = made.result(15)
-    phone.established()
-    return call
-
-
-def ended(ours: Ours, call: Call, originator: o.Originator) -> None:
-    end = ours.do(call.wait_ended)
-    assert (end.cause, end.originator) == (o.Cause.TERMINATED, originator), end
 
 
 @pytest.mark.parametrize(
@@ -81,15 +60,12 @@ def test_calls(kind: str, transport: str, tmp_path: Path, kamailio: Kamailio) ->
         call = called(ours, phone)
         talk(ours, call, phone)
         phone.hang_up()
-        ended(ours, call, o.Originator.REMOTE)
-        phone.closed()
+        ended(ours, call, phone, o.Originator.REMOTE)
 
-        phone.call("sip:alice@rig.test")
-        call = ours.answer()
-        phone.established()
+        call = calls(phone, "sip:alice@rig.test", ours)
         talk(ours, call, phone)
         ours.do(call.hang_up)
-        phone.closed()
+        ended(ours, call, phone, o.Originator.LOCAL)
 
 
 @each_kind
@@ -110,9 +86,9 @@ def test_it_transfers_us(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         made = ours.start(ours.endpoint.accept_transfer, wanted, AUDIO, setup=ours.setup)
         target.rings()
         target.answer()
-        second = made.result(15)
+        second = made.result(PATIENCE)
         talk(ours, second, target, OTHERS)
-        ended(ours, call, o.Originator.REMOTE)  # it hangs up when it is told of the success
+        ended(ours, call, phone, o.Originator.REMOTE)  # it hangs up when it is told of the success
         ours.do(second.hang_up)
         target.closed()
 
@@ -129,7 +105,7 @@ def test_we_transfer_it(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         talk(ours, call, phone)
         transfer = ours.start(call.transfer, "sip:dave@rig.test")
         second = dave.answer()
-        assert transfer.result(15) == 200
+        assert transfer.result(PATIENCE) == 200
         dave.hears(second, THEIRS)
         dave.do(second.hang_up)
 
@@ -146,13 +122,13 @@ def test_attended(tmp_path: Path, kamailio: Kamailio) -> None:
         talk(ours, call, phone)
         made = ours.call("dave")
         consulted = dave.answer()
-        second = made.result(15)
+        second = made.result(PATIENCE)
         transfer = ours.start(call.transfer, second)
         replaced = dave.expect(o.IncomingCall, lambda incoming: incoming.replaces is not None)
         assert replaced.replaces == consulted.ident
         third = dave.newest()
         dave.do(third.answer, AUDIO, setup=dave.setup)
-        assert transfer.result(15) == 200
+        assert transfer.result(PATIENCE) == 200
         dave.hears(third, THEIRS)
         dave.do(third.hang_up)
 
@@ -168,16 +144,14 @@ def test_it_transfers_us_attended(tmp_path: Path, kamailio: Kamailio) -> None:
         call = called(ours, phone)
         talk(ours, call, phone)
         phone.hold()
-        phone.call("sip:dave@rig.test")
-        consulted = dave.answer()
-        phone.established()
+        consulted = calls(phone, "sip:dave@rig.test", dave)
         dave.hears(consulted, THEIRS)
         phone.command("transfer 1 --to-call 2")
         wanted = ours.expect(o.TransferRequested)
         assert wanted.replaces is not None
         made = ours.start(ours.endpoint.accept_transfer, wanted, AUDIO, setup=ours.setup)
         third = dave.answer()
-        ours.hears(made.result(15), OTHERS)
+        ours.hears(made.result(PATIENCE), OTHERS)
         dave.hears(third, OURS)
 
 
@@ -198,12 +172,11 @@ def test_plain_rtp(kind: str, tmp_path: Path) -> None:
         call = called(ours, phone)
         talk(ours, call, phone)
         ours.do(call.hang_up)
-        phone.closed()
-        phone.call("sip:alice@rig.test")
-        call = ours.answer()
+        ended(ours, call, phone, o.Originator.LOCAL)
+        call = calls(phone, "sip:alice@rig.test", ours)
         talk(ours, call, phone)
         phone.hang_up()
-        ended(ours, call, o.Originator.REMOTE)
+        ended(ours, call, phone, o.Originator.REMOTE)
 
 
 _PIDF = (
@@ -233,8 +206,8 @@ def test_presence(kind: str, tmp_path: Path, kamailio: Kamailio) -> None:
         welcomed = ours.start(welcome)  # before there is a telephone, which subscribes as soon as it has begun
         with registered(kind, tmp_path, kamailio, "bob", "udp", **more[kind]) as phone:
             phone.registered()
-            welcomed.result(30)
-            wait_until(lambda: "Online" in phone.presences(), 10, phone.told)
+            welcomed.result(PATIENCE)
+            wait_until(lambda: "Online" in phone.presences(), phone.told)
             assert b"<basic>" in ours.do(fetch)
 
 
@@ -250,8 +223,8 @@ def arguments(kamailio: Kamailio) -> list[str]:
 
 @contextmanager
 def command(*words: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sipproto_cli", *words],
+    process = launch(
+        *(sys.executable, "-m", "sipproto_cli", *words),
         env={**os.environ, "SIPPROTO_PASSWORD": password_of("alice")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -260,13 +233,12 @@ def command(*words: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        end(process)
 
 
 def figures(process: subprocess.Popen[str]) -> dict[str, Any]:
     """The line of what was measured at the end."""
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, (out, errors)
     (last,) = [json.loads(line) for line in out.splitlines() if '"audio"' in line or "frequency" in line][-1:]
     return dict(last)

@@ -13,6 +13,7 @@ from sipproto.sdp import Direction
 from sipproto_aiortc import MediaSetup, TestPattern, Tone
 from sipproto_client import Call
 
+from .child import PATIENCE
 from .kamailio import Kamailio
 from .ours import Ours, wait_for
 from .peers import COLORS, BrowserPeer, Party
@@ -56,7 +57,7 @@ def test_video_both_ways(kamailio: Kamailio, bob: Party, codec: str, caller: str
             calling = alice.start(alice.endpoint.call, "sip:bob@rig.test", BOTH, codecs=without(codec), setup=SETUP)
             bob.expect("call", state="incoming")
             bob("answer")
-            call = calling.result(15)
+            call = calling.result(PATIENCE)
         else:
             reply = bob.send("call", target="sip:alice@rig.test", audio=True, video=True)
             call = alice.incoming()
@@ -66,7 +67,7 @@ def test_video_both_ways(kamailio: Kamailio, bob: Party, codec: str, caller: str
             bob, lambda s: s["video"].get("frames_decoded", 0) > 20 and near(s["video"].get("color"), COLORS["alice"])
         )
         assert seen["video"]["codec"].upper() == codec
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE
         while not ((line(alice, call).frames_decoded or 0) > 20 and near(line(alice, call).color, COLORS["bob"])):
             assert time.monotonic() < deadline, line(alice, call)
             time.sleep(0.1)

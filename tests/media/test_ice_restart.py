@@ -104,7 +104,7 @@ def settled(*ends: End) -> bool:
 
 def flows(end: End) -> bool:
     before = end.line().packets_received
-    until(lambda: end.line().packets_received > before + 10, 2)
+    until(lambda: end.line().packets_received > before + 10)
     return True
 
 

@@ -148,7 +148,10 @@ def test_lost_packets_do_not_make_the_audio_shorter(codec: str) -> None:
     assert before is not None and after is not None
     heard = (after.total_samples_duration or 0) - (before.total_samples_duration or 0)
     assert (after.packets_lost or 0) > 10
-    assert abs(heard - 0.02 * sent) < 0.05 * 0.02 * sent + 0.1, (heard, sent)
+    passed = after.timestamp - before.timestamp
+    # As long as what was sent; on a busy machine that comes late, and the pauses are filled, too.
+    slack = 0.05 * 0.02 * sent + 0.1
+    assert 0.02 * sent - slack < heard < max(0.02 * sent, passed) + slack, (heard, sent, passed)
     made_up = (after.concealed_samples or 0) - (before.concealed_samples or 0)
     assert made_up > (5 * 960 if codec == "opus" else 5 * 160)
     assert 0 < (after.concealment_events or 0) <= (after.packets_lost or 0) + 30

@@ -17,7 +17,7 @@ from sipproto_phone.journal import JournalFile
 from sipproto_phone.model import AccountView, PhoneState, as_json
 from sipproto_phone.ports import Account, Settings
 from sipproto_phone.web import run_page
-from tests.interop.kamailio import INSTALL_HINT
+from tests.interop.child import INSTALL_HINT
 from tests.interop.peers import BROWSER_FOLDER
 
 ACCOUNT = AccountView(

@@ -140,7 +140,12 @@ class Terminal:
         raise AssertionError(f"no {any_of!r} in {self.lines}")
 
     def ended(self) -> int:
-        code = self.process.wait(30)
+        try:
+            code = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # prints what each thread does (PYTHONFAULTHANDLER)
+            self._thread.join(10)
+            raise AssertionError("\n".join(["it does not end:", *self.lines])) from None
         self._thread.join(10)
         return code
 
@@ -149,7 +154,13 @@ def environment(home: Path) -> dict[str, str]:
     """Of a user who has nothing yet, and no keyring."""
     names = ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
     keyring = {"PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring"}
-    return {**os.environ, **{name: str(home) for name in names}, **keyring, "LC_ALL": "C.UTF-8"}
+    return {
+        **os.environ,
+        **{name: str(home) for name in names},
+        **keyring,
+        "LC_ALL": "C.UTF-8",
+        "PYTHONFAULTHANDLER": "1",
+    }
 
 
 def terminal(home: Path, *options: str) -> AbstractContextManager[Terminal]:
