@@ -159,7 +159,8 @@ class AudioPlayer:
         block = self._voice.decode(packet.data)
         before = len(block)
         if step.pace is not Pace.EVEN:
-            block = stretched(block, self._voice.rate, longer=step.pace is Pace.SLOWER)
+            longer = step.pace is Pace.SLOWER
+            block = stretched(block, self._voice.rate, longer=longer, regardless=step.regardless)
         self._reception.played(
             len(block),
             stretched=len(block) - before,

@@ -76,6 +76,7 @@ class Pace(enum.Enum):
 class Step:
     """What is due. seconds: how long it is, before it is stretched. packet: for PLAY and REPAIR.
 
+    regardless: the pace is kept even where that is heard.
     after_silence: what was concealed before this packet was never sent. known_lost: not just late, a later packet is there.
     """
 
@@ -83,6 +84,7 @@ class Step:
     seconds: float
     packet: AudioPacket | None = None
     pace: Pace = Pace.EVEN
+    regardless: bool = False
     after_silence: bool = False
     known_lost: bool = False
 
@@ -301,7 +303,7 @@ class Playout:
         )
 
     def _play(self, first: _Waiting, delay: float, *, after_silence: bool) -> Step:
-        packet = first.packet
+        packet, excess = first.packet, delay - self.path.target
         self._settle(first.number)
         self._due, self._moment = first.number + 1, first.timestamp + packet.duration
         self._frame = packet.duration / packet.clock
@@ -311,7 +313,8 @@ class Playout:
             act=Act.PLAY,
             seconds=self._frame,
             packet=packet,
-            pace=self._pace(delay - self.path.target),
+            pace=self._pace(excess),
+            regardless=abs(excess) >= _FAR_OFF,
             after_silence=after_silence,
         )
 

@@ -20,7 +20,8 @@ from sipproto.sdp import Codec
 from sipproto_aiortc._audio import AudioPlayer
 from sipproto_aiortc._digits import DigitReceiver, is_event
 from sipproto_aiortc._order import VideoOrder
-from sipproto_aiortc._reception import Reception
+from sipproto_aiortc._recent import Recent
+from sipproto_aiortc._reception import STREAMS, Reception
 from sipproto_aiortc._transport import DtlsTransport
 
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
@@ -108,10 +109,10 @@ class Receiver(RTCRtpReceiver):
             number: codec_parameters(line.kind, codec) for number, codec in (self._codecs | self._events).items()
         }
         self._audio: AudioPlayer | None = None
-        self._timestamps = TimestampMapper()  # of pictures
         self._video: VideoOrder | None = None
-        self._timestamps = TimestampMapper()  # of video
+        self._timestamps = TimestampMapper()  # of pictures
         self._asked = 0.0  # loop time
+        self._bound()
         self._floor: int | None = None  # sequence number below which nothing is wanted any more
         if line.kind == "audio":
             # It decodes by itself: aiortc would decode one frame for each packet that arrives, and nothing for the others.
@@ -119,6 +120,15 @@ class Receiver(RTCRtpReceiver):
             vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._audio
         else:
             self._begin_video()
+
+    def _bound(self) -> None:
+        """A peer with a new SSRC for each packet takes no memory, and has our reports go on: they hold 31 streams."""
+        private: dict[str, Any] = vars(self)
+        for name in ("active_ssrc", "lsr", "lsr_time", "remote_streams", "rtx_ssrc"):
+            private[f"_RTCRtpReceiver__{name}"] = Recent(STREAMS)
+        estimator = private["_RTCRtpReceiver__remote_bitrate_estimator"]
+        if estimator is not None:
+            estimator.ssrcs = Recent(STREAMS)
 
     def _begin_video(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -207,8 +217,8 @@ class Receiver(RTCRtpReceiver):
         if codec is not None and codec.is_rtx:
             # Which SSRC repeats which is not part of the negotiated line; there is one stream, so it is that one.
             if self._media_ssrc is not None:
-                private["_RTCRtpReceiver__rtx_ssrc"].setdefault(packet.ssrc, self._media_ssrc)
-        else:
+                private["_RTCRtpReceiver__rtx_ssrc"][packet.ssrc] = self._media_ssrc
+        elif codec is not None or event is not None:
             self._media_ssrc = packet.ssrc
         if self._given_up(packet, repeated=codec is not None and codec.is_rtx):
             return

@@ -27,6 +27,7 @@ from sipproto.negotiation import LocalTransport, TransportPair
 from sipproto_aiortc._facts import CertificateFacts, IceFacts
 from sipproto_aiortc._ice import Credentials, Generation, IceTransport, default_rank
 from sipproto_aiortc._outlet import Flow, Outlet
+from sipproto_aiortc._recent import Recent
 from sipproto_aiortc._servers import IceOptions
 from sipproto_aiortc._told import Told
 
@@ -46,6 +47,7 @@ _CIPHERS = {
 }
 _DIGESTS = frozenset({"sha-256", "sha-384", "sha-512"})
 _STOP_TIMEOUT = 2.0
+_STREAMS = 1024  # of a transport, whose receivers are known by SSRC
 
 
 class Certificate(RTCCertificate):
@@ -77,6 +79,7 @@ class _Router(RtpRouter):
     def __init__(self, arrived: Callable[[RtpPacket], None]) -> None:
         super().__init__()
         self._arrived = arrived
+        self.ssrc_table = Recent(_STREAMS)
 
     def route_rtp(self, packet: RtpPacket) -> RtpReceiver | None:
         self._arrived(packet)

@@ -212,7 +212,9 @@ class _Sounds:
 
     @property
     def good(self) -> bool:
-        return self.with_fec.made_up < 0.7 * self.without.made_up and self.without.fec_here + self.with_fec.fec_here > 20
+        return (
+            self.with_fec.made_up < 0.7 * self.without.made_up and self.without.fec_here + self.with_fec.fec_here > 20
+        )
 
 
 def _sounds(kamailio: Kamailio, bob: Party, speech: FileSource) -> _Sounds:
