@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fuzz import received
 from sipproto.agent import AgentConfig, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
@@ -376,5 +377,8 @@ def feedback(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (message, header, uri, sdp, digest, stream, negotiation, engine, trace, conference, feedback)
+    for target in (
+        *(message, header, uri, sdp, digest, stream, negotiation, engine, trace, conference, feedback),
+        *(received.rtp, received.payloads, received.audio, received.pictures, received.digits),
+    )
 }

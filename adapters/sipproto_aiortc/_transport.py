@@ -70,7 +70,7 @@ def _certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
     )
 
 
-class _Router(RtpRouter):
+class Router(RtpRouter):
     """Also routes by the MID header extension (RFC 8843 9.2): two lines may share payload types without any a=ssrc.
 
     `arrived` is told of each packet, whoever it is for.
@@ -96,7 +96,7 @@ class DtlsTransport(RTCDtlsTransport):
     def __init__(self, transport: IceTransport, certificate: Certificate) -> None:
         super().__init__(cast(RTCIceTransport, transport), [certificate])  # it has what is used of one
         self._ice = transport
-        self._rtp_router = _Router(self._arrived)
+        self._rtp_router = Router(self._arrived)
         self.flows: dict[int, Flow] = {}
         self.outlet = Outlet(self._leave)
         self.told = Told(self._leave)

@@ -147,11 +147,16 @@ def line(*codecs: Codec) -> MediaLine:
     )
 
 
+def receiver_of(transport: DtlsTransport, codec: Codec) -> Receiver:
+    digits = DigitReceiver(lambda event, duration: None, asyncio.get_running_loop())
+    return Receiver(transport, line(codec), Reception(), digits)
+
+
 @pytest.mark.parametrize("codec", [PCMU, VP8], ids=lambda codec: codec.name)
 def test_a_flood_of_ssrcs_takes_no_memory_and_leaves_the_reports(codec: Codec) -> None:
     async def flooded() -> tuple[list[int], bytes]:
         transport = _Sent()
-        receiver = Receiver(transport, line(codec), Reception(), DigitReceiver(lambda event, duration: None))
+        receiver = receiver_of(transport, codec)
         await receiver.begin()
         for ssrc in range(1500):
             made = packet(ssrc * 7919, ssrc * 104729, ssrc, codec.payload_type)
@@ -176,7 +181,7 @@ def test_what_is_not_known_is_not_the_stream_of_the_line() -> None:
 
     async def asked() -> bytes:
         transport = _Sent()
-        receiver = Receiver(transport, line(VP8), Reception(), DigitReceiver(lambda event, duration: None))
+        receiver = receiver_of(transport, VP8)
         await receiver._handle_rtp_packet(packet(1, 1, ssrc=10, payload_type=96), 0)
         await receiver._handle_rtp_packet(packet(1, 1, ssrc=11, payload_type=100), 0)
         await receiver.ask_key_frame()
