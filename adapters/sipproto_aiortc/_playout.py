@@ -265,10 +265,14 @@ class Playout:
         self._quiet = True
 
     def _delay(self, first: _Waiting, now: float) -> float:
-        """How long after the fastest it could have come a packet would be played now."""
+        """How long after the fastest it could have come a packet would be played now.
+
+        That is no less than it has waited, whatever is known of the path since another clock counts.
+        """
+        waited = now - first.packet.arrival
         if first.packet.clock != self._clock:
-            return now - first.packet.arrival
-        return now - first.timestamp / first.packet.clock - self.path.fastest
+            return waited
+        return max(waited, now - first.timestamp / first.packet.clock - self.path.fastest)
 
     def _go_on(self, first: _Waiting, now: float) -> Step:
         clock = first.packet.clock

@@ -31,6 +31,7 @@ _NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8",
 RECEIVE_ONLY = ("AV1",)
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
 _ASK_AGAIN = 0.2  # seconds after which missing packets, or a key frame, are asked for again
+_JUMP = 512  # packets ahead or behind, from which it is another stream: none of them has room beside the others
 _GIVE_UP = 1.0  # seconds without a picture after which missing packets are given up for a key frame
 
 
@@ -181,6 +182,14 @@ class Receiver(RTCRtpReceiver):
         found: NackGenerator = vars(self)["_RTCRtpReceiver__nack_generator"]
         return found
 
+    def _is_another(self, packet: RtpPacket) -> bool:
+        """Whether it is of another stream than before. aiortc would ask for all numbers between, one by one, or for none
+        until the numbers came there again."""
+        if packet.ssrc != self._media_ssrc:
+            return self._media_ssrc is not None
+        last = self._nacks.max_seq
+        return last is not None and (packet.sequence_number - last + _JUMP) % 0x10000 > 2 * _JUMP
+
     def _given_up(self, packet: RtpPacket, *, repeated: bool) -> bool:
         """Whether it belongs to what was given up a moment ago: to aiortc it would be the beginning of a new stream."""
         if self._video is None or self._floor is None:
@@ -219,6 +228,9 @@ class Receiver(RTCRtpReceiver):
             if self._media_ssrc is not None:
                 private["_RTCRtpReceiver__rtx_ssrc"][packet.ssrc] = self._media_ssrc
         elif codec is not None or event is not None:
+            if self._video is not None and self._is_another(packet):
+                self._floor = None
+                self._begin_video()
             self._media_ssrc = packet.ssrc
         if self._given_up(packet, repeated=codec is not None and codec.is_rtx):
             return

@@ -328,6 +328,16 @@ def test_timestamps_that_jump_ahead_are_no_shorter_path() -> None:
     assert simulation.playout.discarded <= 3 and acts(played).count(Act.CONCEAL) == 0
 
 
+def test_one_timestamp_that_is_far_off_stops_nothing() -> None:
+    """What it is behind would be silence for hours; also when it is among the last packets that come."""
+    for last in (100, 23):
+        packets = on_time(last)
+        packets[20] = evolve(packets[20], timestamp=packets[20].timestamp + 2_000_000_000)
+        played = Simulation().run(packets, until=60.0)
+        assert [one.number for one in played if one.step.act is Act.PLAY] == list(range(last))
+        assert sum(one.step.seconds for one in played) < last * FRAME + 1.3
+
+
 def test_pauses_of_dtx_do_not_hide_another_clock() -> None:
     """With a packet each 0.4 s five hundred of them tell of more than three minutes."""
     for drift in (5e-4, -5e-4):

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket, RtpPacket
+from aiortc.rtp import RtcpPacket, RtcpReceiverInfo, RtcpRrPacket, RtcpRtpfbPacket, RtpPacket
 
 from sipproto.negotiation import MediaLine
 from sipproto.sdp import Codec, Direction
@@ -188,3 +188,27 @@ def test_what_is_not_known_is_not_the_stream_of_the_line() -> None:
         return transport.sent[-1]
 
     assert int.from_bytes(asyncio.run(asked())[8:12], "big") == 10
+
+
+def test_a_stream_of_pictures_may_begin_anew_anywhere() -> None:
+    """Behind, ahead, or with another SSRC: what is missing there is asked for, and nothing of what is between."""
+
+    async def asked(number: int, ssrc: int) -> list[int]:
+        transport = _Sent()
+        receiver = receiver_of(transport, VP8)
+        await receiver.begin()
+        runs = ((1, range(40_000, 40_010)), (ssrc, range(number, number + 5)), (ssrc, range(number + 6, number + 9)))
+        for source, run in runs:
+            for one in run:
+                await transport._handle_rtp_data(packet(one, one * 3000, source, VP8.payload_type).serialize(), 0)
+        await receiver.stop()
+        numbers = []
+        for data in transport.sent:
+            (one, *_) = RtcpPacket.parse(data)
+            if isinstance(one, RtcpRtpfbPacket):
+                assert one.media_ssrc == ssrc
+                numbers += one.lost
+        return numbers
+
+    for number, ssrc in ((20_000, 1), (39_000, 1), (55_000, 1), (40_020, 2), (9, 2)):
+        assert asyncio.run(asked(number, ssrc)) == [number + 5], (number, ssrc)
