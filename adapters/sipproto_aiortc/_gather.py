@@ -19,6 +19,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import StunProtocol
 from attrs import define, field
 
+from sipproto_aiortc._arrival import ArrivalClock
 from sipproto_aiortc._facts import ServerError
 from sipproto_aiortc._servers import Endpoint, IceOptions
 
@@ -76,6 +77,7 @@ class Protocol(StunProtocol):
         super().__init__(connection)
         self.server = server
         self.only_from_the_peer = False
+        self._arrivals: ArrivalClock | None = None
         self._traffic: dict[Address, Traffic] = {}
         self._sent: dict[bytes, float] = {}  # when each STUN request went out last
         self._unanswered: dict[Address, stun.Message] = {}  # checks
@@ -88,6 +90,10 @@ class Protocol(StunProtocol):
             if len(self._traffic) < _ADDRESS_LIMIT:
                 self._traffic[address] = known
         return known
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._arrivals = ArrivalClock(transport)
 
     def hear_only_the_peer(self) -> None:
         """The peer before goes on sending here, and its DTLS messages would spoil the handshake with the new one."""
@@ -116,6 +122,8 @@ class Protocol(StunProtocol):
                 known.packets_received += 1
                 known.bytes_received += len(data)
                 known.last_packet_received = time.time()
+            if self._arrivals is not None:
+                cast(Any, self.receiver).arrival = self._arrivals.last()
         try:
             super().datagram_received(data, address)
         except Exception:  # aioice does not expect every malformed message, which anybody can send

@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-import time
 from collections.abc import Callable
 
 import aioice
@@ -60,7 +59,8 @@ class _Connection(NominatingConnection):
         self.gathering = Gathering(self, options)
         self.selected: CandidatePair | None = None  # stays when the connection is closed
         self.selected_changes = 0
-        self.deliver: Callable[[bytes], None] = lambda data: None
+        self.arrival = 0.0  # monotonic, of the datagram that is being handled
+        self.deliver: Callable[[bytes, float], None] = lambda data, arrival: None
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: float = 5
@@ -88,7 +88,7 @@ class _Connection(NominatingConnection):
 
     def data_received(self, data: bytes, component: int) -> None:
         # Past aioice's queue, which is one of this connection alone: `recv` then only tells of the end.
-        self.deliver(data)
+        self.deliver(data, self.arrival)
 
     async def close(self) -> None:
         protocols, self._protocols = self._protocols, []
@@ -222,7 +222,8 @@ class Generation:
         self.alive = False
         return other
 
-    def deliver_to(self, deliver: Callable[[bytes], None]) -> None:
+    def deliver_to(self, deliver: Callable[[bytes, float], None]) -> None:
+        """From now on `deliver` gets what is no STUN, with its monotonic time of arrival."""
         self._connection.deliver = deliver
 
     async def connect(self, pair: TransportPair, ended: Callable[[Generation], None]) -> None:
@@ -325,13 +326,13 @@ class IceTransport:
                 pass
         self.dropped += 1
 
-    def _deliver(self, data: bytes) -> None:
+    def _deliver(self, data: bytes, arrival: float) -> None:
         # aiortc's DTLS reader ends with an error at an empty datagram and at one too long for SRTP, which anybody can send.
         if 0 < len(data) <= _DATAGRAM_LIMIT and not self._received.full():
             self.last_received = self._loop.time()
             self.packets_received += 1
             self.bytes_received += len(data)
-            self._received.put_nowait((data, time.monotonic()))
+            self._received.put_nowait((data, arrival))
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 

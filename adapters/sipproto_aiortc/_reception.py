@@ -181,8 +181,8 @@ class Reception:
     def streams(self) -> tuple[Stream, ...]:
         return tuple(self._streams.values())
 
-    def add(self, packet: RtpPacket, codec: Codec | None, size: int) -> None:
-        """A packet arrives. `codec`: that of the payload type, if it is known."""
+    def add(self, packet: RtpPacket, codec: Codec | None, size: int, arrival: float) -> None:
+        """A packet arrived, at this monotonic time in seconds. `codec`: that of the payload type, if it is known."""
         self.packets += 1
         self.octets += size
         if codec is None:
@@ -195,7 +195,6 @@ class Reception:
                 if packet.payload:  # else nothing is repeated: padding, with which the peer probes the path
                     self.current.repeated.add(len(packet.payload), size)
             return
-        arrival = time.monotonic()
         stream = self._stream(packet.ssrc, codec)
         stream.all.add(len(packet.payload), size)
         stream.sequence.add(packet, stream.codec.clock_rate, arrival)

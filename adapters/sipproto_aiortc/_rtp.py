@@ -215,7 +215,7 @@ class Receiver(RTCRtpReceiver):
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         codec = self._codecs.get(packet.payload_type)
         event = self._events.get(packet.payload_type)
-        self._reception.add(packet, codec or event, self._dtls.packet_size)
+        self._reception.add(packet, codec or event, self._dtls.packet_size, self._dtls.arrival)
         private: dict[str, Any] = vars(self)
         if event is not None:
             self._digits.receive(packet, event)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import enum
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -101,7 +102,9 @@ class DtlsTransport(RTCDtlsTransport):
         self.outlet = Outlet(self._leave)
         self.told = Told(self._leave)
         self._told = False
-        self.packet_size = 0  # octets of the RTP packet that is being handled, header included
+        # Of the RTP packet that is being handled: octets, header included, and the monotonic time of its arrival.
+        self.packet_size = 0
+        self.arrival = 0.0
 
     @property
     def role(self) -> str:
@@ -160,9 +163,9 @@ class DtlsTransport(RTCDtlsTransport):
             _log.debug("a packet was not sent: %s", error)
 
     async def _handle_rtp_data(self, data: bytes, arrival_time_ms: int) -> None:
-        self.packet_size = len(data)
+        self.packet_size, self.arrival = len(data), self._ice.arrival
         try:
-            await super()._handle_rtp_data(data, arrival_time_ms)
+            await super()._handle_rtp_data(data, arrival_time_ms - round(1000 * (time.monotonic() - self.arrival)))
         except Exception as error:
             self._dropped("RTP", error)
 
@@ -179,7 +182,7 @@ class DtlsTransport(RTCDtlsTransport):
     def _arrived(self, packet: RtpPacket) -> None:
         number = packet.extensions.transport_sequence_number
         if number is not None:
-            self.told.arrived(number, packet.ssrc, self.packet_size, self._ice.arrival)
+            self.told.arrived(number, packet.ssrc, self.packet_size, self.arrival)
 
     async def stop(self) -> None:
         self.outlet.close()

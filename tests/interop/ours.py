@@ -252,10 +252,10 @@ def arrivals() -> Iterator[dict[str, float]]:
     gaps: dict[str, float] = {}
     add = Reception.add
 
-    def noted(self: Reception, packet: Any, codec: Codec | None, size: int) -> None:
+    def noted(self: Reception, packet: Any, codec: Codec | None, size: int, arrival: float) -> None:
         if codec is None or codec.clock_rate != 90000:
-            times[self].append(time.monotonic())
-        add(self, packet, codec, size)
+            times[self].append(arrival)
+        add(self, packet, codec, size, arrival)
 
     began = time.monotonic()
     Reception.add = noted  # type: ignore[method-assign]

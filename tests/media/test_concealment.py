@@ -123,7 +123,7 @@ class Listener:
         ]
         for moment, number in sorted(arrivals):
             self.clock.run(moment)
-            self.reception.add(packets[number], self.codec, 12 + len(packets[number].payload))
+            self.reception.add(packets[number], self.codec, 12 + len(packets[number].payload), self.clock.now)
             self._player.add(packets[number])
         self.clock.run(self.clock.now + 0.035)
         self._player.close()
@@ -263,7 +263,8 @@ def test_changes_of_codec_leave_no_hole() -> None:
     listener = Listener(CODECS["opus"], clock)
     for number, packet in enumerate(packets):
         clock.run(number * 0.02)
-        listener.reception.add(packet, next(c for c in CODECS.values() if c.payload_type == packet.payload_type), 100)
+        codec = next(codec for codec in CODECS.values() if codec.payload_type == packet.payload_type)
+        listener.reception.add(packet, codec, 100, clock.now)
         listener._player.add(packet)
     clock.run(clock.now + 0.055)
     assert len(listener.wave) > 3.9 * 48000

@@ -337,7 +337,7 @@ def test_lite_peer() -> None:
         generation = Generation(IceOptions(include_loopback=True), Credentials.fresh(), controlling=True)
         await generation.gather()
         received: asyncio.Queue[bytes] = asyncio.Queue()
-        generation.deliver_to(received.put_nowait)
+        generation.deliver_to(lambda data, arrival: received.put_nowait(data))
         async with asyncio.timeout(5):
             await generation.connect(_pair(port, ice_lite=True), lambda _: None)
         await generation.send(b"\x80 RTP")

@@ -114,9 +114,9 @@ def arrivals(monkeypatch: pytest.MonkeyPatch) -> dict[Reception, list[float]]:
     times: dict[Reception, list[float]] = defaultdict(list)
     add = Reception.add
 
-    def noted(self: Reception, packet: object, codec: object, size: int) -> None:
-        times[self].append(time.monotonic())
-        add(self, packet, codec, size)  # type: ignore[arg-type]
+    def noted(self: Reception, packet: object, codec: object, size: int, arrival: float) -> None:
+        times[self].append(arrival)
+        add(self, packet, codec, size, arrival)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Reception, "add", noted)
     return times

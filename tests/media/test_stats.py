@@ -425,7 +425,7 @@ def test_streams_are_bounded_and_nothing_lost_is_forgotten() -> None:
     codec = Codec(payload_type=0, name="PCMU", clock_rate=8000)
     for ssrc in range(100):
         for number in (1, 3):
-            reception.add(packet(number, number * 160, ssrc), codec, 17)
+            reception.add(packet(number, number * 160, ssrc), codec, 17, 0.02 * number)
     assert len(reception.streams) <= 8
     assert reception.lost == 100 and reception.packets == 200
     assert reception.current is not None and reception.current.ssrc == 99
