@@ -212,7 +212,7 @@ def audio(data: bytes) -> None:
     reported = ReportedStream(8000)
     for count, packet in enumerate(_arriving(data, clock)):
         codec = AUDIO.get(packet.payload_type)
-        reception.add(packet, codec, len(data))
+        reception.add(packet, codec, len(data), clock.now)
         reported.add(packet)
         assert 0 <= reported.fraction_lost <= 255 and 0 <= reported.jitter < 1 << 32
         if codec is None:

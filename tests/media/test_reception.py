@@ -204,10 +204,10 @@ def test_a_stream_of_pictures_may_begin_anew_anywhere() -> None:
         await receiver.stop()
         numbers = []
         for data in transport.sent:
-            (one, *_) = RtcpPacket.parse(data)
-            if isinstance(one, RtcpRtpfbPacket):
-                assert one.media_ssrc == ssrc
-                numbers += one.lost
+            (sent, *_) = RtcpPacket.parse(data)
+            if isinstance(sent, RtcpRtpfbPacket):
+                assert sent.media_ssrc == ssrc
+                numbers += sent.lost
         return numbers
 
     for number, ssrc in ((20_000, 1), (39_000, 1), (55_000, 1), (40_020, 2), (9, 2)):
