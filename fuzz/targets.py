@@ -24,7 +24,15 @@ from sipproto.auth import (
 )
 from sipproto.conference import Unusable, parse_info, parse_notify, write_info
 from sipproto.errors import FramingError, LocalProtocolError, MessageSyntaxError
-from sipproto.media.congestion import CongestionController, FeedbackError, parse_feedback, split_feedback
+from sipproto.media.congestion import (
+    Arrivals,
+    CongestionController,
+    FeedbackError,
+    parse_feedback,
+    split_feedback,
+    write_feedback,
+)
+from sipproto.media.congestion._feedback import TICKS
 from sipproto.message import (
     AuthValue,
     Headers,
@@ -363,22 +371,64 @@ def feedback(data: bytes) -> None:
     """RTCP of a peer: transport-wide feedback that can be read moves an estimate within its bounds, and nothing is lost."""
     found, rest = split_feedback(data)
     assert len(rest) + sum(map(len, found)) == len(data)
-    controller = CongestionController()
-    for number in range(40):
-        controller.sent(1000, number / 100, payload=900)
+    controller, now = CongestionController(), 0.0
     for one in (*found, data):
+        controller.want(5_000_000, now)
+        probe = next(iter(controller.take_probes()), None)
+        for _ in range(10):
+            controller.sent(1000, now, payload=900, probe=probe)
+            now += 0.01
         try:
             told = parse_feedback(one)
         except FeedbackError:
             continue
-        controller.feedback(told, 1.0)
-    assert 30_000 <= controller.estimate <= 20_000_000
+        assert len(told.arrivals) <= min(told.packets, len(one))
+        assert parse_feedback(write_feedback(told)) == told
+        controller.feedback(told, now)
+        assert 30_000 <= controller.estimate <= 100_000_000
+        assert 0 <= controller.for_pictures <= controller.estimate
+
+
+def arrivals(data: bytes) -> None:
+    """Packets of a peer, each two octets of number and one of time: what is told of them is what arrived, and not too much."""
+    told, now, moments = Arrivals(1), 1000.0, dict[int, set[int]]()
+    for place in range(0, len(data) - 2, 3):
+        number, step = int.from_bytes(data[place : place + 2], "big"), data[place + 2]
+        now += step / 4000 if step < 0xF0 else step / 100
+        told.arrived(number, 2, 1000, now)
+        moments.setdefault(number, set()).add(int(now * TICKS))
+        if step % 8 == 7:
+            _told(told.feedback(now), moments)
+            told = Arrivals(1) if step == 0xFF else told
+    _told(told.feedback(now), moments)
+
+
+def _told(messages: list[bytes], moments: dict[int, set[int]]) -> None:
+    packets = 0
+    for one in messages:
+        message = parse_feedback(one)
+        packets += message.packets
+        assert len(one) < 1200
+        for place, ticks in message.arrivals:
+            assert message.reference_ticks + ticks in moments[(message.base + place) & 0xFFFF]
+    assert packets <= 8192
 
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        *(message, header, uri, sdp, digest, stream, negotiation, engine, trace, conference, feedback),
+        message,
+        header,
+        uri,
+        sdp,
+        digest,
+        stream,
+        negotiation,
+        engine,
+        trace,
+        conference,
+        feedback,
+        arrivals,
         *(received.rtp, received.payloads, received.audio, received.pictures, received.digits),
     )
 }

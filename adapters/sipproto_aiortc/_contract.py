@@ -22,11 +22,13 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "Connection.check_complete",
             "Connection.check_incoming",
             "Connection.check_state",
+            "Connection.connect",
             "Connection.data_received",
             "Connection.get_component_candidates",
         ),
     ),
     ("aioice.ice", ("CandidatePair.local_candidate", "CandidatePair.remote_addr", "candidate_pair_priority")),
+    ("aioice.ice", ("CandidatePair.State.FROZEN", "CandidatePair.State.IN_PROGRESS")),
     ("aioice.ice", ("CandidatePair.State.FAILED", "CandidatePair.State.SUCCEEDED")),
     (
         "aioice.ice",
@@ -87,13 +89,14 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
             "RTCEncodedFrame",
             "RTCRtpSender._handle_rtcp_packet",
             "RTCRtpSender._next_encoded_frame",
+            "RTCRtpSender._retransmit",
             "RTCRtpSender._send_keyframe",
             "RTCRtpSender._send_rtcp",
         ),
     ),
     ("aiortc.rtp", ("RTCP_PSFB_APP", "RTCP_PSFB_FIR", "RTCP_PSFB_PLI", "RTCP_RTPFB_NACK", "unpack_remb_fci")),
     ("aiortc.rtp", ("RtcpByePacket", "RtcpPsfbPacket", "RtcpRrPacket", "RtcpRtpfbPacket", "RtcpSrPacket")),
-    ("aiortc.rtp", ("RtcpSenderInfo", "RtpPacket", "is_rtcp")),
+    ("aiortc.rtp", ("RTP_HISTORY_SIZE", "RtcpSenderInfo", "RtpPacket", "is_rtcp")),
 )
 
 # Attributes of instances: the class, then names that some method of it has to mention.
@@ -111,7 +114,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "_protocols",
         ),
     ),
-    ("aioice.ice", "CandidatePair", ("nominated", "protocol", "remote_candidate", "state")),
+    ("aioice.ice", "CandidatePair", ("nominated", "protocol", "remote_candidate", "state", "task")),
     ("aioice.ice", "StunProtocol", ("receiver",)),
     ("aioice.turn", "TurnTransport", ("_TurnTransport__close_task",)),
     # `_recv`, `_send` and `role` are what it asks of an ICE transport.
@@ -127,6 +130,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "RTCRtpSender",
         (
             "_RTCRtpSender__rtp_header_extensions_map",
+            "_RTCRtpSender__rtp_history",
             "_RTCRtpSender__rtp_timestamp",
             "_RTCRtpSender__rtx_payload_type",
             "_RTCRtpSender__rtx_sequence_number",

@@ -21,6 +21,7 @@ from attrs import define, field
 
 from sipproto_aiortc._arrival import ArrivalClock
 from sipproto_aiortc._facts import ServerError
+from sipproto_aiortc._nomination import NominatingConnection
 from sipproto_aiortc._servers import Endpoint, IceOptions
 
 _log = logging.getLogger("sipproto.media")
@@ -122,6 +123,8 @@ class Protocol(StunProtocol):
                 known.packets_received += 1
                 known.bytes_received += len(data)
                 known.last_packet_received = time.time()
+            assert isinstance(self.receiver, NominatingConnection)
+            self.receiver.heard(self, address)
             if self._arrivals is not None:
                 cast(Any, self.receiver).arrival = self._arrivals.last()
         try:

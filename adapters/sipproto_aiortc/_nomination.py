@@ -7,7 +7,7 @@ from typing import Any
 
 import aioice
 from aioice import stun
-from aioice.ice import CandidatePair, candidate_pair_priority
+from aioice.ice import CandidatePair, StunProtocol, candidate_pair_priority
 
 _COMPONENT = 1  # RTP, which RTCP shares
 # Seconds that a pair which works waits for better ones whose checks are not answered yet, as those through a NAT may be.
@@ -37,7 +37,7 @@ class NominatingConnection(aioice.Connection):
         self._settled = False  # better pairs are not waited for any more
         # Where the peer has checked: id of the socket, and address. No more than there are pairs.
         self._heard: set[tuple[int, tuple[str, int]]] = set()
-        self._aggressive_until = 0.0
+        self._aggressive_until: float | None = None  # before the first nomination of the peer nobody knows
         self.peer_checks = True  # a lite one does not
 
     def check_incoming(self, message: stun.Message, addr: tuple[str, int], protocol: Any) -> None:
@@ -51,10 +51,18 @@ class NominatingConnection(aioice.Connection):
         super().check_complete(pair)
         if self.ice_controlling:
             self._choose()
+        elif pair.nominated and self._aggressive_until is None:
+            self._aggressive_until = asyncio.get_running_loop().time() + _AGGRESSIVE
         elif before is not None and self._nominated[_COMPONENT] is not before:
             self._keep_the_better(before)
-        elif before is None and self._nominated:
-            self._aggressive_until = asyncio.get_running_loop().time() + _AGGRESSIVE
+
+    async def connect(self) -> None:
+        await super().connect()
+        # Their checks were cut off; when the peer nominates one of them later they begin anew (RFC 8445 7.3.1.4).
+        for pair in self._check_list:
+            if pair.state is _STATE.IN_PROGRESS:
+                pair.task = None
+                self.check_state(pair, _STATE.FROZEN)
 
     def _check_list_maybe_fail(self) -> None:
         if not any(
@@ -97,9 +105,9 @@ class NominatingConnection(aioice.Connection):
         self._choose()
 
     def _give_in(self) -> None:
-        """The peer has checked none of the pairs that work."""
-        if (working := self._working()) and not self._nominated:
-            self._begin(working[0])
+        """The peer has checked none of the pairs that work: it may be one that does not."""
+        self.peer_checks = False
+        self._choose()
 
     def _begin(self, pair: CandidatePair) -> None:
         if self.ice_controlling and self._nomination is None:
@@ -121,9 +129,21 @@ class NominatingConnection(aioice.Connection):
 
     # -- the controlled side -----------------------------------------------------------------------------------------
 
+    def heard(self, protocol: StunProtocol, addr: tuple[str, int]) -> None:
+        """What is no STUN came from there: a peer may send on a pair before it nominates one, and so may we (RFC 8445 12.1).
+
+        Else a browser that restarts ICE would get nothing until its next check, when it has left the old pair already.
+        """
+        if self._nominated or self.ice_controlling:
+            return
+        pair = next((one for one in self._working() if one.protocol is protocol and one.remote_addr == addr), None)
+        if pair is not None:
+            self._nominated[_COMPONENT] = pair  # until the peer nominates one
+            self.check_complete(pair)
+
     def _keep_the_better(self, before: CandidatePair) -> None:
         """Of several pairs that are nominated at once, that of the highest priority is used (RFC 8445 8.1.1)."""
-        at_once = asyncio.get_running_loop().time() < self._aggressive_until
+        at_once = asyncio.get_running_loop().time() < (self._aggressive_until or 0.0)
         if at_once and self._priority(before) > self._priority(self._nominated[_COMPONENT]):
             self._nominated[_COMPONENT] = before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -22,6 +23,9 @@ from sipproto_aiortc._counters import Octets, header_size
 from sipproto_aiortc._stamp import send_time, stamped
 
 _HEADERS = 28 + 16  # octets of IPv4, UDP and the tag of SRTP around each packet
+_PICTURES = (
+    0.01  # seconds between two at the least; small ones leave packet by packet, and each would seem to begin one
+)
 _PADDED = 0x20  # in the first octet of a packet: of ours one that is nothing but padding
 
 
@@ -85,7 +89,9 @@ class Outlet:
         self._send = send
         self._pacer: Pacer[_Packet] = Pacer(START_BITRATE)
         self._senders: list[PictureSender] = []
-        self._draining = False
+        self._leaving = asyncio.Lock()  # one at a time, so that the order stays whatever `send` waits for
+        self._closed = False
+        self._looked = -math.inf  # when it was decided how fast packets may leave
         self._task: asyncio.Task[None] | None = None
         self._hurrying: asyncio.Task[None] | None = None
         self._controller: CongestionController | None = None
@@ -116,18 +122,24 @@ class Outlet:
 
     async def put(self, flow: Flow, packet: bytes) -> None:
         """An RTP packet: leaves now, or when its turn comes."""
+        if self._closed:
+            return
         now = time.monotonic()
         waiting = _Packet(flow, packet, now)
         if flow.priority is None:
             await self._leave(waiting, now)
             return
-        if not len(self._pacer):  # a picture begins
+        if not len(self._pacer) and now - self._looked >= _PICTURES:  # a picture begins
             self._look(now)
         self._pacer.push(waiting, len(packet) + _HEADERS, flow.priority, now)
-        if self._task is None and not self._draining:
-            await self._drain()
-            if self._pacer.due(now) is not None and self._task is None:
-                self._task = asyncio.create_task(self._run())
+        if self._task is None and not self._leaving.locked():
+            await self._begin()
+
+    async def _begin(self) -> None:
+        """Lets out what may leave now; the rest follows by itself."""
+        await self._drain()
+        if self._task is None and not self._closed and self._pacer.due(time.monotonic()) is not None:
+            self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         """Lets out what waits, and ends with it."""
@@ -141,13 +153,11 @@ class Outlet:
             self._task = None
 
     async def _drain(self) -> None:
-        self._draining = True
-        try:
+        """Lets out what may leave now."""
+        async with self._leaving:
             while (entry := self._pacer.pop(now := time.monotonic())) is not None:
                 packet, probe = entry
                 await self._leave(packet, now, probe)
-        finally:
-            self._draining = False
 
     async def _pad(self) -> None:
         sender = next((sender for sender in self._senders if sender.can_pad), None)
@@ -178,35 +188,30 @@ class Outlet:
 
     def hurry(self) -> None:
         """A line is to send no more: what it had sent leaves now."""
-        waiting = self._pacer.release()
-        if waiting:
-            self._hurrying = asyncio.create_task(self._leave_all(waiting))
-
-    async def _leave_all(self, waiting: list[_Packet]) -> None:
-        now = time.monotonic()
-        for packet in waiting:
-            await self._leave(packet, now)
+        self._pacer.hurry(time.monotonic())
+        if len(self._pacer) and (self._hurrying is None or self._hurrying.done()):
+            self._hurrying = asyncio.create_task(self._begin())
 
     def close(self) -> None:
-        """Forgets what waits."""
-        self._pacer.release()
+        """Forgets what waits, and takes nothing any more."""
+        self._closed = True
+        self._pacer.clear()
         for task in (self._task, self._hurrying):
             if task is not None:
                 task.cancel()
 
     # -- how fast ----------------------------------------------------------------------------------------------------
 
-    def receive(self, feedback: bytes) -> None:
-        """An RTCP packet of transport-wide feedback. What cannot be read is counted and says nothing."""
+    def receive(self, feedback: list[bytes]) -> None:
+        """The transport-wide feedback of an RTCP datagram. What cannot be read is counted and says nothing."""
         if self._controller is None:
             return
-        try:
-            told = parse_feedback(feedback)
-        except FeedbackError:
-            self.malformed += 1
-            return
         now = time.monotonic()
-        self._controller.feedback(told, now)
+        for one in feedback:
+            try:
+                self._controller.feedback(parse_feedback(one), now)
+            except FeedbackError:
+                self.malformed += 1
         self._share(self._controller)
         self._look(now)
 
@@ -220,6 +225,7 @@ class Outlet:
 
     def _look(self, now: float) -> None:
         """How fast packets may leave now, and whether to probe."""
+        self._looked = now
         target = sum(sender.target_bitrate for sender in self._senders)
         controller = self._controller
         if controller is not None:

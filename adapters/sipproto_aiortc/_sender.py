@@ -14,6 +14,7 @@ from aiortc.rtcrtpparameters import RTCRtpSendParameters
 from aiortc.rtcrtpsender import RTCEncodedFrame
 from aiortc.rtp import (
     RTCP_PSFB_APP,
+    RTP_HISTORY_SIZE,
     AnyRtcpPacket,
     RtcpPsfbPacket,
     RtcpRrPacket,
@@ -41,6 +42,7 @@ from sipproto_aiortc._video_encoder import VIDEO_FORMATS, VideoEncoder
 
 _log = logging.getLogger("sipproto.media")
 _PADDING = 255  # octets, the most that a packet can have (RFC 3550 5.1)
+_REPEATED_AGAIN = 0.02  # seconds, or half a round trip: before that nobody can know that a repetition was lost
 # Who encodes, in FFmpeg's names.
 _IMPLEMENTATIONS = {
     "opus": "libopus",
@@ -148,6 +150,7 @@ class Sender(RTCRtpSender):
         self._dtls = transport
         self._flow = flow
         self._mid = line.mid
+        self._repeated: dict[int, tuple[int, float]] = {}  # by place in aiortc's history: number, and when
         self.sending = Sending(line.ssrc)
 
     async def begin(self, line: MediaLine, cname: str) -> None:
@@ -208,7 +211,8 @@ class Sender(RTCRtpSender):
         return repairs and self.wanted_bitrate > 0 and self._flow.sent.packets > 0
 
     def path(self, bitrate: int | None, *, probed: bool) -> None:
-        self._control.path(bitrate, probed=probed)
+        """Feedback may be on its way when it was agreed that there is none any more: then it bounds nothing."""
+        self._control.path(bitrate if self._flow.number_id is not None else None, probed=probed)
 
     async def pad(self) -> None:
         """Padding goes with the SSRC of repetitions, whose numbers may have holes for the receiver (RFC 4588)."""
@@ -254,6 +258,20 @@ class Sender(RTCRtpSender):
             self._take_remb(packet.fci)
             return
         await super()._handle_rtcp_packet(packet)
+
+    async def _retransmit(self, sequence_number: int) -> None:
+        """Repeats a packet that the peer asks for, once at a time: a datagram can ask for the same hundreds of times."""
+        place, now = sequence_number % RTP_HISTORY_SIZE, time.monotonic()
+        packet = vars(self)["_RTCRtpSender__rtp_history"].get(place)
+        if packet is None or packet.sequence_number != sequence_number:
+            return  # too old
+        report = self.sending.feedback.report
+        wait = max(_REPEATED_AGAIN, (report.round_trip_time or 0.0) / 2 if report is not None else 0.0)
+        number, moment = self._repeated.get(place, (None, 0.0))
+        if number == sequence_number and now - moment < wait:
+            return
+        self._repeated[place] = sequence_number, now
+        await super()._retransmit(sequence_number)
 
     def _take_remb(self, data: bytes) -> None:
         try:

@@ -39,5 +39,7 @@ class Told:
             self._task = None
 
     def close(self) -> None:
+        """Tells of nothing any more."""
+        self._arrivals = None
         if self._task is not None:
             self._task.cancel()

@@ -172,8 +172,8 @@ class DtlsTransport(RTCDtlsTransport):
     async def _handle_rtcp_data(self, data: bytes) -> None:
         try:
             feedback, rest = split_feedback(data)
-            for one in feedback:
-                self.outlet.receive(one)
+            if feedback:
+                self.outlet.receive(feedback)
             if rest:
                 await super()._handle_rtcp_data(rest)
         except Exception as error:

@@ -127,7 +127,11 @@ class Call:
     async def answer(
         self, media: Media = (), *, codecs: CodecPreferences = ALL_CODECS, setup: object = None, body: bytes = b""
     ) -> None:
-        """Answers an incoming call and waits until it is established. `media`: a pair for each line of a kind that we take."""
+        """Answers an incoming call and waits until it is established. `media`: a pair for each line of a kind that we take.
+
+        Answers the peer's offer, too, when a call of ours has left that to it (CallOffered). Raises LocalProtocolError
+        when neither media nor a body is given, unless `progress` has given them.
+        """
         self._endpoint.prepare(self.ident, setup)
         await self._endpoint.run(lambda n: i.Answer(command=n, call=self.ident, media=media, codecs=codecs, body=body))
 

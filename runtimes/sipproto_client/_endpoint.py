@@ -335,11 +335,15 @@ class Endpoint:
         setup: object = None,
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (),
+        late_offer: bool = False,
     ) -> Call:
         """Calls `target` and waits until the call is established.
 
         `media`: pairs of kind and direction; `codecs`: which to prefer and leave out; `setup`: what the media engine sends
         and does with what it gets, passed to its `prepare`. When the waiting is cancelled the call is given up, too.
+
+        `late_offer`: the peer makes the offer, when it answers. Without `media` here somebody has to `answer` the call
+        when its event CallOffered comes. Raises LocalProtocolError when neither media nor a body nor that is given.
         """
         call = call or self.new_call()
         ident = call.ident
@@ -347,7 +351,14 @@ class Endpoint:
             call,
             setup,
             lambda n: i.Invite(
-                command=n, call=ident, target=target, media=media, codecs=codecs, body=body, headers=headers
+                command=n,
+                call=ident,
+                target=target,
+                media=media,
+                codecs=codecs,
+                body=body,
+                headers=headers,
+                late_offer=late_offer,
             ),
         )
 

@@ -444,8 +444,8 @@ class Call:
         end = self.end
         command, self.command = self.command, None
         self.hub.fail(command, end.cause, end.detail, end.status)
-        if isinstance(self.leg, Ringing):
-            self.leg.give_up_progress(end.cause, end.detail)
+        if self.leg is not None:
+            self.leg.call_ended(end.cause, end.detail)
         self.changes.call_ended(end.cause, end.detail)
         self.transfer.call_ended(end.cause, end.detail)
         self.incall.call_ended(end.cause, end.detail)

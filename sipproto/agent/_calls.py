@@ -127,6 +127,10 @@ class Calls(Part):
         if len(self._calls) >= self._hub.config.limits.calls:
             raise LocalProtocolError(f"there are {len(self._calls)} calls, which is the limit")
         check_headers((*command.headers, ("Content-Type", command.content_type)))
+        if command.body and command.late_offer:
+            raise LocalProtocolError("a body is an offer: it cannot be left to the peer, too")
+        if not (command.media or command.body or command.late_offer):
+            raise LocalProtocolError("a call needs media or a body, or an offer that is left to the peer (late_offer)")
         call = self._new(command.call, flow)
         call.session.check_media(command.media, command.codecs)
         if referral is not None:

@@ -10,12 +10,12 @@ from sipproto.agent._end import End
 from sipproto.agent._hub import Exchange, outcome_of_auth
 from sipproto.agent._reliable import Provisionals
 from sipproto.agent.causes import reasons_of
-from sipproto.agent.inputs import Answer, Invite, Redirect
+from sipproto.agent.inputs import Answer, Invite, Media, Redirect
 from sipproto.agent.outputs import CallOffered, CallProgressed, CallRedirected, CallStarted, Cause, Originator, cause_of
 from sipproto.dialog import Dialog, DialogKey, Pairs, build_request, contact_or_none
 from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import Request, Response, SipUri, Wildcard, fields, parse_uri
-from sipproto.negotiation import NegotiationError
+from sipproto.negotiation import CodecPreferences, NegotiationError
 
 if TYPE_CHECKING:
     from sipproto.agent._call import Call
@@ -49,11 +49,6 @@ class Outgoing:
         self._raises = 0
         self._redirects = 0
 
-    @property
-    def _is_late(self) -> bool:
-        """Whether the offer is left to the peer."""
-        return not self._invite.body and (not self._invite.media or self._invite.late_offer)
-
     def early_dialog(self, key: DialogKey) -> Dialog | None:
         return next((dialog for dialog in self._early.values() if dialog.key == key), None)
 
@@ -64,7 +59,7 @@ class Outgoing:
         call, hub = self._call, self._hub
         first = self._exchange is None
         body = self._invite.body
-        if self._invite.media and not self._is_late:
+        if call.session.has_media:
             body = call.session.local_offer() if first else call.session.local_description
         self._cancel_sent = False
         self._exchange = Exchange(
@@ -90,7 +85,7 @@ class Outgoing:
         self._cseq += 1
         call.step(I.AGAIN)  # nothing to the first INVITE
         headers = call.dialog_headers()
-        if self._is_late:
+        if invite.late_offer:
             # An offer in a reliable 1xx would have to be answered in its PRACK; we want it in the 2xx.
             headers = [(name, without_100rel(value) if name == "Supported" else value) for name, value in headers]
         return build_request(
@@ -138,7 +133,7 @@ class Outgoing:
     def _early_answer(self, dialog: Dialog, response: Response) -> None:
         """The first fork that answers our offer is heard before anybody has picked up; the 2xx decides whom we keep."""
         session = self._call.session
-        if self._answered is not None or self._is_late or not session.has_media or session.is_stable:
+        if self._answered is not None or self._invite.late_offer or not session.has_media or session.is_stable:
             return
         try:
             session.take_early_answer(response.body)
@@ -199,7 +194,7 @@ class Outgoing:
             self._end_fork(response)
         else:
             self._response = response
-            if not (self._is_late and response.body and self._call.step(I.OFFERED)):
+            if not (self._invite.late_offer and response.body and self._call.step(I.OFFERED)):
                 self._call.step(I.SUCCESS)
 
     def _no_final(self, timeout: bool) -> None:
@@ -275,29 +270,44 @@ class Outgoing:
 
     def take_offer(self) -> None:
         """The 2xx has an offer: our ACK needs an answer, ours or the application's (13.2.2.4)."""
-        call, response = self._call, self._response
+        call, response, invite = self._call, self._response, self._invite
         assert response is not None
         self._adopt(response)
-        if not self._invite.media:
-            call.start_timer("answer", self._hub.config.waits.answer)
-            self._hub.emit(CallOffered(call=call.ident, body=response.body))
+        if invite.media:
+            self._open_media(response, invite.media, invite.codecs)
             return
-        try:
-            call.session.prepare_answer(response.body, self._invite.media, self._invite.codecs)
-        except NegotiationError as error:
-            detail = f"the session description of the peer cannot be used: {error.detail}"
-            call.step(I.MEDIA_FAILED, End(Cause.INCOMPATIBLE_MEDIA, Originator.LOCAL, detail))
-            return
-        call.session.open_transports(call.media_opened)
+        call.start_timer("answer", self._hub.config.waits.answer)
+        kinds = call.session.offered_kinds(response.body)
+        self._hub.emit(CallOffered(call=call.ident, audio="audio" in kinds, video="video" in kinds, body=response.body))
 
     def answer_offer(self, command: Answer) -> None:
         """The application's answer to the offer of the 2xx."""
-        self._call.require(S.CONFIRMING)
-        if self._invite.media or command.media or not command.body:
-            raise LocalProtocolError("give the answer as a body: this call is negotiated by its application")
+        call, response = self._call, self._response
+        call.require(S.CONFIRMING)
+        assert response is not None
+        if self._invite.media or self._answer is not None:
+            raise LocalProtocolError("the offer of the peer is being answered already")
+        if not (command.media or command.body):
+            raise LocalProtocolError("an offer is answered with media or a body")
+        call.session.check_media(command.media, command.codecs)
         self._answer = command
-        self._call.stop_timer("answer")
-        self._call.step(I.MEDIA_READY)
+        call.stop_timer("answer")
+        if command.media:
+            self._open_media(response, command.media, command.codecs)
+        else:
+            call.step(I.MEDIA_READY)
+
+    def _open_media(self, response: Response, media: Media, codecs: CodecPreferences) -> None:
+        try:
+            self._call.session.prepare_answer(response.body, media, codecs)
+        except NegotiationError as error:
+            self._unusable(error)
+            return
+        self._call.session.open_transports(self._call.media_opened)
+
+    def _unusable(self, error: NegotiationError) -> None:
+        detail = f"the session description of the peer cannot be used: {error.detail}"
+        self._call.step(I.MEDIA_FAILED, End(Cause.INCOMPATIBLE_MEDIA, Originator.LOCAL, detail))
 
     def _adopt(self, response: Response) -> None:
         """The first 2xx: its dialog is the call."""
@@ -310,26 +320,33 @@ class Outgoing:
         """ACK; the answer was in the 2xx, or is in the ACK (13.2.2.4)."""
         call, response = self._call, self._response
         assert response is not None
-        session, body = call.session, b""
-        if self._is_late and response.body:
-            body = session.local_answer() if self._answer is None else self._answer.body
-            self.acknowledge(body)
-        else:
-            self.acknowledge()
+        session, late = call.session, self._invite.late_offer
+        body = self._late_answer() if late and response.body else self._invite.body
+        self.acknowledge(body if late else b"")
+        if not late or not response.body:  # else it is ours since its offer came
             self._adopt(response)
         call.session_timer.accepted(response)
-        if self._invite.media and not self._is_late:
-            try:
+        try:
+            if late and not response.body:
+                raise NegotiationError("there is none")  # 13.3.1.4 asks for an offer
+            if session.has_media and not late:
                 self._take_answer(response)
-            except NegotiationError as error:
-                detail = f"the session description of the peer cannot be used: {error.detail}"
-                call.step(I.MEDIA_FAILED, End(Cause.INCOMPATIBLE_MEDIA, Originator.LOCAL, detail))
-                return
-        elif not self._invite.media:
-            session.local_description, session.remote_description = body or self._invite.body, response.body
-        if self._answer is not None:
-            self._hub.succeed(self._answer.command)
-        call.establish(b"" if self._invite.media else response.body)
+        except NegotiationError as error:
+            self._unusable(error)
+            return
+        if not session.has_media:
+            session.local_description, session.remote_description = body, response.body
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            self._hub.succeed(answer.command)
+        call.establish(b"" if session.has_media else response.body)
+
+    def _late_answer(self) -> bytes:
+        session = self._call.session
+        if session.has_media:
+            return session.local_answer()
+        assert self._answer is not None
+        return self._answer.body
 
     def _take_answer(self, response: Response) -> None:
         session = self._call.session
@@ -378,6 +395,12 @@ class Outgoing:
         self._call.step(I.TIMEOUT)
 
     # -- ends --------------------------------------------------------------------------------------------------------
+
+    def call_ended(self, cause: Cause, detail: str) -> None:
+        """The call ends while the offer of the 2xx is being answered."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            self._hub.fail(answer.command, cause, detail)
 
     def _drop_early(self, keep: DialogKey | None = None) -> None:
         """Requests come in them no more. Their numbers still count: a fork may answer, and has to be sent a BYE then."""

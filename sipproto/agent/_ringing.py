@@ -11,10 +11,9 @@ from sipproto.agent._reliable import TAG, ReliableSender
 from sipproto.agent.inputs import Answer, Progress
 from sipproto.agent.outputs import Cause, IncomingCall, Originator
 from sipproto.dialog import Dialog
-from sipproto.errors import LocalProtocolError, MessageSyntaxError
+from sipproto.errors import LocalProtocolError
 from sipproto.message import fields
 from sipproto.negotiation import NegotiationError
-from sipproto.sdp import is_rejected, parse_sdp
 from sipproto.tokens import token
 from sipproto.transaction import RequestReceived
 
@@ -46,13 +45,7 @@ class Ringing:
         call, dialog, request = self._call, self._dialog, self.received.request
         call.dialog = dialog
         self._hub.dialogs[dialog.key] = call
-        kinds: set[str] = set()
-        if request.body:
-            try:
-                offered = parse_sdp(call.session.usable(request.body))
-                kinds = {media.kind for media in offered.media if not is_rejected(media)}
-            except (MessageSyntaxError, NegotiationError):
-                kinds = set()  # the application sees a call without media; its answer will be refused with 488
+        kinds = call.session.offered_kinds(request.body)
         self._provisional(180, None, [], b"")
         call.start_timer("answer", self._hub.config.waits.answer)
         caller = dialog.remote
@@ -158,6 +151,8 @@ class Ringing:
     # -- the answer --------------------------------------------------------------------------------------------------
 
     def answer(self, command: Answer) -> None:
+        if not (command.media or command.body or self._described or self._opening is not None):
+            raise LocalProtocolError("a call is answered with media or a body, unless a Progress has given them")
         self._call.session.check_media(command.media, command.codecs)
         self._answer, self._call.command = command, command.command
         self._call.stop_timer("answer")
@@ -219,7 +214,7 @@ class Ringing:
         said = [*end.said, *([warning(end.detail)] if by_us else [])]
         self._hub.respond(self.received, end.refusal, reason=end.reason, to_tag=self._dialog.local.tag, extra=said)
 
-    def give_up_progress(self, cause: Cause, detail: str) -> None:
+    def call_ended(self, cause: Cause, detail: str) -> None:
         """The call ends while media for a Progress are being opened."""
         if self._opening is not None:
             self._hub.fail(self._opening.command, cause, detail)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sipproto.agent.inputs import Media
 from sipproto.agent.media import ApplyMedia, CloseMedia, MediaFailed, MediaOpened, OpenMedia
 from sipproto.agent.outputs import CallHeld, CallResumed, LineInfo, MediaNegotiated, Originator
-from sipproto.errors import LocalProtocolError
+from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.negotiation import (
     CodecPreferences,
     MediaLine,
@@ -17,6 +17,7 @@ from sipproto.negotiation import (
     Negotiator,
     SignalingState,
 )
+from sipproto.sdp import is_rejected, parse_sdp
 
 if TYPE_CHECKING:
     from sipproto.agent._call import Call
@@ -93,6 +94,14 @@ class Session:
             return bytes(self._hub.config.transform_remote_sdp(description))  # TypeError for what is no octets
         except Exception as error:
             raise NegotiationError(f"transform_remote_sdp raised {type(error).__name__}") from error
+
+    def offered_kinds(self, offer: bytes) -> frozenset[str]:
+        """The kinds of the lines of an offer, for the application; of one that cannot be read none. Its answer will fail."""
+        try:
+            offered = parse_sdp(self.usable(offer))
+        except (MessageSyntaxError, NegotiationError):
+            return frozenset()
+        return frozenset(media.kind for media in offered.media if not is_rejected(media))
 
     def open_transports(self, done: Callable[[str | None], None]) -> None:
         """Has the engine open what the next description needs, then calls `done` with None or an error."""

@@ -179,12 +179,13 @@ class Invite:
     """Call `target`. `call` is a name of the caller's choice that is not in use.
 
     With `media` (pairs of kind and direction) the agent negotiates; else `body` is sent as it is. The command ends when
-    the call is established or has failed. `headers` are added to the INVITE.
+    the call is established or has failed. `headers` are added to the INVITE. Raises LocalProtocolError when nothing is
+    said to offer, and the offer is not left to the peer either.
 
     codecs: which to prefer and to leave out, until a ChangeMedia says otherwise.
 
-    late_offer: leave the offer to the peer; the answer is in our ACK (RFC 3261 13.2.1). Without media and body the
-    application gets CallOffered, and has to Answer. choose_redirect: a 3xx does not end the call, but is reported as
+    late_offer: leave the offer to the peer; the answer is in our ACK (RFC 3261 13.2.1). With media the agent makes it, without
+    the application gets CallOffered, and has to Answer. choose_redirect: a 3xx does not end the call, but is reported as
     CallRedirected, and waits for Redirect or HangUp.
     """
 
@@ -234,7 +235,7 @@ class Answer:
     """Answer an incoming call, or the offer that a CallOffered has brought.
 
     With `media`, one pair for each line of a kind, in their order; lines beyond are refused. Else `body` is the answer as
-    it is. codecs: as in Invite.
+    it is. codecs: as in Invite. Raises LocalProtocolError without either, unless a Progress has given them.
     """
 
     command: CommandId
@@ -331,7 +332,7 @@ class Refer:
 class AcceptTransfer:
     """Do what a TransferRequested asks for: call its target, as the new call `call`. The peer is told how that goes.
 
-    The rest is as in Invite. Ends when the new call is established or has failed.
+    The rest is as in Invite, but the offer is ours. Ends when the new call is established or has failed.
     """
 
     command: CommandId

@@ -187,9 +187,15 @@ class CallProgressed:
 
 @frozen(kw_only=True)
 class CallOffered:
-    """Our INVITE left the offer to the peer, and here it is. Answer with a body; after `waits.answer` the call ends."""
+    """Our INVITE left the offer to the peer, and here it is: Answer with media or a body.
+
+    The peer waits for half a minute (RFC 3261 13.3.1.4); without an answer the call ends then, or after `waits.answer`.
+    audio, video: whether the offer has such a line.
+    """
 
     call: CallId
+    audio: bool
+    video: bool
     body: bytes = field(repr=False)
 
 

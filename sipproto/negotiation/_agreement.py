@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from sipproto.negotiation._values import (
     CodecPreferences,
@@ -21,9 +21,7 @@ from sipproto.sdp import (
     MediaDescription,
     RemoteTransport,
     SessionDescription,
-    bundle_groups,
     is_rejected,
-    transport_of,
 )
 
 
@@ -35,6 +33,7 @@ class Line:
     wanted: Direction
     mid: str
     slot: int
+    group: int | None = 0  # which BUNDLE group it is in; None: in none
     ssrc: int
     rtx_ssrc: int
     track_id: str
@@ -64,7 +63,6 @@ class Agreement:
     next_mid: int = 0
     codecs: tuple[Codec, ...] = ()  # all that have a payload type in this session
     preferences: CodecPreferences = CodecPreferences()
-    bundled: bool = True
     with_mids: bool = True
     transports: tuple[tuple[int, LocalTransport], ...] = ()
     renewed: tuple[tuple[int, LocalTransport], ...] = ()  # opened for an ICE restart that is not agreed on yet
@@ -83,6 +81,13 @@ class Agreement:
     def local(self) -> dict[int, LocalTransport]:
         """Our transports as the next description of ours shows them."""
         return dict(self.transports) | {slot: new for slot, new in self.renewed if slot in self.restart}
+
+    @property
+    def groups(self) -> list[list[str]]:
+        """The mids of each BUNDLE group, in the order of the lines (RFC 9143 7)."""
+        bundled = [line for line in self.lines if not line.rejected and line.group is not None]
+        numbers = dict.fromkeys(line.group for line in bundled)
+        return [[line.mid for line in bundled if line.group == number] for number in numbers]
 
     @property
     def ice_lite(self) -> bool:
@@ -119,11 +124,16 @@ def restarted_slots(before: tuple[Line, ...], after: tuple[Line, ...]) -> frozen
 def dtls_roles(
     before: Agreement, decided: tuple[tuple[int, bool], ...], lines: tuple[Line, ...], *, offered: bool
 ) -> tuple[tuple[int, bool], ...]:
-    """Whether we are the DTLS client, by slot: `decided` once for each association (RFC 8842 5.2, 5.3)."""
+    """Whether we are the DTLS client, by slot: `decided` once for each association (RFC 8842 5.2, 5.3).
+
+    A peer that wants our role is a new association (RFC 8842 3.1), which takes an ICE restart as any (RFC 9429 5.11). LENIENT:
+    without one it is not meant so.
+    """
     known, kept = remotes(before.lines), dict(decided)
     roles: dict[int, bool] = {}
     for slot, remote in remotes(lines).items():
-        if slot in kept and slot in known and remote.same_dtls(known[slot]):
+        goes_on = slot in kept and slot in known and remote.same_dtls(known[slot])
+        if goes_on and (remote.same_ice(known[slot]) or remote.setup != ("active" if kept[slot] else "passive")):
             roles[slot] = kept[slot]
         elif offered:  # the answerer's choice; an "actpass" in an answer is a fault, read as active
             roles[slot] = remote.setup == "passive"
@@ -132,56 +142,14 @@ def dtls_roles(
     return tuple(sorted(roles.items()))
 
 
-@frozen(kw_only=True)
-class Bundle:
-    mids: tuple[str, ...]
-    slot: int
-    remote: RemoteTransport | None
-
-
-def bundle_of(sdp: SessionDescription, lines: Sequence[Line]) -> Bundle | None:
-    """What carries the bundled lines of an offer or answer of the peer; `lines` are ours in the same places.
-
-    The first of the group that is not rejected and has a port of its own (RFC 8843 7.3.1). None without BUNDLE. LENIENT:
-    the lines of further groups go without.
-    """
-    groups = bundle_groups(sdp)
-    if not groups:
-        return None
-    tags = {
-        media.attribute("mid") or line.mid: Bundle(
-            mids=tuple(groups[0]), slot=line.slot, remote=transport_of(sdp, media)
-        )
-        for media, line in zip(sdp.media, lines, strict=True)
-        if media.port != 0 and not line.rejected
-    }
-    return next((tags[mid] for mid in groups[0] if mid in tags), None)
-
-
-def carried(sdp: SessionDescription, lines: Sequence[Line], bundle: Bundle | None) -> list[Line]:
-    """The lines of an offer of the peer with what carries each; those that nothing carries are rejected."""
-    out: list[Line] = []
-    for media, offered in zip(sdp.media, lines, strict=True):
-        line = offered
-        if bundle is not None and line.mid in bundle.mids and not line.rejected:
-            line = evolve(line, slot=bundle.slot, remote=bundle.remote)
-        elif media.port == 0:  # bundle-only, but in no bundle (RFC 8843 6)
-            line = evolve(line, remote=None)
-        if line.remote is None:
-            line = evolve(line, rejected=True, current=Direction.INACTIVE)
-        out.append(line)
-    return out
-
-
 def is_another(media: MediaDescription, line: Line) -> bool:
     """Whether an offer puts another line in the place of one that is over (RFC 3264 8.2), and does not just repeat it.
 
-    Without mids it may be the same one again: what the peer ended, it may begin anew; what we refused stays refused,
-    unless it is of another kind.
+    What the peer ended, or could not be used, it may begin anew, be it with the same mid or without one. What we refused
+    stays refused, unless it is of another mid or kind.
     """
-    mid = media.attribute("mid")
-    named_anew = not line.refused if mid is None else mid != line.mid
-    return line.rejected and not is_rejected(media) and (named_anew or media.kind != line.kind)
+    named_anew = media.attribute("mid") not in (None, line.mid)
+    return line.rejected and not is_rejected(media) and (not line.refused or named_anew or media.kind != line.kind)
 
 
 def made_up_mid(sdp: SessionDescription, index: int, known: Sequence[Line]) -> str:

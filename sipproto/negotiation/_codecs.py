@@ -48,7 +48,7 @@ def offered_codecs(ours: tuple[Codec, ...], known: tuple[Codec, ...]) -> tuple[C
     """What we offer: `ours`, each with the payload type that it has among those `known` in this session, or a free one.
 
     A payload type gets no other meaning (RFC 3264 8.3.2), also not on another line: in a bundle it says which codec a
-    packet is of (RFC 8843 9.1).
+    packet is of (RFC 9143 9.1).
     """
     taken = {codec.payload_type: codec for codec in known}
 

@@ -1,4 +1,4 @@
-"""Offer and answer (RFC 3264, RFC 8829, RFC 8843) as a state machine.
+"""Offer and answer (RFC 3264, RFC 8829, RFC 9143) as a state machine.
 
 Everything a peer may hold on to stays stable over the life of a session: the order and mids of the lines, payload types,
 header extension ids, SSRCs, DTLS roles and the session id of the `o=` line, whose version grows with each change.
@@ -16,10 +16,7 @@ from sipproto.errors import LocalProtocolError, MessageSyntaxError
 from sipproto.message import is_token
 from sipproto.negotiation._agreement import (
     Agreement,
-    Bundle,
     Line,
-    bundle_of,
-    carried,
     dtls_roles,
     is_another,
     made_up_mid,
@@ -28,15 +25,9 @@ from sipproto.negotiation._agreement import (
     restarted_slots,
     session_of,
 )
-from sipproto.negotiation._codecs import (
-    answered_codecs,
-    as_agreed,
-    carry_media,
-    offered_codecs,
-    preferred,
-    remembered,
-)
-from sipproto.negotiation._match import match_answer
+from sipproto.negotiation._bundle import carried_answer, carried_offer
+from sipproto.negotiation._codecs import answered_codecs, as_agreed, offered_codecs, preferred, remembered
+from sipproto.negotiation._lines import answered_line, offered_line
 from sipproto.negotiation._obstacles import line_obstacle, protocol_obstacle, transport_obstacle
 from sipproto.negotiation._values import (
     CodecPreferences,
@@ -49,19 +40,12 @@ from sipproto.negotiation._write import WrittenLine, write_sdp
 from sipproto.sdp import (
     Codec,
     Direction,
-    MediaDescription,
     SessionDescription,
     bundle_groups,
     codecs_of,
     direction,
-    direction_of,
-    extensions_of,
     is_rejected,
-    packet_time_of,
     parse_sdp,
-    ssrcs_of,
-    streams_of,
-    transport_of,
 )
 from sipproto.tokens import TokenSource, token, uuid4
 
@@ -131,8 +115,11 @@ class Negotiator:
         index = next(over, len(lines))
         if index >= _MAX_LINES:
             raise LocalProtocolError(f"a session has at most {_MAX_LINES} media lines")
-        slot = self._bundle_slot() if agreed and self._next.bundled else self._free_slot(index)
+        bundled = next((line for line in agreed if not line.rejected and line.group is not None), None)
+        slot = self._free_slot(index) if bundled is None else bundled.slot
         line = self._new_line(kind, wanted, self._new_mid(), slot)
+        if agreed:  # a peer that did not take BUNDLE is not asked again
+            line = evolve(line, group=None if bundled is None else bundled.group)
         line = evolve(line, extensions=self._fresh_extensions(kind))
         self._next = evolve(self._next, lines=(*lines[:index], line, *lines[index + 1 :]))
         return line.mid
@@ -250,7 +237,7 @@ class Negotiator:
         self._next = evolve(self._next, lines=tuple(lines), codecs=known)
         local = self._next.local
         written = [WrittenLine(line, self._offered(line), "actpass", local.get(line.slot)) for line in lines]
-        offer = self._write(written, [line.mid for line in lines] if self._next.bundled else [])
+        offer = self._write(written, self._next.groups)
         self._step(Step.CREATE_OFFER)
         return offer
 
@@ -261,13 +248,22 @@ class Negotiator:
         lines = self._next.lines
         if len(sdp.media) != len(lines):
             raise NegotiationError(f"the answer has {len(sdp.media)} media lines, the offer {len(lines)}")
-        bundle = bundle_of(sdp, lines)
-        new = [self._answered_line(sdp, media, line, bundle) for media, line in zip(sdp.media, lines, strict=True)]
-        if all(line.rejected for line in new):
+        for media, line in zip(sdp.media, lines, strict=True):
+            if media.kind != line.kind:
+                raise NegotiationError(f"the answer turns {line.kind} into {media.kind}")
+        taken = [
+            evolve(line, rejected=line.rejected or media.port == 0)
+            for media, line in zip(sdp.media, lines, strict=True)
+        ]
+        if all(line.rejected for line in taken):
             raise NegotiationError("every media line was rejected")
+        new = [
+            answered_line(sdp, media, line, self._offered(line))
+            for media, line in zip(sdp.media, carried_answer(sdp, taken), strict=True)
+        ]
         # Unchanged credentials in the answer: the peer ignored our restart, and everything stays as it was.
         restarted = restarted_slots(self._stable.lines, tuple(new))
-        self._agree(tuple(new), bundle is not None, restarted, offered=True)
+        self._agree(tuple(new), restarted, offered=True)
         self._step(Step.RECEIVE_ANSWER)
         return self._session()
 
@@ -285,22 +281,21 @@ class Negotiator:
         """
         self._step(Step.RECEIVE_OFFER, dry=True)
         sdp = _parse(offer)
-        groups = bundle_groups(sdp)
-        lines = self._offered_lines(sdp, list(wanted), otherwise, groups[0] if groups else [])
-        bundle = bundle_of(sdp, lines)
-        lines = carried(sdp, lines, bundle)
+        lines = carried_offer(
+            sdp,
+            self._offered_lines(sdp, list(wanted), otherwise),
+            remotes(self._stable.lines),
+            lambda taken: self._free_slot(0, taken),
+        )
         accepted = [line for line in lines if not line.rejected]
         if not accepted:
             raise NegotiationError("no media line has ICE credentials and a certificate fingerprint of a known hash")
-        if len({line.mid for line in accepted}) < len(accepted):  # RFC 5888 4
-            raise NegotiationError("two media lines have the same mid")
         with_mids = any(media.attribute("mid") is not None for media in sdp.media)
         # Compared with the latest description of the peer: with an older one a second restart would go unnoticed.
         restart = restarted_slots(self._stable.lines, tuple(lines))
         self._next = evolve(
             self._next,
             lines=tuple(lines),
-            bundled=bundle is not None,
             with_mids=with_mids,
             restart=restart,
             renewed=tuple((slot, transport) for slot, transport in self._next.renewed if slot in restart),
@@ -311,9 +306,11 @@ class Negotiator:
         self._step(Step.RECEIVE_OFFER)
 
     def _offered_lines(
-        self, sdp: SessionDescription, wanted: list[tuple[str, Direction]], otherwise: Direction, bundle: list[str]
+        self, sdp: SessionDescription, wanted: list[tuple[str, Direction]], otherwise: Direction
     ) -> list[Line]:
+        """What becomes of each line, whatever carries it."""
         known = self._next.lines
+        bundled = {mid for group in bundle_groups(sdp) for mid in group}
         if len(sdp.media) < len(known):
             raise NegotiationError(f"the offer has {len(sdp.media)} media lines where there are {len(known)}")
         if len(sdp.media) > _MAX_LINES:
@@ -338,7 +335,7 @@ class Negotiator:
             direction = wish(media.kind, taken=False) if is_new else known[index].wanted
             codecs = answered_codecs(self._codecs_for(media.kind, direction), codecs_of(media), self._next.preferences)
             obstacle = protocol_obstacle(sdp, media) or line_obstacle(media, codecs=bool(codecs[0]))
-            if is_new and mid not in bundle:  # the first line of a bundle says it for all
+            if is_new and mid not in bundled:  # the first line of a bundle says it for all
                 obstacle = obstacle or transport_obstacle(sdp, media)
             possible = obstacle is None and not is_rejected(media)
             if obstacle is not None:
@@ -350,7 +347,14 @@ class Negotiator:
             else:
                 # Another may speak for the peer now, behind a server, and name its lines in its own way.
                 line = evolve(known[index], mid=mid or known[index].mid)
-            lines.append(self._offered_line(sdp, media, line, codecs, possible=possible, is_new=is_new))
+                if media.kind != line.kind:
+                    raise NegotiationError(f"the offer turns {line.kind} into {media.kind}")
+            line = evolve(line, protocol=media.protocol, formats=media.formats or ("0",))
+            unwanted = line.refused or (is_new and line.wanted is Direction.INACTIVE)
+            if unwanted or not possible:
+                lines.append(evolve(line, rejected=True, refused=unwanted, current=Direction.INACTIVE))
+            else:
+                lines.append(offered_line(sdp, media, line, codecs, self._capabilities.extensions(line.kind)))
         if all(line.rejected for line in lines):
             raise NegotiationError("; ".join(obstacles) or "no media line of the offer is wanted")
         return lines
@@ -366,7 +370,7 @@ class Negotiator:
             held = self._held(line.wanted)
             current = direction(held.sends and offered.receives, held.receives and offered.sends)
             lines.append(evolve(line, current=current))
-        self._agree(tuple(lines), self._next.bundled, self._next.restart, offered=False)
+        self._agree(tuple(lines), self._next.restart, offered=False)
         roles, local = dict(self._next.dtls_client), self._next.local
         written = [
             WrittenLine(
@@ -377,8 +381,9 @@ class Negotiator:
             )
             for line in self._next.lines
         ]
-        groups = bundle_groups(self._offer)
-        answer = self._write(written, groups[0] if self._next.bundled and groups else [])
+        bundled = {mid for group in self._next.groups for mid in group}
+        groups = [[mid for mid in dict.fromkeys(group) if mid in bundled] for group in bundle_groups(self._offer)]
+        answer = self._write(written, [group for group in groups if group])
         self._step(Step.CREATE_ANSWER)
         return answer, self._session()
 
@@ -431,9 +436,6 @@ class Negotiator:
             track_id=uuid4(self._tokens),
         )
 
-    def _bundle_slot(self) -> int:
-        return next((line.slot for line in self._stable.lines if not line.rejected), 0)
-
     def _held(self, wanted: Direction) -> Direction:
         # RFC 3264 8.4: the holder goes on sending (music, silence), but wants to hear nothing.
         return direction(wanted.sends, False) if self._next.hold else wanted
@@ -471,77 +473,7 @@ class Negotiator:
             out.append((uri, known[uri]))
         return tuple(out)
 
-    def _answered_line(
-        self, sdp: SessionDescription, media: MediaDescription, line: Line, bundle: Bundle | None
-    ) -> Line:
-        if media.kind != line.kind:
-            raise NegotiationError(f"the answer turns {line.kind} into {media.kind}")
-        if media.port == 0 or line.rejected:
-            return evolve(line, rejected=True, current=Direction.INACTIVE, formats=media.formats)
-        theirs = codecs_of(media)
-        pairs = match_answer(line.codecs, theirs)
-        pairs.sort(key=lambda pair: theirs.index(pair[1]))  # the answerer's preferences (RFC 3264 6.1)
-        slot, remote = line.slot, transport_of(sdp, media)
-        if bundle is not None and (media.attribute("mid") or line.mid) in bundle.mids:
-            slot, remote = bundle.slot, bundle.remote
-        obstacle = line_obstacle(media, codecs=carry_media(codec for _, codec in pairs))
-        if obstacle is not None or remote is None:
-            obstacle = obstacle or transport_obstacle(sdp, media) or "in a bundle without a transport"
-            raise NegotiationError(f"{line.kind} is answered {obstacle}")
-        remote_direction = direction_of(sdp, media)
-        held = self._offered(line)
-        answered = extensions_of(sdp, media)
-        return evolve(
-            line,
-            slot=slot,
-            send_codecs=tuple(codec for _, codec in pairs),
-            codecs=tuple(ours for ours, _ in pairs),
-            extensions=tuple((uri, i) for uri, i in line.extensions if uri in answered),
-            current=direction(held.sends and remote_direction.receives, held.receives and remote_direction.sends),
-            remote=remote,
-            remote_direction=remote_direction,
-            declines=not remote_direction.receives if held.sends else line.declines,
-            remote_ssrcs=ssrcs_of(media),
-            remote_streams=streams_of(media),
-            packet_time=packet_time_of(media),
-        )
-
-    def _offered_line(
-        self,
-        sdp: SessionDescription,
-        media: MediaDescription,
-        line: Line,
-        answered: tuple[tuple[Codec, ...], tuple[Codec, ...]],
-        *,
-        possible: bool,
-        is_new: bool,
-    ) -> Line:
-        if not is_new and media.kind != line.kind:
-            raise NegotiationError(f"the offer turns {line.kind} into {media.kind}")
-        line = evolve(line, protocol=media.protocol, formats=media.formats or ("0",))
-        codecs, send_codecs = answered
-        unwanted = line.refused or (is_new and line.wanted is Direction.INACTIVE)
-        if unwanted or not possible:
-            return evolve(line, rejected=True, refused=unwanted, current=Direction.INACTIVE)
-        offered_extensions, remote_direction = extensions_of(sdp, media), direction_of(sdp, media)
-        return evolve(
-            line,
-            codecs=codecs,
-            send_codecs=send_codecs,
-            extensions=tuple(
-                (uri, offered_extensions[uri])
-                for uri in self._capabilities.extensions(line.kind)
-                if uri in offered_extensions
-            ),
-            remote=transport_of(sdp, media),
-            remote_direction=remote_direction,
-            declines=not remote_direction.receives,
-            remote_ssrcs=ssrcs_of(media),
-            remote_streams=streams_of(media),
-            packet_time=packet_time_of(media),
-        )
-
-    def _agree(self, lines: tuple[Line, ...], bundled: bool, restarted: frozenset[int], *, offered: bool) -> None:
+    def _agree(self, lines: tuple[Line, ...], restarted: frozenset[int], *, offered: bool) -> None:
         """Both sides agree on these lines; `offered` by us or by the peer. `restarted`: slots with a new ICE session."""
         before, new = self._next, evolve(self._next, lines=lines)
         controlling = before.ice_controlling
@@ -555,7 +487,6 @@ class Negotiator:
         wanted = (before.restart_wanted - restarted) & new.slots if not offered else frozenset()
         self._next = evolve(
             new,
-            bundled=bundled,
             # Those that nobody uses any more are closed by the engine.
             transports=tuple((slot, transport) for slot, transport in local.items() if slot in new.slots),
             renewed=(),
@@ -565,15 +496,15 @@ class Negotiator:
             ice_controlling=controlling,
         )
 
-    def _write(self, written: list[WrittenLine], bundle: Sequence[str]) -> SessionDescription:
-        """`bundle`: the mids of those lines that share a transport, or may."""
+    def _write(self, written: list[WrittenLine], groups: Sequence[Sequence[str]]) -> SessionDescription:
+        """`groups`: the mids of those lines that share a transport, or may."""
 
         def write() -> SessionDescription:
             return write_sdp(
                 written,
                 session_id=self._session_id,
                 version=self._version,
-                bundle=bundle if self._next.with_mids else (),
+                groups=groups,
                 with_mids=self._next.with_mids,
                 stream_id=self._stream_id,
                 cname=self._cname,

@@ -49,20 +49,20 @@ def write_sdp(
     *,
     session_id: int,
     version: int,
-    bundle: Sequence[str],
+    groups: Sequence[Sequence[str]],
     with_mids: bool,
     stream_id: str,
     cname: str,
 ) -> SessionDescription:
     """The description of these lines. The `o=` line keeps its id; only the version moves (RFC 3264 8).
 
-    `bundle`: the mids of the BUNDLE group in its order; those that are rejected are left out.
+    `groups`: the mids of each BUNDLE group.
     """
     session = ["v=0", f"o=- {session_id} {version} IN IP4 127.0.0.1", "s=-", "t=0 0"]
-    accepted = {written.line.mid for written in lines if not written.line.rejected}
-    if mids := [mid for mid in bundle if mid in accepted]:
-        session.append("a=group:BUNDLE " + " ".join(mids))
-    session.append("a=msid-semantic:WMS *")
+    if with_mids:
+        session += ["a=group:BUNDLE " + " ".join(mids) for mids in groups]
+    # RFC 8445 10: so a peer that knows the older ICE as well nominates but one pair.
+    session += ["a=ice-options:ice2", "a=msid-semantic:WMS *"]
     media = [
         _rejected(written.line, with_mids)
         if written.line.rejected or written.transport is None

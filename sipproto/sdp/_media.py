@@ -171,17 +171,18 @@ def direction_of(sdp: SessionDescription, media: MediaDescription) -> Direction:
 
 def is_rejected(media: MediaDescription) -> bool:
     """Whether a line is refused or over: its port is 0 (RFC 3264 6, 8.2). In an offer one that may only be bundled has it, too,
-    and is wanted (`a=bundle-only`, RFC 8843 6)."""
+    and is wanted (`a=bundle-only`, RFC 9143 6)."""
     return media.port == 0 and media.attribute("bundle-only") is None
 
 
 def extensions_of(sdp: SessionDescription, media: MediaDescription) -> dict[str, int]:
-    """Header extensions: URI to id (RFC 8285 5)."""
-    out: dict[str, int] = {}
+    """Header extensions: URI to id (RFC 8285 5). Of several with one id the first counts, as packets cannot tell them apart."""
+    out: dict[int, str] = {}
     for value in sdp.inherited_all(media, "extmap"):
-        if (match := _EXTMAP.fullmatch(value)) and 1 <= int(match[1]) <= 255:
-            out.setdefault(match[3], int(match[1]))
-    return out
+        match = _EXTMAP.fullmatch(value)
+        if match is not None and 1 <= int(match[1]) <= 255 and match[3] not in out.values():
+            out.setdefault(int(match[1]), match[3])
+    return {uri: ident for ident, uri in out.items()}
 
 
 def ssrcs_of(media: MediaDescription) -> tuple[int, ...]:
@@ -242,7 +243,7 @@ def transport_of(sdp: SessionDescription, media: MediaDescription) -> RemoteTran
 
 
 def bundle_groups(sdp: SessionDescription) -> list[list[str]]:
-    """The mids of each BUNDLE group (RFC 8843 7)."""
+    """The mids of each BUNDLE group (RFC 9143 7)."""
     out = []
     for value in sdp.session.attributes("group"):
         semantics, *mids = value.split() or [""]

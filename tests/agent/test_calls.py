@@ -219,7 +219,7 @@ def test_unusable_answer(body: bytes) -> None:
 def test_late_offer_of_ours() -> None:
     """INVITE without offer: what the peer offers in its 2xx is for the application."""
     peer = Peer()
-    invite = peer.invite(media=(), body=b"")
+    invite = peer.invite(media=(), late_offer=True)
     assert invite.body == b""
     assert "Content-Type" not in invite.headers
     peer.answer(invite, 200, CONTACT, SDP, body=RAW)

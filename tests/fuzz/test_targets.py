@@ -174,6 +174,14 @@ RECEIVED = {
         )
     ],
 }
+ARRIVALS = [  # two octets of number, one of time
+    bytes.fromhex(octets)
+    for octets in (
+        "000104 000208 000604 000307 000407 fff0f7 000507",
+        "fffe10 ffff10 000010 000107 0001ef 0fff07 1ffe07 2ffd0f",
+        "0001ff 8000ff 000107",
+    )
+]
 ROUNDS = {
     "engine": 12,
     "negotiation": 60,
@@ -191,6 +199,7 @@ ROUNDS = {
     "audio": 25,
     "pictures": 40,
     "digits": 200,
+    "arrivals": 400,
 }
 
 
@@ -210,6 +219,7 @@ def seeds(name: str) -> list[bytes]:
         "conference": CONFERENCE,
         "feedback": FEEDBACK,
         **RECEIVED,
+        "arrivals": ARRIVALS,
     }.get(name, messages)
 
 

@@ -162,7 +162,7 @@ def test_the_offer_is_left_to_sipp(stage: Stage, media: bool) -> None:
         if media:
             call = await begin(act, media=AUDIO, body=b"", late_offer=True)
         else:
-            call = await begin(act, body=b"")
+            call = await begin(act, body=b"", late_offer=True)
             offered = await act.event(o.CallOffered)
             assert b"m=audio 6000" in offered.body
             await call.answer(body=ANSWER)

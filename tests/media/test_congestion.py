@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from struct import pack
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from aiortc import RTCRtpHeaderExtensionParameters, RTCRtpParameters
@@ -15,7 +15,7 @@ from aiortc.rtp import HeaderExtensionsMap, RtpPacket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipproto.media.congestion import Arrivals, Priority
+from sipproto.media.congestion import Arrivals, Priority, TransportFeedback, write_feedback
 from sipproto.negotiation import TRANSPORT_CC
 from sipproto_aiortc import AiortcEngine, MediaSetup, TestPattern
 from sipproto_aiortc._outlet import Flow, Outlet
@@ -26,6 +26,7 @@ from tests.media._rig import End, connect, exchange, until
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 SSRC = 0x01020304
+T = TypeVar("T")
 
 # -- the header --------------------------------------------------------------------------------------------------------
 
@@ -155,6 +156,46 @@ def test_what_waits_leaves_when_the_line_is_held() -> None:
     assert numbers == list(range(12))
 
 
+def test_what_is_put_after_something_hurried_does_not_pass_it() -> None:
+    """Whatever time sending takes, as through a relay over TCP."""
+
+    async def send() -> Lines:
+        lines = Lines()
+        left = lines._left
+
+        async def slowly(packet: bytes) -> None:
+            await asyncio.sleep(0)
+            await left(packet)
+
+        lines.outlet._send = slowly
+        await lines.picture(8)
+        lines.outlet.hurry()
+        for number in range(8, 24):
+            await lines.outlet.put(lines.video, pack("!BBHLL", 0x80, 96, number, 0, SSRC) + bytes(1200))
+            if number % 5 == 0:
+                lines.outlet.hurry()
+        await lines.all_left(24)
+        return lines
+
+    lines = asyncio.run(send())
+    assert [int.from_bytes(packet[2:4], "big") for _, packet in lines.left] == list(range(24))
+
+
+def test_a_closed_outlet_leaves_nothing_running_and_takes_nothing() -> None:
+    async def send() -> tuple[int, int, int]:
+        lines = Lines()
+        await lines.picture(12)
+        lines.outlet.hurry()
+        lines.outlet.close()
+        before = len(lines.left)
+        await lines.picture(12)
+        await asyncio.sleep(0)
+        return before, len(lines.left), len(asyncio.all_tasks())
+
+    before, after, tasks = asyncio.run(send())
+    assert (after, tasks) == (before, 1)
+
+
 def feedback_for(packets: list[tuple[float, bytes]]) -> list[bytes]:
     arrivals = Arrivals(5)
     known = extensions(number=3)
@@ -174,8 +215,7 @@ def test_packets_are_numbered_probed_with_and_their_feedback_is_obeyed() -> None
             count = len(lines.left)
             await lines.picture(2)
             await lines.all_left(count + 2)
-            for message in feedback_for(lines.left[count:]):
-                lines.outlet.receive(message)
+            lines.outlet.receive(feedback_for(lines.left[count:]))
         return lines
 
     lines = asyncio.run(send())
@@ -222,10 +262,10 @@ def test_no_probe_without_pictures_or_repairs(why: str) -> None:
 )
 def test_feedback_that_cannot_be_read_is_counted(octets: bytes) -> None:
     outlet = Outlet(lambda packet: asyncio.sleep(0))
-    outlet.receive(octets)
+    outlet.receive([octets])
     assert outlet.malformed == 0  # nobody asked for it
     outlet.number()
-    outlet.receive(octets)
+    outlet.receive([octets])
     assert outlet.malformed == 1 and outlet.estimate is None
 
 
@@ -243,6 +283,25 @@ def ends() -> Iterator[tuple[End, End]]:
 
 def transport(end: End) -> DtlsTransport:
     return next(iter(end.engine._calls[end.call]._lines.values())).transport
+
+
+def on_loop(end: End, call: Callable[[], T]) -> T:
+    """Calls something on the media thread of an end."""
+
+    async def calling() -> T:
+        return call()
+
+    loop = end.engine._loop
+    assert loop is not None
+    return asyncio.run_coroutine_threadsafe(calling(), loop).result(2)
+
+
+def feedback_of(packets: int) -> bytes:
+    """The first so many packets of a transport arrived, all at one moment."""
+    arrivals = tuple((place, 0) for place in range(packets))
+    return write_feedback(
+        TransportFeedback(sender_ssrc=1, media_ssrc=2, base=1, packets=packets, reference=7, count=1, arrivals=arrivals)
+    )
 
 
 def bitrates(end: End) -> tuple[float | None, float | None]:
@@ -276,6 +335,9 @@ def test_a_peer_that_agrees_no_more_leaves_no_bound(ends: tuple[End, End]) -> No
     exchange(b, a, without(r"a=rtcp-fb:\d+ transport-cc\r\n"))
     assert not any(line.transport_cc for line in a.session.lines)
     until(lambda: sender._control.bandwidth._path is None)
+    # Feedback may have been on its way, and others of the transport may go on.
+    on_loop(a, lambda: transport(a).outlet.receive([feedback_of(1000)]))
+    assert sender._control.bandwidth._path is None
     before = b.line("video").frames_decoded or 0
     until(lambda: (b.line("video").frames_decoded or 0) > before + 5)
 

@@ -504,6 +504,20 @@ def test_peer_that_was_made_anew(ends: tuple[End, End]) -> None:
     other.close()
 
 
+def test_peer_that_wants_the_other_dtls_role(ends: tuple[End, End]) -> None:
+    """It offers a restart as the one that was the server, and wants to be the client: a new handshake, with both alive."""
+    a, b = ends
+    connect(a, b)
+    until(hears(a, 1100.0))
+    before = [slot_of(end).dtls for end in ends]
+    assert [dtls.role for dtls in before] == ["server", "client"]
+    restart(a, b, lambda sdp: sdp.replace("a=setup:actpass", "a=setup:active"))
+    until(lambda: [slot_of(end).dtls.role for end in ends] == ["client", "server"])
+    assert all(slot_of(end).dtls is not old for end, old in zip(ends, before, strict=True))
+    until(hears(a, 1100.0))
+    until(hears(b, 700.0))
+
+
 @pytest.mark.parametrize("connected", [True, False])
 def test_fork_of_a_call(ends: tuple[End, End], connected: bool) -> None:
     """Two peers answer one offer, one after the other: the first early, the second for good."""

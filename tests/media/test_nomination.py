@@ -25,24 +25,34 @@ class Address(asyncio.DatagramProtocol):
     def __init__(self, delay: float | None = 0.0) -> None:
         self._delay = delay
         self.nominations = 0
+        self.refuses = False  # nominations
+        self.received = asyncio.Event()  # something that is no STUN
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.port: int = transport.get_extra_info("sockname")[1]
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if data[0] >= 4:
+            self.received.set()
+            return
         request = stun.parse_message(data)
         if request.message_class == stun.Class.RESPONSE or self._delay is None:
             return
-        self.nominations += "USE-CANDIDATE" in request.attributes
-        response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
-        response.attributes["XOR-MAPPED-ADDRESS"] = addr
+        nominating = "USE-CANDIDATE" in request.attributes
+        self.nominations += nominating
+        refused = nominating and self.refuses
+        kind = stun.Class.ERROR if refused else stun.Class.RESPONSE
+        response = stun.Message(stun.Method.BINDING, kind, request.transaction_id)
+        if refused:
+            response.attributes["ERROR-CODE"] = (400, "Bad Request")
+        else:
+            response.attributes["XOR-MAPPED-ADDRESS"] = addr
         response.add_message_integrity(_PASSWORD.encode())
         asyncio.get_running_loop().call_later(self._delay, self.transport.sendto, bytes(response), addr)
 
     def check(self, generation: Generation, *, nominating: bool = False) -> None:
         """As a peer does; with `nominating` one that controls."""
-        (ours,) = ((one.host, one.port) for one in generation.candidates if one.host == "127.0.0.1")
         check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
         check.attributes["USERNAME"] = f"{generation.ufrag}:peer"
         check.attributes["PRIORITY"] = 1
@@ -50,7 +60,16 @@ class Address(asyncio.DatagramProtocol):
         if nominating:
             check.attributes["USE-CANDIDATE"] = None
         check.add_message_integrity(generation.password.encode())
-        self.transport.sendto(bytes(check), ours)
+        self.transport.sendto(bytes(check), _address(generation))
+
+    def send(self, generation: Generation) -> None:
+        """Media."""
+        self.transport.sendto(b"\x80 media", _address(generation))
+
+
+def _address(generation: Generation) -> tuple[str, int]:
+    (ours,) = ((one.host, one.port) for one in generation.candidates if one.host == "127.0.0.1")
+    return ours
 
 
 @asynccontextmanager
@@ -98,17 +117,23 @@ async def connected(generation: Generation, *peer: Address, controlling: bool = 
     return loop.time() - started
 
 
+def selected(generation: Generation) -> tuple[int, bool]:
+    """The peer's port, and whether it is nominated."""
+    _, pair = generation.pair_facts()
+    assert pair is not None
+    return pair.remote.port, pair.nominated
+
+
 def used(generation: Generation) -> int:
-    """The peer's port."""
-    _, selected = generation.pair_facts()
-    assert selected is not None
-    assert selected.nominated
-    return selected.remote.port
+    """The peer's port of the nominated pair."""
+    port, nominated = selected(generation)
+    assert nominated
+    return port
 
 
 async def until_used(generation: Generation, port: int) -> None:
     deadline = asyncio.get_running_loop().time() + 3
-    while used(generation) != port:
+    while selected(generation) != (port, True):
         assert asyncio.get_running_loop().time() < deadline, generation.pair_facts()
         await asyncio.sleep(0.01)
 
@@ -202,5 +227,77 @@ def test_the_better_of_pairs_that_the_peer_nominates_may_come_second() -> None:
             await connecting
             better.check(ours, nominating=True)
             await until_used(ours, better.port)
+
+    asyncio.run(run())
+
+
+# -- before a nomination (RFC 8445 12.1) -------------------------------------------------------------------------------
+
+
+def test_we_send_where_the_peer_sends_before_it_nominates() -> None:
+    """As Chromium does after an ICE restart; what it nominates then is used instead."""
+
+    async def run() -> None:
+        async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=False) as ours:
+            connecting = asyncio.create_task(connected(ours, better, worse, controlling=False))
+            await asyncio.sleep(0.2)  # all checks are through
+            assert not connecting.done()
+            worse.send(ours)
+            await connecting
+            assert selected(ours) == (worse.port, False)
+            await ours.send(b"\x80 media")
+            await worse.received.wait()
+            better.check(ours, nominating=True)
+            await until_used(ours, better.port)
+            worse.check(ours, nominating=True)  # at once with the first
+            await asyncio.sleep(0.1)
+            assert selected(ours) == (better.port, True)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("controlling", [False, True])
+def test_we_do_not_send_where_nothing_is_proved(controlling: bool) -> None:
+    """Neither to an address that did not answer our check, nor where we are those who nominate."""
+
+    async def run() -> None:
+        async with addresses(0.0, None) as (better, silent), gathered(controlling=controlling) as ours:
+            connecting = asyncio.create_task(connected(ours, better, silent, controlling=controlling))
+            await asyncio.sleep(0.05)
+            silent.send(ours)
+            await asyncio.sleep(0.02)
+            assert not connecting.done()
+            better.check(ours, nominating=not controlling)
+            await connecting
+            assert used(ours) == better.port
+
+    asyncio.run(run())
+
+
+def test_a_pair_whose_check_was_cut_off_can_be_nominated_later() -> None:
+    """The first nomination ends all checks under way; the peer may go over to one of those all the same."""
+
+    async def run() -> None:
+        async with addresses(0.3, 0.0) as (slow, quick), gathered(controlling=False) as ours:
+            connecting = asyncio.create_task(connected(ours, slow, quick, controlling=False))
+            await asyncio.sleep(0.1)
+            quick.check(ours, nominating=True)
+            await connecting
+            assert used(ours) == quick.port
+            await asyncio.sleep(0.5)
+            slow.check(ours, nominating=True)
+            await until_used(ours, slow.port)
+
+    asyncio.run(run())
+
+
+def test_a_pair_that_cannot_be_nominated_gives_way_to_another() -> None:
+    """Also where the peer checks none."""
+
+    async def run() -> None:
+        async with addresses(0.0, 0.0) as (better, worse), gathered(controlling=True) as ours:
+            better.refuses = True
+            await connected(ours, better, worse)
+            assert used(ours) == worse.port
 
     asyncio.run(run())

@@ -11,7 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, RtpPacket, is_rtcp, pack_remb_fci
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    RTCP_RTPFB_NACK,
+    RtcpPsfbPacket,
+    RtcpRtpfbPacket,
+    RtpPacket,
+    is_rtcp,
+    pack_remb_fci,
+)
 from attrs import evolve, frozen
 
 from sipproto.agent.media import MediaFailed
@@ -286,6 +294,27 @@ def test_the_peers_estimate_of_the_path_is_taken(ends: tuple[End, End]) -> None:
         assert handle(data) == before > MINIMUM_BITRATE
     assert handle(pack_remb_fci(1_000_000, [sender._ssrc])) == before  # so much is not sent
     assert handle(pack_remb_fci(1000, [sender._ssrc])) == MINIMUM_BITRATE
+
+
+def test_what_is_asked_for_hundreds_of_times_is_repeated_once(ends: tuple[End, End]) -> None:
+    a, b = ends
+    connect(a, b, "video")
+    until(lambda: a.line("video").packets_sent > 10)
+    sender: Any = a.engine._calls[a.call]._lines[0]._sender
+    repairs = a.engine._calls[a.call]._lines[0]._repairs
+    loop = a.engine._loop
+    assert loop is not None
+
+    async def ask() -> tuple[int, int]:
+        known = [packet.sequence_number for packet in vars(sender)["_RTCRtpSender__rtp_history"].values()]
+        before = repairs.sent.packets - repairs.padding.packets
+        lost = [number & 0xFFFF for _ in range(100) for one in known for number in (one, one - 128)]
+        await sender._handle_rtcp_packet(RtcpRtpfbPacket(fmt=RTCP_RTPFB_NACK, ssrc=1, media_ssrc=2, lost=lost))
+        await asyncio.sleep(0.2)  # longer than any of them waits to leave
+        return len(known), repairs.sent.packets - repairs.padding.packets - before
+
+    asked, repeated = asyncio.run_coroutine_threadsafe(ask(), loop).result(5)
+    assert 0.9 * asked <= repeated <= 3 * asked  # a hundred requests may take longer than a round trip
 
 
 def test_a_slow_encoder_leaves_pictures_out_and_stays_in_time(

@@ -383,6 +383,26 @@ def test_new_association_with_a_restart(change: tuple[str, str], setup: str, cli
     )
 
 
+@pytest.mark.parametrize("restarts", [True, False])
+@pytest.mark.parametrize("as_answer", [True, False])
+@pytest.mark.parametrize("now", ["active", "passive"])
+def test_a_peer_that_wants_our_role(now: str, as_answer: bool, restarts: bool) -> None:
+    """RFC 8842 3.1: a new association, of which each has to be one end. Without a restart the one of before goes on."""
+    before = "passive" if now == "active" else "active"
+    who = peer((HEAD + AUDIO).replace("actpass", before))
+    text = (NEW if restarts else HEAD + AUDIO).replace("actpass", now)
+    if as_answer:
+        if restarts:
+            who.restart_ice()
+        offer(who)
+        session = who.receive_answer(text)
+    else:
+        who.receive_offer(text)
+        reply, session = answer(who)
+        assert f"a=setup:{before if restarts else now}" in reply
+    assert session.transports[0].dtls_client is ((now == "passive") if restarts else (before == "passive"))
+
+
 @pytest.mark.parametrize("change", [CERTIFICATE, TLS_ID])
 def test_new_association_without_a_restart_is_refused(change: tuple[str, str]) -> None:
     first = (HEAD + AUDIO).replace("a=setup", "a=tls-id:first\na=setup")

@@ -163,6 +163,7 @@ def test_no_bundle_and_no_mid() -> None:
     assert len(session.transports) == 2
     assert "a=mid" not in sdp
     assert "BUNDLE" not in sdp
+    assert "\r\na=ice-options:ice2\r\n" in sdp[: sdp.index("m=")]
 
 
 def test_static_payload_type_without_rtpmap() -> None:

@@ -252,7 +252,7 @@ def late_offer(w: World) -> None:
 
 @scenario("RFC 3261 13.2.1: a late offer that the application answers itself")
 def late_offer_with_bodies(w: World) -> None:
-    w.call("a", "b", body=b"")
+    w.call("a", "b", late_offer=True)
     w.run(1)
     w.answer("b", body=RAW)
     w.run(2)

@@ -154,3 +154,9 @@ def test_a_built_line_cannot_hold_another(line: str) -> None:
 def test_many_sources_take_no_time() -> None:
     text = "v=0\nm=audio 1 X 0\n" + "".join(f"a=ssrc:{n} cname:x\n" for n in range(4990))
     assert len(ssrcs_of(parse_sdp(text).media[0])) == 4990
+
+
+def test_an_extension_id_means_one_thing() -> None:
+    text = "v=0\ns=-\nm=audio 9 RTP/AVP 0\na=extmap:1 urn:a\na=extmap:1 urn:b\na=extmap:2 urn:a\na=extmap:2 urn:c\n"
+    sdp = parse_sdp(text)
+    assert extensions_of(sdp, sdp.media[0]) == {"urn:a": 1, "urn:c": 2}

@@ -84,7 +84,8 @@ class Pair(Network):
                     self._receive_call(node, output)
             case o.CallOffered(call=call) if self.auto:
                 if self.rng.random() < 0.9:
-                    self.do(2 * self.rng.random(), node, i.Answer(command=0, call=call, body=RAW))
+                    answer = i.Answer(command=0, call=call, media=(AUDIO,) if len(self.log) % 2 else (), body=RAW)
+                    self.do(2 * self.rng.random(), node, answer)
             case o.CallEstablished() if name is not None:
                 self.stories[name].established.add(node.name)
                 if self.auto:
@@ -112,6 +113,7 @@ class Pair(Network):
             media=media,
             body=body,
             headers=(("X-Sim", name),),
+            late_offer=not (media or body),
         )
         if self.command(caller, invite) is None:
             del self.stories[name], self._names[(caller, name)]

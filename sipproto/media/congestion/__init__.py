@@ -8,7 +8,6 @@ from sipproto.media.congestion._arrivals import Arrivals
 from sipproto.media.congestion._controller import START_ESTIMATE, CongestionController
 from sipproto.media.congestion._delay import DelayDetector, Usage
 from sipproto.media.congestion._feedback import (
-    MOST_PACKETS,
     FeedbackError,
     TransportFeedback,
     parse_feedback,
@@ -19,7 +18,6 @@ from sipproto.media.congestion._pacing import PACE, Pacer, Priority, Probe
 from sipproto.media.congestion._rate import RATE_TRANSITIONS, RateControl, RateState
 
 __all__ = [
-    "MOST_PACKETS",
     "PACE",
     "RATE_TRANSITIONS",
     "START_ESTIMATE",

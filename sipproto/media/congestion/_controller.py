@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from sipproto.media.congestion._delay import DelayDetector, Usage
-from sipproto.media.congestion._feedback import TICKS, TransportFeedback, unwrapped
+from sipproto.media.congestion._feedback import REFERENCE, TICKS, TransportFeedback, unwrapped
 from sipproto.media.congestion._pacing import Probe
 from sipproto.media.congestion._probing import ProbeControl, ProbeResults
 from sipproto.media.congestion._rate import AcknowledgedRate, RateControl
@@ -16,7 +16,7 @@ from sipproto.media.congestion._rate import AcknowledgedRate, RateControl
 START_ESTIMATE = 300_000  # bits per second, as browsers begin
 
 _MOST = 8192  # packets whose fate is not known
-_OLDEST = 10.0  # seconds, likewise
+_OLDEST = 10.0  # seconds; who tells of older ones tells nothing of the path as it is
 _ROUND_TRIP = 0.2  # seconds, before it was measured
 _MEASURED = 1.0  # seconds over which is measured what is sent
 _SILENCE = 2.0  # seconds without feedback after which none is waited for
@@ -35,16 +35,16 @@ class SentRates:
     """What was sent lately, in bits per second: pictures apart from the rest, and how much of them is payload."""
 
     def __init__(self) -> None:
-        self._packets: deque[tuple[float, int, int]] = deque()
+        self._packets: deque[tuple[float, int, int | None]] = deque()
         self._payload = self._pictures = self._others = 0
 
     def add(self, octets: int, payload: int | None, now: float) -> None:
         """A packet of `octets` leaves. `payload`: octets of a picture, or of padding, in it; None: it carries none."""
-        self._packets.append((now, octets, -1 if payload is None else payload))
+        self._packets.append((now, octets, payload))
         self._count(octets, payload, 1)
         while now - self._packets[0][0] > _MEASURED:
             _, old, carried = self._packets.popleft()
-            self._count(old, None if carried < 0 else carried, -1)
+            self._count(old, carried, -1)
 
     def _count(self, octets: int, payload: int | None, sign: int) -> None:
         if payload is None:
@@ -89,6 +89,7 @@ class CongestionController:
         self._last = 0  # number, counted on beyond 16 bits
         self._reference: int | None = None  # of the last feedback, likewise beyond 24 bits
         self._began: float | None = None  # when the first packet left
+        self._heard = False  # of any packet of ours
         self._probed = False
 
     @property
@@ -103,8 +104,8 @@ class CongestionController:
 
     @property
     def has_feedback(self) -> bool:
-        """Whether some has come."""
-        return self._reference is not None
+        """Whether some has come that says anything of what was sent."""
+        return self._heard
 
     def is_silent(self, now: float) -> bool:
         """Whether the peer gives no feedback, although it agreed to: then nothing is known of the path."""
@@ -126,9 +127,8 @@ class CongestionController:
             self._began = now
         self._last += 1
         self._packets[self._last] = _Sent(now, octets, probe)
+        self._packets.pop(self._last - _MOST, None)
         self.rates.add(octets, payload, now)
-        while len(self._packets) > _MOST or now - next(iter(self._packets.values())).moment > _OLDEST:
-            del self._packets[next(iter(self._packets))]
         return self._last & 0xFFFF
 
     def want(self, payload: int, now: float) -> None:
@@ -142,13 +142,15 @@ class CongestionController:
         if self._reference is not None:
             reference = unwrapped(feedback.reference, self._reference, 24)
         self._reference = reference
-        start = reference * (TICKS * 64 // 1000)
+        start = reference * REFERENCE
         base = unwrapped(feedback.base, self._last)
         arrived: list[tuple[float, _Sent]] = []
-        for number, ticks in enumerate(feedback.arrivals, base):
-            if ticks is not None and (packet := self._packets.pop(number, None)) is not None:
+        for place, ticks in feedback.arrivals:
+            packet = self._packets.pop(base + place, None)
+            if packet is not None and now - packet.moment <= _OLDEST:
                 arrived.append(((start + ticks) / TICKS, packet))
         if arrived:
+            self._heard = True
             self._arrived(arrived, now)
 
     def _arrived(self, arrived: Sequence[tuple[float, _Sent]], now: float) -> None:

@@ -13,12 +13,13 @@ from attrs import define
 
 _GROUP = 5.0  # packets sent within it are one group (5.2)
 _WINDOW = 20  # groups that the trend is taken over
+# The gain scales the trend to what the thresholds of the draft are meant for; this and the smoothing are libwebrtc's.
 _SMOOTHING = 0.9
 _GAIN = 4.0
 _COUNTED = 60  # groups after which a trend is not taken more seriously any more
 _OVERUSE_TIME = 10.0  # so long a trend has to be above the threshold
 _THRESHOLD, _THRESHOLD_MIN, _THRESHOLD_MAX = 12.5, 6.0, 600.0
-_K_UP, _K_DOWN = 0.0087, 0.039
+_K_UP, _K_DOWN = 0.0087, 0.039  # of the draft's table: how fast the threshold follows the trend, upwards and downwards
 _SPIKE = 15.0  # a trend so far beyond the threshold does not move it
 _LONGEST_STEP = 100.0
 _RESET = 3000.0  # a clock that jumps so far is another clock
@@ -41,11 +42,14 @@ class _Group:
     arrived: float
 
     def takes(self, sent: float, arrived: float) -> bool:
-        """Whether a packet belongs to it: sent within 5 ms, or in a burst that a queue let go of at once."""
+        """Whether a packet belongs to it: sent within 5 ms, or in a burst that a queue let go of at once.
+
+        What arrived long before the group is no burst, but told by another clock.
+        """
         if sent - self.first_sent <= _GROUP:
             return True
         steps = arrived - self.arrived, sent - self.sent
-        return steps[0] <= _GROUP and steps[0] < steps[1] and arrived - self.first_arrived < _LONGEST_STEP
+        return steps[0] <= _GROUP and steps[0] < steps[1] and abs(arrived - self.first_arrived) < _LONGEST_STEP
 
 
 class _Groups:
@@ -139,14 +143,21 @@ class DelayDetector:
         if size > self._threshold + _SPIKE:
             return
         rate = _K_DOWN if size < self._threshold else _K_UP
-        self._threshold += rate * (size - self._threshold) * min(moment - last, _LONGEST_STEP)
+        passed = min(max(0.0, moment - last), _LONGEST_STEP)  # the peer's clock may have been set back
+        self._threshold += rate * (size - self._threshold) * passed
         self._threshold = min(max(self._threshold, _THRESHOLD_MIN), _THRESHOLD_MAX)
 
 
 def _slope(points: deque[tuple[float, float]]) -> float:
     """Of the line with the least squares; 0 when all are at one moment."""
-    count = len(points)
-    x_mean = sum(x for x, _ in points) / count
-    y_mean = sum(y for _, y in points) / count
-    across = sum((x - x_mean) ** 2 for x, _ in points)
-    return sum((x - x_mean) * (y - y_mean) for x, y in points) / across if across else 0.0
+    first_x, first_y = points[0]
+    xs = ys = xx = xy = 0.0
+    for x, y in points:  # in one go: this is done for each group
+        x -= first_x
+        y -= first_y
+        xs += x
+        ys += y
+        xx += x * x
+        xy += x * y
+    across = len(points) * xx - xs * xs
+    return (len(points) * xy - xs * ys) / across if across > 0 else 0.0

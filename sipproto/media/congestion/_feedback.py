@@ -12,12 +12,11 @@ from struct import pack, unpack_from
 from attrs import frozen
 
 TICKS = 4000  # of a second
-MOST_PACKETS = 8192  # that one message may tell of: nobody sends more within a feedback interval
+REFERENCE = 256  # ticks, the unit of reference times (64 ms)
 
 _RTPFB, _FMT = 205, 15
-_REFERENCE = 256  # ticks, the unit of reference times (64 ms)
 _REFERENCES = 1 << 24
-_NOT_RECEIVED, _SMALL, _LARGE = 0, 1, 2
+_NOT_RECEIVED, _SMALL, _LARGE, _RESERVED = range(4)  # the first three are also the octets of the arrival time
 _RUN_MAX = 0x1FFF
 _ONE_BIT, _TWO_BIT = 14, 7  # statuses in a vector
 
@@ -28,22 +27,24 @@ class FeedbackError(ValueError):
 
 @frozen(kw_only=True)
 class TransportFeedback:
-    """What arrived of the packets from the number `base` on.
+    """What arrived of so many `packets` from the number `base` on (16 bits each).
 
-    `arrivals`: for each packet the ticks since the reference time, None: it was not received until then. `reference`: that
-    time in units of 64 ms, 24 bits. `count` counts the messages, 8 bits.
+    `arrivals`: for each that was received how many it is behind `base`, below `packets` and ascending, and the ticks since the
+    reference time; the others were not received until then. `reference`: that time in units of 64 ms, 24 bits. `count`
+    counts the messages, 8 bits.
     """
 
     sender_ssrc: int
     media_ssrc: int
     base: int
+    packets: int
     reference: int
     count: int
-    arrivals: tuple[int | None, ...]
+    arrivals: tuple[tuple[int, int], ...]
 
     @property
     def reference_ticks(self) -> int:
-        return self.reference * _REFERENCE
+        return self.reference * REFERENCE
 
 
 def split_feedback(data: bytes) -> tuple[list[bytes], bytes]:
@@ -64,68 +65,74 @@ def split_feedback(data: bytes) -> tuple[list[bytes], bytes]:
 
 
 def parse_feedback(data: bytes) -> TransportFeedback:
-    """Reads one RTCP packet. Raises FeedbackError for what is none, or tells of more than MOST_PACKETS."""
+    """Reads one RTCP packet, in a time that follows its size, whatever it claims. Raises FeedbackError for what is none."""
     if len(data) < 20 or len(data) % 4 or data[0] & 0xDF != 0x80 | _FMT or data[1] != _RTPFB:
         raise FeedbackError("no transport-wide feedback")
     if data[0] & 0x20 and not 0 < data[-1] <= len(data) - 20:
         raise FeedbackError("bad padding")
     end = len(data) - (data[-1] if data[0] & 0x20 else 0)
     sender, media, base, packets, last = unpack_from("!LLHHL", data, 4)
-    if packets > MOST_PACKETS:
-        raise FeedbackError(f"{packets} packets at once")
-    statuses: list[int] = []
-    at = 20
-    while len(statuses) < packets:
-        if at + 2 > end:
-            raise FeedbackError("cut off in the packet statuses")
-        statuses += _statuses(int.from_bytes(data[at : at + 2], "big"))
-        at += 2
-    arrivals: list[int | None] = []
+    received, at = _received(data[:end], packets)
+    arrivals: list[tuple[int, int]] = []
     ticks = 0
-    for status in statuses[:packets]:
-        size = _DELTA_SIZES[status]
-        if size is None:
-            raise FeedbackError("a reserved packet status")
+    for place, size in received:
         if at + size > end:
             raise FeedbackError("cut off in the arrival times")
         ticks += int.from_bytes(data[at : at + size], "big", signed=size == 2)
         at += size
-        arrivals.append(ticks if size else None)
+        arrivals.append((place, ticks))
     return TransportFeedback(
         sender_ssrc=sender,
         media_ssrc=media,
         base=base,
+        packets=packets,
         reference=last >> 8,
         count=last & 0xFF,
         arrivals=tuple(arrivals),
     )
 
 
-_DELTA_SIZES: tuple[int | None, ...] = (0, 1, 2, None)  # octets, by status
+def _received(data: bytes, packets: int) -> tuple[list[tuple[int, int]], int]:
+    """The places of the packets that were received, each with the octets of its arrival time; and where those begin."""
+    out: list[tuple[int, int]] = []
+    place, at = 0, 20
+    while place < packets:
+        if at + 2 > len(data):
+            raise FeedbackError("cut off in the packet statuses")
+        chunk = int.from_bytes(data[at : at + 2], "big")
+        at += 2
+        if chunk & 0x8000:
+            statuses = _vector(chunk)
+            out += [(place + i, status) for i, status in enumerate(statuses[: packets - place]) if status]
+            place += len(statuses)
+        else:
+            status, run = chunk >> 13, min(chunk & _RUN_MAX, packets - place)
+            if status and len(out) + run > len(data) - at:  # of each one octet at least has to be there
+                raise FeedbackError("cut off in the arrival times")
+            out += [(one, status) for one in range(place, place + run)] if status else []
+            place += run
+    if any(status == _RESERVED for _, status in out):
+        raise FeedbackError("a reserved packet status")
+    return out, at
 
 
-def _statuses(chunk: int) -> list[int]:
-    if not chunk & 0x8000:
-        return [chunk >> 13 & 3] * (chunk & _RUN_MAX)
-    if not chunk & 0x4000:
-        return [chunk >> place & 1 for place in range(13, -1, -1)]
-    return [chunk >> place & 3 for place in range(12, -1, -2)]
+def _vector(chunk: int) -> list[int]:
+    if chunk & 0x4000:
+        return [chunk >> shift & 3 for shift in range(12, -1, -2)]
+    return [chunk >> shift & 1 for shift in range(13, -1, -1)]
 
 
 def write_feedback(feedback: TransportFeedback) -> bytes:
     """One RTCP packet. Raises ValueError for arrivals too far from each other: over 8 s."""
-    statuses: list[int] = []
+    statuses = [_NOT_RECEIVED] * feedback.packets
     deltas: list[bytes] = []
     last = 0
-    for ticks in feedback.arrivals:
-        if ticks is None:
-            statuses.append(_NOT_RECEIVED)
-            continue
+    for place, ticks in feedback.arrivals:
         delta, last = ticks - last, ticks
         if not -0x8000 <= delta < 0x8000:
             raise ValueError("arrivals too far from each other")
         small = 0 <= delta <= 0xFF
-        statuses.append(_SMALL if small else _LARGE)
+        statuses[place] = _SMALL if small else _LARGE
         deltas.append(delta.to_bytes(1 if small else 2, "big", signed=not small))
     body = b"".join(pack("!H", chunk) for chunk in _chunks(statuses)) + b"".join(deltas)
     missing = -len(body) % 4
@@ -139,7 +146,7 @@ def write_feedback(feedback: TransportFeedback) -> bytes:
         feedback.sender_ssrc,
         feedback.media_ssrc,
         feedback.base,
-        len(feedback.arrivals),
+        feedback.packets,
         feedback.reference % _REFERENCES << 8 | feedback.count & 0xFF,
     )
     return head + body

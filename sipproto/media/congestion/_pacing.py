@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -13,10 +14,11 @@ T = TypeVar("T")
 PACE = 2.5  # times the target bit rate, as browsers have it
 _LONGEST_WAIT = 0.1  # seconds: about a frame interval; what has waited so long leaves whatever the rate
 _BURST = 0.005  # seconds of the rate that may leave at once: a timer for each packet would cost more than it is worth
-_MOST = 2000  # packets that wait; what is more leaves at once
+_MOST = 2000  # packets that wait, some megabytes; what is more leaves at once
 _LATE = 0.002  # seconds that a timer may be late without the rate suffering
-_PROBE_BURST, _LATE_PROBE = 0.001, 0.02
-_LONGEST_PROBE = 0.5  # seconds
+_PROBE_BURST = 0.001  # likewise in a probe, which is a few times as long
+_LATE_PROBE = 0.02  # likewise: of a whole probe, so that it has its bit rate on average
+_LONGEST_PROBE = 0.5  # seconds; what has not come together by then is given up
 
 
 class Priority(enum.IntEnum):
@@ -63,7 +65,7 @@ class Pacer(Generic[T]):
 
     `now` is in seconds of a clock that only advances. A caller pushes packets, takes what `pop` gives until that is None,
     and does so again when `due` says. With `can_pad` it can make packets of no use to the receiver, and does when `pads` asks
-    for one; otherwise probes wait for a picture that is large enough.
+    for one; otherwise probes wait for a picture that is large enough. Of a priority what was pushed first leaves first.
     """
 
     def __init__(self, bitrate: int) -> None:
@@ -87,15 +89,22 @@ class Pacer(Generic[T]):
         """These are to be sent next, instead of those asked for before that have not begun."""
         self._probes = deque(probes)
 
-    def release(self) -> list[T]:
-        """All that waits, to leave at once or not at all; what was to be probed is forgotten."""
-        out = [waiting.item for queue in self._queues for waiting in queue]
+    def hurry(self, now: float) -> None:
+        """All that waits leaves at once; what was to be probed is forgotten."""
+        for queue in self._queues:
+            for waiting in queue:
+                waiting.since = -math.inf
+        self._free = min(self._free, now)
+        self._probes.clear()
+        self._running = None
+
+    def clear(self) -> None:
+        """Forgets what waits, and what was to be probed."""
         for queue in self._queues:
             queue.clear()
         self._octets = 0
         self._probes.clear()
         self._running = None
-        return out
 
     def pop(self, now: float) -> tuple[T, Probe | None] | None:
         """The packet to leave now, and the probe that it is part of; None: nothing, or not yet."""
@@ -105,11 +114,11 @@ class Pacer(Generic[T]):
         probing = self._probing(now)
         if self._free > now + (_PROBE_BURST if probing is not None else _BURST):
             return None
+        bitrate = max(probing.probe.bitrate if probing is not None else PACE * self.bitrate, self._needed(now))
         waiting = queue.popleft()
-        bitrate = probing.probe.bitrate if probing is not None else self._bitrate(now, waiting)
         self._octets -= waiting.octets
         earliest = now - (_LATE_PROBE if probing is not None else _LATE)
-        self._free = max(self._free, earliest) + waiting.octets * 8 / bitrate if bitrate else now
+        self._free = max(self._free, earliest) + waiting.octets * 8 / bitrate
         if probing is None:
             return waiting.item, None
         probing.octets += waiting.octets
@@ -131,12 +140,13 @@ class Pacer(Generic[T]):
     def _wants_padding(self, now: float) -> bool:
         return self.can_pad and self._running is not None and now < self._running.until
 
-    def _bitrate(self, now: float, oldest: _Waiting[T]) -> float:
-        """0: at once. What waits has to be gone when its time is over."""
-        left = oldest.since + _LONGEST_WAIT - now
-        if left <= 0 or len(self) > _MOST:
-            return 0.0
-        return max(PACE * self.bitrate, self._octets * 8 / left)
+    def _needed(self, now: float) -> float:
+        """The bits per second with which all is gone when the oldest packet has waited as long as one may.
+
+        Repairs without end, or a slow probe, would otherwise keep pictures waiting.
+        """
+        left = min(queue[0].since for queue in self._queues if queue) + _LONGEST_WAIT - now
+        return self._octets * 8 / left if left > 0 and len(self) <= _MOST else math.inf
 
     def _probing(self, now: float) -> _Running | None:
         """The probe under way, or begun now. It begins with packets that leave anyway."""

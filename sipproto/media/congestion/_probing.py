@@ -67,7 +67,7 @@ class ProbeControl:
         return self._probe([self._wanted], now) if raised else ()
 
     def found(self, estimate: float, now: float) -> tuple[Probe, ...]:
-        """A probe has a result, which is the estimate now: more may be tried."""
+        """A probe has a result, which the estimate holds now: more may be tried."""
         if self.state is ProbeState.WAITING and estimate > _FURTHER_ABOVE * self._probed:
             if self._wanted > _RAISED * self._probed:
                 return self._probe([_FURTHER * estimate], now)
@@ -129,7 +129,10 @@ class ProbeResults:
         self._clusters: OrderedDict[int, _Cluster] = OrderedDict()
 
     def add(self, probe: Probe, sent: float, arrived: float, octets: int) -> float | None:
-        """A packet of a probe arrived. Bits per second that the path takes, when enough of the cluster has."""
+        """A packet of a probe arrived. Bits per second that the path takes, when enough of the cluster has.
+
+        Never more than was to be tried: what left in one go, late, shows what a queue takes for a moment.
+        """
         one = self._clusters.setdefault(probe.number, _Cluster(probe))
         while len(self._clusters) > _CLUSTERS:
             self._clusters.popitem(last=False)
@@ -151,5 +154,5 @@ class ProbeResults:
         if arrived_rate > _RATIO_MAX * sent_rate:
             return None
         if arrived_rate < _LOADED * sent_rate:
-            return _LOADED_SHARE * arrived_rate
-        return min(sent_rate, arrived_rate)
+            return min(_LOADED_SHARE * arrived_rate, probe.bitrate)
+        return min(sent_rate, arrived_rate, probe.bitrate)

@@ -10,7 +10,8 @@ from attrs import frozen
 
 from sipproto.media.congestion._delay import Usage
 
-MINIMUM = 30_000  # bits per second; below that no estimate goes
+# Bits per second that no estimate leaves, whatever a peer says: less is of no use, and more nobody sends.
+MINIMUM, MAXIMUM = 30_000, 100_000_000
 
 _DECREASE = 0.85
 _INCREASE = 1.08  # a second, far from what the path was found to take
@@ -49,19 +50,23 @@ class AcknowledgedRate:
     _WINDOW = 0.3
     _LEAST = 0.15  # seconds before it is known
     _PAUSE = 1.0
+    _MOST = 4096  # packets, as many as the maximum has in that time: to a peer all may have come at one moment
 
     def __init__(self) -> None:
         self._arrivals: deque[tuple[float, int]] = deque()
         self._octets = 0
 
     def add(self, arrived: float, octets: int) -> None:
-        """In the order of arrival, in seconds."""
-        if self._arrivals and not -self._WINDOW < arrived - self._arrivals[-1][0] < self._PAUSE:
+        """In the order of arrival, in seconds. What is a little late, as feedback may be, counts as if it came last."""
+        last = self._arrivals[-1][0] if self._arrivals else arrived
+        if not -self._WINDOW < arrived - last < self._PAUSE:
             self._arrivals.clear()  # after a pause, or on another clock
             self._octets = 0
-        self._arrivals.append((arrived, octets))
+            last = arrived
+        now = max(arrived, last)
+        self._arrivals.append((now, octets))
         self._octets += octets
-        while arrived - self._arrivals[0][0] > self._WINDOW:
+        while now - self._arrivals[0][0] > self._WINDOW or len(self._arrivals) > self._MOST:
             self._octets -= self._arrivals.popleft()[1]
 
     @property
@@ -102,36 +107,33 @@ class RateControl:
 
     def set(self, bitrate: float, now: float) -> None:
         """From elsewhere, such as a probe."""
-        self.bitrate, self._changed = max(MINIMUM, bitrate), now
+        self.bitrate, self._changed = float(min(max(MINIMUM, bitrate), MAXIMUM)), now
 
     def update(
         self, usage: Usage, acknowledged: float | None, round_trip: float, now: float, *, limited: bool = False
     ) -> bool:
         """Feedback came. True: the rate was lowered.
 
-        `acknowledged`: bits per second that arrive; `round_trip`: seconds. `limited`: much less is sent than may be, so that
-        what arrives does not say what the path takes.
+        `acknowledged`: bits per second that arrive, None: not known; `round_trip`: seconds. `limited`: much less is sent than
+        may be, so that what arrives does not say what the path takes.
         """
         self.state = RATE_TRANSITIONS[self.state, usage]
         if self.state is RateState.DECREASE:
             return self._decrease(None if limited else acknowledged, round_trip, now)
-        if self.state is RateState.INCREASE:
+        if self.state is RateState.INCREASE and acknowledged is not None:  # else nothing says that the path takes more
             self._increase(acknowledged, round_trip, now)
         self._changed = now
         return False
 
-    def _increase(self, acknowledged: float | None, round_trip: float, now: float) -> None:
-        known = self._capacity
-        if known is not None and acknowledged is not None and acknowledged / 1000 > known.bounds()[1]:
+    def _increase(self, acknowledged: float, round_trip: float, now: float) -> None:
+        if self._capacity is not None and acknowledged / 1000 > self._capacity.bounds()[1]:
             self._capacity = None  # the path takes more than it did
         passed = min(now - self._changed, _LONGEST_STEP) if self._changed is not None else 0.0
         if self._capacity is not None:  # near the maximum: about a packet for each response time
             grown = self.bitrate + max(4000.0, _PACKET_BITS / (round_trip + _RESPONSE)) * passed
         else:
             grown = self.bitrate + max(self.bitrate * (_INCREASE**passed - 1), 1000.0 * passed)
-        if acknowledged is not None:
-            grown = min(grown, _ACKNOWLEDGED_MAX * acknowledged + _AHEAD)
-        self.bitrate = max(self.bitrate, grown)
+        self.bitrate = max(self.bitrate, min(grown, _ACKNOWLEDGED_MAX * acknowledged + _AHEAD, MAXIMUM))
 
     def _decrease(self, acknowledged: float | None, round_trip: float, now: float) -> bool:
         if now - self._decreased < min(max(round_trip, _FAST_DECREASE[1]), _FAST_DECREASE[0]) + _RESPONSE:

@@ -14,9 +14,9 @@ def told(arrivals: Arrivals, now: float) -> dict[int, float | None]:
     out: dict[int, float | None] = {}
     for octets in arrivals.feedback(now):
         message = parse_feedback(octets)
-        for place, ticks in enumerate(message.arrivals):
-            moment = None if ticks is None else (message.reference_ticks + ticks) / 4000
-            out[(message.base + place) & 0xFFFF] = moment
+        out |= {(message.base + place) & 0xFFFF: None for place in range(message.packets)}
+        for place, ticks in message.arrivals:
+            out[(message.base + place) & 0xFFFF] = (message.reference_ticks + ticks) / 4000
     return out
 
 
@@ -79,6 +79,15 @@ def test_the_interval_follows_the_bit_rate() -> None:
             if number % 20 == 19:
                 arrivals.feedback(step * number)
     assert (slow.interval, fast.interval) == (0.25, 0.05)
+
+
+def test_the_interval_is_short_from_the_beginning_and_after_a_pause() -> None:
+    arrivals = Arrivals(1)
+    for start in (5000.0, 6000.0):
+        for number in range(20):
+            arrivals.arrived(number, 5, 1200, start + number / 400)
+        arrivals.feedback(start + 0.05)
+        assert arrivals.interval == 0.05, start
 
 
 def test_hostile_numbers_cost_little() -> None:

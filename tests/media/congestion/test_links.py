@@ -7,7 +7,7 @@ import functools
 import pytest
 from attrs import evolve
 
-from sipproto.media.congestion import TransportFeedback, Usage
+from sipproto.media.congestion import CongestionController, TransportFeedback, Usage
 from tests.media.congestion.links import PATHS, STEPS, Path, Run, Simulation
 
 
@@ -101,13 +101,37 @@ def test_a_blackout_is_survived() -> None:
     assert run.mean(30.0, 40.0) > 700_000
 
 
+def test_feedback_that_says_nothing_of_what_was_sent_is_none() -> None:
+    controller = CongestionController()
+    for number in range(50):
+        controller.sent(1200, number / 10, payload=1100)
+    told = TransportFeedback(
+        sender_ssrc=1, media_ssrc=2, base=30000, packets=2, reference=1, count=0, arrivals=((0, 0), (1, 5))
+    )
+    controller.feedback(told, 5.0)
+    controller.feedback(evolve(told, base=1, arrivals=()), 5.0)
+    assert not controller.has_feedback and controller.is_silent(5.0)
+    controller.feedback(evolve(told, base=49), 5.0)
+    assert controller.has_feedback and not controller.is_silent(5.0)
+
+
+def test_feedback_of_what_was_sent_long_ago_says_nothing() -> None:
+    controller = CongestionController()
+    controller.sent(1200, 0.0, payload=1100)
+    told = TransportFeedback(sender_ssrc=1, media_ssrc=2, base=1, packets=1, reference=1, count=0, arrivals=((0, 0),))
+    before = controller.round_trip
+    controller.feedback(told, 60.0)
+    assert not controller.has_feedback and controller.round_trip == before
+
+
 def test_feedback_of_what_was_never_sent_says_nothing() -> None:
     simulation = Simulation(Path(name="", capacity=((0.0, 1_500_000),)))
     run = simulation.run(5.0)
     before = simulation.controller.estimate
+    arrivals = tuple((place, 5) for place in range(3000))
     for base in (0, 30000, 65535):
-        simulation.controller.feedback(
-            TransportFeedback(sender_ssrc=1, media_ssrc=2, base=base, reference=base, count=0, arrivals=(5,) * 3000),
-            5.1,
+        told = TransportFeedback(
+            sender_ssrc=1, media_ssrc=2, base=base, packets=3000, reference=base, count=0, arrivals=arrivals
         )
+        simulation.controller.feedback(told, 5.1)
     assert run.moments and abs(simulation.controller.estimate - before) <= 0.2 * before

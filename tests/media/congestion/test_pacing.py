@@ -95,12 +95,37 @@ def test_repairs_go_first() -> None:
     assert names(clock) == ["a", "again", "b", "c"]
 
 
-def test_release_gives_all_in_order() -> None:
+def test_what_is_hurried_leaves_at_once_in_order_and_what_comes_after_it_is_paced() -> None:
+    clock = Clock(100_000)
+    clock.push("a", "b", "c", "d")
+    clock.run(100.001)
+    assert names(clock) == ["a"]
+    clock.push("again", priority=Priority.REPAIR)
+    clock.pacer.probe((PROBE,))
+    clock.pacer.hurry(clock.now)
+    clock.push("e", "f", "g")
+    clock.run(100.002)
+    assert names(clock)[:5] == ["a", "again", "b", "c", "d"] and len(clock.left) < 8
+    clock.run(101)
+    assert names(clock)[5:] == ["e", "f", "g"] and {probe for _, _, probe in clock.left} == {None}
+
+
+def test_what_is_cleared_is_forgotten() -> None:
     clock = Clock(100_000)
     clock.push("a", "b")
     clock.push("again", priority=Priority.REPAIR)
-    assert clock.pacer.release() == ["again", "a", "b"]
-    assert len(clock.pacer) == 0 and clock.pacer.pop(200) is None
+    clock.pacer.clear()
+    assert len(clock.pacer) == 0 and clock.pacer.pop(200) is None and clock.pacer.due(200) is None
+
+
+def test_pictures_wait_no_longer_behind_repairs_without_end() -> None:
+    clock = Clock(300_000)
+    clock.push("a", "b")
+    for _ in range(300):  # 10 Mbit/s: a peer that asks for everything again and again
+        clock.push("again", octets=12_500, priority=Priority.REPAIR)
+        clock.run(clock.now + 0.01)
+    pictures = [moment for moment, item, _ in clock.left if item != "again"]
+    assert len(pictures) == 2 and max(pictures) <= 100.12
 
 
 PROBE = Probe(number=1, bitrate=2_000_000, octets=3750, packets=5)
@@ -139,6 +164,15 @@ def test_without_padding_a_probe_waits_for_a_picture_that_is_large_enough() -> N
     clock.run(101)
     assert measured(clock)[0] == 5 and clock.padded == 0
     assert [probe for _, item, probe in clock.left if item == "h"] == [None]
+
+
+def test_a_slow_probe_keeps_nothing_waiting() -> None:
+    clock = Clock(1_000_000)
+    clock.pacer.can_pad = True
+    clock.pacer.probe((Probe(number=1, bitrate=50_000, octets=90_000, packets=5),))
+    clock.push(*["x"] * 20)
+    clock.run(100.11)
+    assert names(clock).count("x") == 20
 
 
 def test_a_probe_that_cannot_be_filled_up_any_more_ends() -> None:

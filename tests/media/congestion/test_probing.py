@@ -101,6 +101,11 @@ def test_one_that_arrives_more_slowly_tells_what_the_path_takes() -> None:
     assert result(0.004, 0.008) == pytest.approx(950_000)
 
 
+@pytest.mark.parametrize("arrived_step", [0.0001, 0.00015])
+def test_one_that_left_late_in_one_go_tells_no_more_than_was_tried(arrived_step: float) -> None:
+    assert result(0.0001, arrived_step) == 2_000_000
+
+
 @pytest.mark.parametrize(
     ("sent_step", "arrived_step", "packets"),
     [(0.004, 0.001, 5), (0.004, 0.0, 5), (0.0, 0.004, 5), (0.5, 0.5, 5), (0.004, 0.004, 3)],

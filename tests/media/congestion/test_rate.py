@@ -48,6 +48,21 @@ def test_it_does_not_grow_beyond_what_arrives() -> None:
     assert control.bitrate == pytest.approx(1_210_000)  # nor does it fall
 
 
+def test_it_does_not_grow_while_nothing_says_that_the_path_takes_more() -> None:
+    control = RateControl(1_000_000)
+    for hour in range(5):  # such as a packet of silence each 0.4 s; 8 % a second would be infinite by then
+        drive(control, U.NORMAL, None, 3600.0, hour * 3600.0)
+    assert control.bitrate == 1_000_000
+
+
+def test_it_stays_finite_whatever_is_said_to_arrive() -> None:
+    control = RateControl(1_000_000)
+    drive(control, U.NORMAL, 1e12, 3600.0)
+    assert control.bitrate == 100_000_000
+    control.set(1e12, 3601.0)
+    assert control.bitrate == 100_000_000
+
+
 def test_it_falls_below_what_arrives_and_then_grows_slowly() -> None:
     control = RateControl(2_000_000)
     assert control.update(U.OVERUSING, 1_000_000, 0.05, 1.0)
@@ -84,6 +99,13 @@ def test_what_arrives_is_measured_over_a_short_while() -> None:
     assert rate.bitrate is None  # after a pause nothing is known
 
 
+def test_what_is_said_to_arrive_at_one_moment_for_ever_is_forgotten() -> None:
+    rate = AcknowledgedRate()
+    for number in range(100_000):
+        rate.add(10.0 - number * 0.0001, 1250)
+    assert len(rate._arrivals) <= 4096 and rate.bitrate is None
+
+
 Delay = Callable[[float], float]
 
 
@@ -116,6 +138,20 @@ def test_jitter_is_seldom_taken_for_a_queue(seed: int) -> None:
     chance = random.Random(seed)
     seen = usages(lambda sent: 30 * chance.random(), seconds=60)
     assert seen.count(Usage.OVERUSING) < 0.03 * len(seen)
+
+
+@pytest.mark.parametrize("back", [500.0, 1e6])
+def test_a_clock_that_is_set_back_makes_it_neither_blind_nor_deaf(back: float) -> None:
+    detector, jump, delay, seen = DelayDetector(), 0.0, 0.0, []
+    for number in range(400):
+        if number == 250:
+            before, jump = detector._threshold, -back
+        delay += 2.0 if number >= 300 else 0.0  # a queue grows
+        detector.add(number * 20.0, 7e6 + number * 20.0 + delay + jump)
+        seen.append(detector.usage)
+        if 250 <= number < 300:
+            assert detector._threshold <= before
+    assert Usage.OVERUSING not in seen[:300] and Usage.OVERUSING in seen[300:350]
 
 
 def test_a_clock_that_jumps_begins_anew() -> None:
