@@ -7,7 +7,7 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["sipproto"]):
+with atheris.instrument_imports(include=["sipproto", "sipproto_aiortc"]):
     from fuzz.targets import TARGETS
 
 from fuzz.mutators import mutate

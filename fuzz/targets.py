@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fuzz import received
 from sipproto.agent import AgentConfig, Recovery, UserAgent
 from sipproto.agent import inputs as i
 from sipproto.agent import outputs as o
@@ -428,5 +429,6 @@ TARGETS: dict[str, Target] = {
         conference,
         feedback,
         arrivals,
+        *(received.rtp, received.payloads, received.audio, received.pictures, received.digits),
     )
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Protocol
 
 import numpy
 from aiortc import RTCRtpCodecParameters
@@ -14,6 +13,7 @@ from aiortc.rtp import RtpPacket
 from av import AudioFrame
 
 from sipproto_aiortc import _opus
+from sipproto_aiortc._clock import Clock, Timer
 from sipproto_aiortc._concealment import Block, stretched
 from sipproto_aiortc._playout import Act, AudioPacket, Pace, Playout, Step
 from sipproto_aiortc._reception import Reception
@@ -23,18 +23,6 @@ _log = logging.getLogger("sipproto.media")
 _LATE = 0.2  # seconds that are caught up after the event loop was busy; what is more makes the delay longer for a while
 _HASTE = 0.25  # of a piece: the least time between two when catching up, so that packets can arrive meanwhile
 _INAUDIBLE = 32  # of 32768: -60 dBFS
-
-
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-class Clock(Protocol):
-    """What is needed of an event loop. Seconds."""
-
-    def time(self) -> float: ...
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> Timer: ...
 
 
 class AudioPlayer:
@@ -159,7 +147,8 @@ class AudioPlayer:
         block = self._voice.decode(packet.data)
         before = len(block)
         if step.pace is not Pace.EVEN:
-            block = stretched(block, self._voice.rate, longer=step.pace is Pace.SLOWER)
+            longer = step.pace is Pace.SLOWER
+            block = stretched(block, self._voice.rate, longer=longer, regardless=step.regardless)
         self._reception.played(
             len(block),
             stretched=len(block) - before,

@@ -78,7 +78,11 @@ NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("aiortc.jitterbuffer", ("JitterBuffer.add", "JitterBuffer._remove_frame", "JitterBuffer.remove", "JitterFrame")),
     ("aiortc.rtcrtpreceiver", ("NackGenerator", "TimestampMapper.map")),
     # Replaced by ours: the worker and the handler of RTCRtpReceiver look them up in their module.
-    ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder")),
+    ("aiortc.rtcrtpreceiver", ("depayload", "get_decoder", "StreamStatistics.add")),
+    (
+        "aiortc.rtcrtpreceiver",
+        tuple(f"StreamStatistics.{name}" for name in ("fraction_lost", "jitter", "packets_lost")),
+    ),
     (
         "aiortc.rtcrtpsender",
         (
@@ -118,6 +122,7 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("aiortc", "RTCCertificate", ("_cert",)),
     ("aiortc.rtcdtlstransport", "RtpRouter", ("mid_table", "payload_type_table", "ssrc_table")),
     ("aiortc.rtcrtpreceiver", "RemoteStreamTrack", ("_queue",)),
+    ("aiortc.rate", "RemoteBitrateEstimator", ("ssrcs",)),
     ("aiortc.jitterbuffer", "JitterBuffer", ("_origin", "_packets", "_remove_frame")),
     ("aiortc", "RTCRtpSender", ("_ssrc", "_rtx_ssrc", "_stream_id", "_track_id")),
     (
@@ -136,10 +141,15 @@ ATTRIBUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "RTCRtpReceiver",
         (
             "_track",
+            "_RTCRtpReceiver__active_ssrc",
             "_RTCRtpReceiver__decoder_error",
             "_RTCRtpReceiver__decoder_queue",
             "_RTCRtpReceiver__jitter_buffer",
+            "_RTCRtpReceiver__lsr",
+            "_RTCRtpReceiver__lsr_time",
             "_RTCRtpReceiver__nack_generator",
+            "_RTCRtpReceiver__remote_bitrate_estimator",
+            "_RTCRtpReceiver__remote_streams",
             "_RTCRtpReceiver__rtx_ssrc",
         ),
     ),

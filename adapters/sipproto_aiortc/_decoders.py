@@ -1,7 +1,7 @@
 """Receiving: codecs that aiortc does not know, and pictures without content.
 
 aiortc looks the payload format and the decoder of a packet up by functions of its module `rtcrtpreceiver`. They are
-replaced by ones that know the codecs here and ask aiortc's for everything else.
+replaced by ones that know the codecs here and ask aiortc's for everything else. So is what it counts for its reports.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from av.frame import Frame
 from av.packet import Packet
 
 from sipproto_aiortc._av1 import av1_depayload, av1_picture
+from sipproto_aiortc._reception import ReportedStream
 from sipproto_aiortc._vp9 import vp9_depayload
 
 _INVALID_DATA = 0x41444E49  # AVERROR_INVALIDDATA, "INDA"
@@ -84,6 +85,7 @@ def depayload(codec: RTCRtpCodecParameters, payload: bytes) -> bytes:
 
 def extend_aiortc() -> None:
     """Once is enough; a second time does no harm."""
-    module: Any = rtcrtpreceiver  # which exports neither
+    module: Any = rtcrtpreceiver  # which exports none of them
     module.get_decoder = get_decoder
     module.depayload = depayload
+    module.StreamStatistics = ReportedStream

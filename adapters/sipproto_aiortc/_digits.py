@@ -11,6 +11,7 @@ from aiortc.rtp import RtpPacket
 from attrs import define
 
 from sipproto.sdp import Codec
+from sipproto_aiortc._clock import Clock, Timer
 from sipproto_aiortc._counters import header_size
 
 _LAST_DIGIT = 15  # events above are no digits, e.g. 16, a hook flash (RFC 4733 3.2)
@@ -150,7 +151,7 @@ class _Heard:
     timestamp: int
     clock: int
     duration: int
-    silence: asyncio.TimerHandle
+    silence: Timer
     before: int = 0  # units in the segments before
 
 
@@ -160,9 +161,9 @@ class DigitReceiver:
     `heard` gets the event and its duration in milliseconds. What is no digit is ignored.
     """
 
-    def __init__(self, heard: Callable[[int, int], object]) -> None:
+    def __init__(self, heard: Callable[[int, int], object], clock: Clock) -> None:
         self._heard = heard
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self._event: _Heard | None = None
         self._last: _Heard | None = None  # that which is over
         self._done: deque[tuple[int, int]] = deque(maxlen=_DONE)
@@ -198,7 +199,7 @@ class DigitReceiver:
                 timestamp=packet.timestamp,
                 clock=codec.clock_rate,
                 duration=0,
-                silence=self._loop.call_later(_LONGEST_SILENCE, self.finish),
+                silence=self._ends_in(_LONGEST_SILENCE),
             )
         elif current.event != event:
             return  # one timestamp, two events: nobody can tell what is meant
@@ -217,7 +218,10 @@ class DigitReceiver:
         current.duration = max(current.duration, duration)
         current.silence.cancel()
         patience = min(max(_SILENCE, 3 * step), _LONGEST_SILENCE)
-        current.silence = self._loop.call_later(patience, self.finish)
+        current.silence = self._ends_in(patience)
+
+    def _ends_in(self, seconds: float) -> Timer:
+        return self._clock.call_at(self._clock.time() + seconds, self.finish)
 
     def finish(self) -> None:
         """The event under way is over: it ended, another began, its packets stopped, or the line did."""
@@ -227,7 +231,7 @@ class DigitReceiver:
         event.silence.cancel()
         self._last = event
         self._done.append((event.ssrc, event.timestamp))
-        now = self._loop.time()
+        now = self._clock.time()
         if len(self._told) < _MOST or now - self._told[0] > 1:
             self._told.append(now)
             self._heard(event.event, round((event.before + event.duration) * 1000 / event.clock))

@@ -93,7 +93,7 @@ class Line:
         self._recovering: asyncio.Task[None] | None = None
         self._drain: asyncio.Task[None] | None = None
         self._reception = Reception()
-        self._digits_heard = DigitReceiver(heard)
+        self._digits_heard = DigitReceiver(heard, asyncio.get_running_loop())
         self._echo_audio = FrameBuffer()
         self._echo_video = LatestFrame()
         self._resampler: AudioResampler | None = None

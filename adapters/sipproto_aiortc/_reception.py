@@ -24,38 +24,45 @@ from sipproto.sdp import Codec
 from sipproto_aiortc._counters import Octets, Pictures, Playing, Sound, is_key_frame, mean_square
 from sipproto_aiortc._digits import is_event
 
-_STREAMS = 8  # of a line: a peer that changes its SSRC more often is told of no longer ones heard long ago
+STREAMS = 8  # of a line: a peer that changes its SSRC more often is told of no longer ones heard long ago
+_DROPOUT, _MISORDER = 3000, 100  # packets ahead or behind, from which it is another sequence (RFC 3550 A.1)
+_PACKETS_LOST = 0x7FFFFF  # the most that a report can tell (RFC 3550 6.4.1)
 
 
 class Sequence:
     """Loss and jitter of a stream (RFC 3550 A.3, A.8), over restarts after which nothing is known to be lost."""
 
     def __init__(self) -> None:
-        self._lost_before = 0
+        self.received = 0
+        self.highest = 0  # counted on beyond 16 bits
+        self._expected_before = 0
         self._first: int | None = None
-        self._highest = 0  # counted on beyond 16 bits
-        self._received = 0
+        self._jumped_to: int | None = None  # the number behind one that was far off
         self._jitter = 0.0  # clock units
         self._clock = 0
         self._last: tuple[float, int] | None = None  # arrival and timestamp of the last packet in order
 
     def restart(self) -> None:
         """The peer may go on anywhere after a pause, which is no loss."""
-        self._lost_before = self.lost
-        self._first = self._last = None
-        self._received = 0
+        self._expected_before = self.expected
+        self._first = self._last = self._jumped_to = None
 
     def add(self, packet: RtpPacket, clock: int, arrival: float) -> None:
         """`clock` in Hz, `arrival` in seconds of a monotonic clock."""
         number = packet.sequence_number
-        self._received += 1
+        ahead = (number - self.highest + 0x8000) % 0x10000 - 0x8000
+        if self._first is not None and not -_MISORDER < ahead < _DROPOUT:
+            if number != self._jumped_to:  # one alone is nothing; two in a row begin a sequence
+                self._jumped_to = (number + 1) % 0x10000
+                return
+            self.restart()
+        self.received += 1
         if self._first is None:
-            self._first = self._highest = number
+            self._first = self.highest = number
+        elif ahead <= 0:
+            return  # late, or a second time
         else:
-            ahead = (number - self._highest + 0x8000) % 0x10000 - 0x8000
-            if ahead <= 0:
-                return  # late, or a second time
-            self._highest += ahead
+            self.highest += ahead
         if clock != self._clock:
             self._clock, self._jitter, self._last = clock, 0.0, None
         if self._last is not None and self._last[1] != packet.timestamp:
@@ -66,14 +73,58 @@ class Sequence:
             self._last = arrival, packet.timestamp
 
     @property
+    def expected(self) -> int:
+        return self._expected_before + (self.highest - self._first + 1 if self._first is not None else 0)
+
+    @property
     def lost(self) -> int:
-        expected = self._highest - self._first + 1 if self._first is not None else 0
-        return self._lost_before + expected - self._received
+        return self.expected - self.received
 
     @property
     def jitter(self) -> float | None:
         """Seconds."""
         return self._jitter / self._clock if self._clock else None
+
+
+class ReportedStream:
+    """What our reports tell the peer of a stream (RFC 3550 6.4.1), with the members of aiortc's StreamStatistics.
+
+    That one takes each wrap of the timestamps for hours of jitter, which may be more than a report can hold: then it ends
+    the reports of the line. And it leaves out how often the sequence numbers went round.
+    """
+
+    def __init__(self, clockrate: int) -> None:
+        self._clock = clockrate
+        self._sequence = Sequence()
+        self._before = 0, 0  # expected and received until the last report
+
+    def add(self, packet: RtpPacket) -> None:
+        self._sequence.add(packet, self._clock, time.monotonic())
+
+    @property
+    def packets_received(self) -> int:
+        return self._sequence.received
+
+    @property
+    def packets_lost(self) -> int:
+        return max(-_PACKETS_LOST - 1, min(self._sequence.lost, _PACKETS_LOST))
+
+    @property
+    def fraction_lost(self) -> int:
+        """In 256ths, since it was asked for last."""
+        now = self._sequence.expected, self._sequence.received
+        expected, received = now[0] - self._before[0], now[1] - self._before[1]
+        self._before = now
+        return min(255, max(0, expected - received) * 256 // expected) if expected else 0
+
+    @property
+    def max_seq(self) -> int:
+        return self._sequence.highest % (1 << 32)
+
+    @property
+    def jitter(self) -> int:
+        """Clock units."""
+        return min(round((self._sequence.jitter or 0.0) * self._clock), (1 << 32) - 1)
 
 
 @frozen(kw_only=True)
@@ -153,7 +204,7 @@ class Reception:
     def _stream(self, ssrc: int, codec: Codec) -> Stream:
         stream = self._streams.get(ssrc)
         if stream is None:
-            if len(self._streams) >= _STREAMS:
+            if len(self._streams) >= STREAMS:
                 oldest = min(self._streams.values(), key=lambda one: one.last_received)
                 self._lost_before += oldest.sequence.lost
                 del self._streams[oldest.ssrc]
@@ -165,7 +216,7 @@ class Reception:
 
     def _asked_of(self, ssrc: int) -> Asked:
         """Also of a stream that is announced but not heard yet: we may ask it for a key frame to begin with."""
-        if ssrc not in self._asked and len(self._asked) >= 2 * _STREAMS:
+        if ssrc not in self._asked and len(self._asked) >= 2 * STREAMS:
             del self._asked[next(one for one in self._asked if one not in self._streams)]
         return self._asked.setdefault(ssrc, Asked())
 

@@ -20,7 +20,8 @@ from sipproto.sdp import Codec
 from sipproto_aiortc._audio import AudioPlayer
 from sipproto_aiortc._digits import DigitReceiver, is_event
 from sipproto_aiortc._order import VideoOrder
-from sipproto_aiortc._reception import Reception
+from sipproto_aiortc._recent import Recent
+from sipproto_aiortc._reception import STREAMS, Reception
 from sipproto_aiortc._transport import DtlsTransport
 
 SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
@@ -30,6 +31,7 @@ _NAMES = {name.lower(): name for name in ("opus", "G722", "PCMU", "PCMA", "VP8",
 RECEIVE_ONLY = ("AV1",)
 _DECODER_BACKLOG = 100  # encoded frames waiting for the decoder; aiortc would queue without a bound
 _ASK_AGAIN = 0.2  # seconds after which missing packets, or a key frame, are asked for again
+_JUMP = 512  # packets ahead or behind, from which it is another stream: none of them has room beside the others
 _GIVE_UP = 1.0  # seconds without a picture after which missing packets are given up for a key frame
 
 
@@ -108,10 +110,10 @@ class Receiver(RTCRtpReceiver):
             number: codec_parameters(line.kind, codec) for number, codec in (self._codecs | self._events).items()
         }
         self._audio: AudioPlayer | None = None
-        self._timestamps = TimestampMapper()  # of pictures
         self._video: VideoOrder | None = None
-        self._timestamps = TimestampMapper()  # of video
+        self._timestamps = TimestampMapper()  # of pictures
         self._asked = 0.0  # loop time
+        self._bound()
         self._floor: int | None = None  # sequence number below which nothing is wanted any more
         if line.kind == "audio":
             # It decodes by itself: aiortc would decode one frame for each packet that arrives, and nothing for the others.
@@ -119,6 +121,15 @@ class Receiver(RTCRtpReceiver):
             vars(self)["_RTCRtpReceiver__jitter_buffer"] = self._audio
         else:
             self._begin_video()
+
+    def _bound(self) -> None:
+        """A peer with a new SSRC for each packet takes no memory, and has our reports go on: they hold 31 streams."""
+        private: dict[str, Any] = vars(self)
+        for name in ("active_ssrc", "lsr", "lsr_time", "remote_streams", "rtx_ssrc"):
+            private[f"_RTCRtpReceiver__{name}"] = Recent(STREAMS)
+        estimator = private["_RTCRtpReceiver__remote_bitrate_estimator"]
+        if estimator is not None:
+            estimator.ssrcs = Recent(STREAMS)
 
     def _begin_video(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -171,6 +182,14 @@ class Receiver(RTCRtpReceiver):
         found: NackGenerator = vars(self)["_RTCRtpReceiver__nack_generator"]
         return found
 
+    def _is_another(self, packet: RtpPacket) -> bool:
+        """Whether it is of another stream than before. aiortc would ask for all numbers between, one by one, or for none
+        until the numbers came there again."""
+        if packet.ssrc != self._media_ssrc:
+            return self._media_ssrc is not None
+        last = self._nacks.max_seq
+        return last is not None and (packet.sequence_number - last + _JUMP) % 0x10000 > 2 * _JUMP
+
     def _given_up(self, packet: RtpPacket, *, repeated: bool) -> bool:
         """Whether it belongs to what was given up a moment ago: to aiortc it would be the beginning of a new stream."""
         if self._video is None or self._floor is None:
@@ -207,8 +226,11 @@ class Receiver(RTCRtpReceiver):
         if codec is not None and codec.is_rtx:
             # Which SSRC repeats which is not part of the negotiated line; there is one stream, so it is that one.
             if self._media_ssrc is not None:
-                private["_RTCRtpReceiver__rtx_ssrc"].setdefault(packet.ssrc, self._media_ssrc)
-        else:
+                private["_RTCRtpReceiver__rtx_ssrc"][packet.ssrc] = self._media_ssrc
+        elif codec is not None or event is not None:
+            if self._video is not None and self._is_another(packet):
+                self._floor = None
+                self._begin_video()
             self._media_ssrc = packet.ssrc
         if self._given_up(packet, repeated=codec is not None and codec.is_rtx):
             return

@@ -28,6 +28,7 @@ from sipproto.negotiation import LocalTransport, TransportPair
 from sipproto_aiortc._facts import CertificateFacts, IceFacts
 from sipproto_aiortc._ice import Credentials, Generation, IceTransport, default_rank
 from sipproto_aiortc._outlet import Flow, Outlet
+from sipproto_aiortc._recent import Recent
 from sipproto_aiortc._servers import IceOptions
 from sipproto_aiortc._told import Told
 
@@ -47,6 +48,7 @@ _CIPHERS = {
 }
 _DIGESTS = frozenset({"sha-256", "sha-384", "sha-512"})
 _STOP_TIMEOUT = 2.0
+_STREAMS = 1024  # of a transport, whose receivers are known by SSRC
 
 
 class Certificate(RTCCertificate):
@@ -69,7 +71,7 @@ def _certificate_facts(certificate: x509.Certificate) -> CertificateFacts:
     )
 
 
-class _Router(RtpRouter):
+class Router(RtpRouter):
     """Also routes by the MID header extension (RFC 8843 9.2): two lines may share payload types without any a=ssrc.
 
     `arrived` is told of each packet, whoever it is for.
@@ -78,6 +80,7 @@ class _Router(RtpRouter):
     def __init__(self, arrived: Callable[[RtpPacket], None]) -> None:
         super().__init__()
         self._arrived = arrived
+        self.ssrc_table = Recent(_STREAMS)
 
     def route_rtp(self, packet: RtpPacket) -> RtpReceiver | None:
         self._arrived(packet)
@@ -94,7 +97,7 @@ class DtlsTransport(RTCDtlsTransport):
     def __init__(self, transport: IceTransport, certificate: Certificate) -> None:
         super().__init__(cast(RTCIceTransport, transport), [certificate])  # it has what is used of one
         self._ice = transport
-        self._rtp_router = _Router(self._arrived)
+        self._rtp_router = Router(self._arrived)
         self.flows: dict[int, Flow] = {}
         self.outlet = Outlet(self._leave)
         self.told = Told(self._leave)

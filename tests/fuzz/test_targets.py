@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from pathlib import Path
 from random import Random
 from typing import get_args
@@ -10,6 +11,7 @@ from typing import get_args
 import pytest
 
 from fuzz.mutators import mutate
+from fuzz.received import line_of
 from fuzz.targets import TARGETS
 from sipproto.agent import UserAgent
 from sipproto.agent import inputs as i
@@ -101,6 +103,77 @@ FEEDBACK = [  # sender, media, the first number, how many, when, and which of th
         "8fcd0006 00000001 00000002 0005 0007 00fffe09 bf80 04040404 0404 0400",
     )
 ]
+
+
+def _rtp(number: int, payload_type: int, payload: bytes, timestamp: int, head: bytes = b"", marker: int = 0) -> bytes:
+    """An RTP packet with one SSRC. head: its header extension."""
+    flags = bytes([0x80 | (0x10 if head else 0), payload_type | marker << 7])
+    return flags + struct.pack("!HLL", number % 0x10000, timestamp % (1 << 32), 7) + head + payload
+
+
+def _audio() -> list[bytes]:
+    ends = (0xFFF0, 1 << 32)
+    speech = b"\x48\xc4" + bytes(range(1, 60))  # SILK of 20 ms, with FEC
+    lines = [
+        [(0.02, _rtp(ends[0] + n, 0, bytes(range(160)), ends[1] + 160 * (n - 9))) for n in range(30)],
+        [(0.02, _rtp(n, 111, speech if n % 3 else b"\xfc\xff\xfe", 960 * n)) for n in range(30) if n % 7],
+        [(0.4, _rtp(n, 111, b"\xf8", 19200 * n)) for n in range(6)],
+        [(0.02, _rtp(n, (0, 9, 111)[n // 5 % 3], bytes([n]) * 80, 160 * n)) for n in range(30)],
+    ]
+    lines.append([*lines[0][:10], *_keys(10, 6), *lines[0][20:]])
+    return [line_of(line) for line in lines]
+
+
+def _keys(first: int, event: int, end: int = 0x8A) -> list[tuple[float, bytes]]:
+    payloads = [struct.pack("!BBH", event, 10 if n < 5 else end, 960 * (n + 1)) for n in range(8)]
+    return [(0.02, _rtp(first + n, 101, payload, 960 * first, marker=n == 0)) for n, payload in enumerate(payloads)]
+
+
+def _pictures() -> list[bytes]:
+    key = {96: b"\x10\x50\x01\x00\x9d\x01\x2a", 98: b"\x8c\x80\x01\x82\x49\x83\x42", 99: b"\x65\x88\x84"}
+    key[100] = b"\x18\x0a\x0b\x00\x00\x00\x24\xc4\xff\xdf\x3c\xfe\x03\x30\x10"
+    lines = [
+        [(0.02, _rtp(n, kind, head + bytes(range(90)), 3000 * (n // 2), marker=n % 2)) for n in range(12)]
+        for kind, head in key.items()
+    ]
+    return [line_of(line) for line in [*lines, list(itertools.chain(*lines))]]
+
+
+EXTENDED = [  # of one octet and of two (RFC 8285 4.2, 4.3): mid, abs-send-time and the number in the transport
+    b"\xbe\xde\x00\x03\x10\x30\x22\x01\x02\x03\x31\x00\x07\x00\x00\x00",
+    b"\x10\x00\x00\x03\x01\x01\x30\x02\x03\x01\x02\x03\x03\x02\x00\x07",
+]
+RECEIVED = {
+    "rtp": [_rtp(1, 111, b"payload", 1, head, 1) for head in (b"", *EXTENDED)]
+    + [b"\xb2" + _rtp(1, 0, b"\1\2\3\4\5\6\7\x08" + EXTENDED[0] + b"padded\0\0\0\4", 1)[1:]],
+    "payloads": [
+        bytes.fromhex(octets)
+        for octets in (
+            "8c8001824983420102",  # VP9: a picture id; then layers, flexible with references, a structure
+            "fc8001230102824983",
+            "b0808101020305",
+            "0a5801400168020404080102",
+            "180a0b00000024c4ffdf3cfe03301001020304",  # AV1: two elements; a fragment, and its end
+            "5030010203ffff9004050607",
+            "1012000a0b00",
+            "0000000167640c1f00000001680000000165aabb",  # H.264
+        )
+    ],
+    "audio": _audio(),
+    "pictures": _pictures(),
+    "digits": [
+        line_of(keys)
+        for keys in (
+            _keys(1, 5),
+            _keys(1, 11, end=10),
+            [*_keys(1, 1), *_keys(9, 2)],
+            [
+                (0.2, _rtp(n, 101, struct.pack("!BBH", 3, 10, 65535 if n < 3 else 900), 65535 * (n // 3)))
+                for n in range(6)
+            ],
+        )
+    ],
+}
 ARRIVALS = [  # two octets of number, one of time
     bytes.fromhex(octets)
     for octets in (
@@ -121,6 +194,11 @@ ROUNDS = {
     "trace": 150,
     "conference": 120,
     "feedback": 400,
+    "rtp": 800,
+    "payloads": 200,
+    "audio": 25,
+    "pictures": 40,
+    "digits": 200,
     "arrivals": 400,
 }
 
@@ -140,6 +218,7 @@ def seeds(name: str) -> list[bytes]:
         "engine": [*messages, *EVENTS],
         "conference": CONFERENCE,
         "feedback": FEEDBACK,
+        **RECEIVED,
         "arrivals": ARRIVALS,
     }.get(name, messages)
 

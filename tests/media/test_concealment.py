@@ -104,11 +104,18 @@ class Listener:
         self.frames.append((self.clock.now, frame))
         self.reception.emitted(frame)
 
-    def receive(self, packets: Sequence[RtpPacket], lost: Collection[int] = (), late: Collection[int] = ()) -> None:
-        """Each arrives when its timestamp says, but for those that are lost, or 60 ms late."""
+    def receive(
+        self,
+        packets: Sequence[RtpPacket],
+        lost: Collection[int] = (),
+        late: Collection[int] = (),
+        speed: float = 1.0,
+    ) -> None:
+        """Each arrives when its timestamp says, but for those that are lost, or 60 ms late. speed: of the sender's clock."""
         arrivals = [
             (
-                (packet.timestamp - packets[0].timestamp) / self.codec.clock_rate + (0.06 if number in late else 0.0),
+                (packet.timestamp - packets[0].timestamp) / self.codec.clock_rate / speed
+                + (0.06 if number in late else 0.0),
                 number,
             )
             for number, packet in enumerate(packets)
@@ -233,6 +240,17 @@ def test_a_late_packet_is_concealed_and_then_heard(name: str) -> None:
     assert tone_share(listener.wave, tone(3)) > 0.97
     assert listener.playing.concealed > 0
     assert listener.playing.discarded <= 3
+
+
+def test_noise_is_shortened_before_it_waits_for_long() -> None:
+    """Nothing in it resembles anything, so that the clock of a sender that is too fast would fill the buffer."""
+    noise: Wave = numpy.random.default_rng(1).normal(0, 0.1, 48000 * 60)
+    listener = Listener(CODECS["PCMU"])
+    listener.receive(encoded(CODECS["PCMU"], noise), speed=1.008)
+    playing = listener.playing
+    assert playing.discarded == playing.concealed == 0
+    assert playing.removed > 0.25 * 8000
+    assert playing.delay / playing.emitted < 0.18
 
 
 def test_changes_of_codec_leave_no_hole() -> None:

@@ -385,7 +385,7 @@ def hear(play: Callable[[DigitReceiver, list[tuple[int, int]]], Awaitable[None]]
     out: list[tuple[int, int]] = []
 
     async def run() -> None:
-        receiver = DigitReceiver(lambda event, duration: out.append((event, duration)))
+        receiver = DigitReceiver(lambda event, duration: out.append((event, duration)), asyncio.get_running_loop())
         await play(receiver, out)
         receiver.finish()
 
