@@ -11,6 +11,8 @@ from typing import Any
 
 from aiortc import RTCRtpCodecParameters, codecs, rtcrtpreceiver
 from aiortc.codecs.base import Decoder
+from aiortc.codecs.h264 import h264_depayload
+from aiortc.codecs.vpx import vp8_depayload
 from aiortc.jitterbuffer import JitterFrame
 from aiortc.mediastreams import VIDEO_TIME_BASE
 from attrs import frozen
@@ -24,6 +26,9 @@ from sipproto_aiortc._reception import ReportedStream
 from sipproto_aiortc._vp9 import vp9_depayload
 
 _INVALID_DATA = 0x41444E49  # AVERROR_INVALIDDATA, "INDA"
+# Of a picture, 4096x2304, as much as level 5.1 of H.264 has. A header of some octets may claim 16384x16384, and a decoder takes
+# a gigabyte for that before it finds that there is no picture.
+MOST_PIXELS = 4096 * 2304
 
 
 @frozen(kw_only=True)
@@ -37,15 +42,19 @@ class _Reception:
 
 
 _RECEPTIONS = {
-    "vp9": _Reception(decoder="libvpx-vp9", depayload=vp9_depayload),
+    # FFmpeg's own: libvpx takes its memory before FFmpeg can look at the size.
+    "vp8": _Reception(decoder="vp8", depayload=vp8_depayload),
+    "vp9": _Reception(decoder="vp9", depayload=vp9_depayload),
+    "h264": _Reception(decoder="h264", depayload=h264_depayload),
     "av1": _Reception(decoder="libdav1d", depayload=av1_depayload, picture=av1_picture),
 }
 
 
 class VideoDecoder(Decoder):
-    def __init__(self, reception: _Reception) -> None:
+    def __init__(self, reception: _Reception, most_pixels: int) -> None:
         self._picture = reception.picture
         self._codec: Any = CodecContext.create(reception.decoder, "r")
+        self._codec.options = {"max_pixels": str(most_pixels)}
         self._codec.thread_count = 1  # with more, dav1d gives a picture out when later ones have come
 
     def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
@@ -72,9 +81,10 @@ class _NeverFlushed(Decoder):
         return self._decoder.decode(encoded_frame) if encoded_frame.data else []
 
 
-def get_decoder(codec: RTCRtpCodecParameters) -> Decoder:
+def get_decoder(codec: RTCRtpCodecParameters, *, most_pixels: int = MOST_PIXELS) -> Decoder:
+    """What is larger than `most_pixels` raises av.FFmpegError, as all that cannot be decoded."""
     known = _RECEPTIONS.get(codec.name.lower())
-    return _NeverFlushed(VideoDecoder(known) if known is not None else codecs.get_decoder(codec))
+    return _NeverFlushed(VideoDecoder(known, most_pixels) if known is not None else codecs.get_decoder(codec))
 
 
 def depayload(codec: RTCRtpCodecParameters, payload: bytes) -> bytes:

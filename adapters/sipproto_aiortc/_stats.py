@@ -37,8 +37,8 @@ _DECODERS = {
     "g722": "g722",
     "pcmu": "pcm_mulaw",
     "pcma": "pcm_alaw",
-    "vp8": "libvpx",
-    "vp9": "libvpx-vp9",
+    "vp8": "vp8",
+    "vp9": "vp9",
     "h264": "h264",
     "av1": "libdav1d",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from sipproto.media import VideoTarget
 from sipproto.sdp import Codec
 from sipproto_aiortc._av1 import av1_depayload, av1_is_key_frame, av1_picture
+from sipproto_aiortc._decoders import get_decoder
 from sipproto_aiortc._payload import PAYLOAD_MAX, h264_payloads, nal_units, vp8_payloads
 from sipproto_aiortc._sender import new_encoder
 from sipproto_aiortc._vp9 import vp9_depayload, vp9_payloads
@@ -395,3 +397,43 @@ def test_a_packet_without_content_does_not_end_a_decoder(codec: str) -> None:
     target = VideoTarget(width=320, height=180, frame_rate=30, bitrate=2_000_000)
     payloads, _ = new_encoder("video", sent).encode(pictures(1)[0], target, False)
     assert decoder.decode(JitterFrame(b"".join(depayload(payload) for payload in payloads), 0))
+
+
+@pytest.mark.parametrize("name", [*VIDEO, "AV1"])
+def test_a_picture_that_is_too_large_is_refused(name: str) -> None:
+    depayload, _ = received(name)
+    if name == "AV1":
+        payloads = _av1.payloads(_av1.recorded()[0], key_frame=True)
+    else:
+        sent = h264() if name == "H264" else Codec(payload_type=96, name=name, clock_rate=90000)
+        target = VideoTarget(width=320, height=180, frame_rate=30, bitrate=2_000_000)
+        payloads, _ = new_encoder("video", sent).encode(pictures(1)[0], target, False)
+    picture = JitterFrame(b"".join(depayload(payload) for payload in payloads), 0)
+    codec = RTCRtpCodecParameters(mimeType=f"video/{name}", clockRate=90000, payloadType=96)
+    assert get_decoder(codec, most_pixels=320 * 192).decode(picture)  # H.264 codes whole macroblocks
+    with pytest.raises(FFmpegError):
+        get_decoder(codec, most_pixels=320 * 180 - 1).decode(picture)
+
+
+def _vp8_of(side: int) -> bytes:
+    """The header of a key frame, and nothing that makes sense behind it (RFC 6386 9.1)."""
+    size = side.to_bytes(2, "little")
+    return (3000 << 5 | 1 << 4).to_bytes(3, "little") + b"\x9d\x01\x2a" + 2 * size + bytes(3020)
+
+
+def _vp9_of(side: int) -> bytes:
+    bits = "10000010" + f"{0x498342:024b}" + "0010" + 2 * f"{side - 1:016b}" + "0" * 204
+    return int(bits, 2).to_bytes(len(bits) // 8, "big") + bytes(3000)
+
+
+@pytest.mark.parametrize("make", [_vp8_of, _vp9_of])
+def test_a_header_that_claims_a_huge_picture_takes_no_memory(make: Callable[[int], bytes]) -> None:
+    def most() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MB, of Linux
+
+    _, decoder = received(make.__name__[1:4])
+    before = most()
+    for _ in range(3):
+        with pytest.raises(FFmpegError):
+            decoder.decode(JitterFrame(make(16383), 0))
+    assert most() < before + 100
