@@ -1,9 +1,15 @@
 """What holds for all tests."""
 
 # Before anything imports trio: trio hands its random generator to Hypothesis in a way that Hypothesis then warns of.
+import signal
+
 from hypothesis import settings
 
 from tests.effort import THOROUGH
+
+# A shell that runs the tests in the background has SIGINT ignored, which the commands that tests start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a red build has to be red again when it is looked at.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -126,14 +126,17 @@ def dtls_roles(
 ) -> tuple[tuple[int, bool], ...]:
     """Whether we are the DTLS client, by slot: `decided` once for each association (RFC 8842 5.2, 5.3).
 
-    A peer that wants our role is a new association (RFC 8842 3.1), which takes an ICE restart as any (RFC 9429 5.11). LENIENT:
-    without one it is not meant so.
+    A peer that wants our role wants a new association (RFC 8842 3.1), which takes an ICE restart as any (RFC 9429 5.11).
+    LENIENT: without a restart it is not meant so, nor is "active" in an answer, which Firefox says whatever it is, and goes on.
     """
     known, kept = remotes(before.lines), dict(decided)
     roles: dict[int, bool] = {}
     for slot, remote in remotes(lines).items():
         goes_on = slot in kept and slot in known and remote.same_dtls(known[slot])
-        if goes_on and (remote.same_ice(known[slot]) or remote.setup != ("active" if kept[slot] else "passive")):
+        ours = "active" if kept.get(slot) else "passive"
+        if goes_on and remote.setup == ours and not remote.same_ice(known[slot]):
+            goes_on = offered and ours == "active"
+        if goes_on:
             roles[slot] = kept[slot]
         elif offered:  # the answerer's choice; an "actpass" in an answer is a fault, read as active
             roles[slot] = remote.setup == "passive"

@@ -32,10 +32,6 @@ DOMAIN = "test.invalid"
 RUNTIMES = ("anyio-asyncio", "anyio-trio", "trio")
 
 
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Process:
     """A running command. Lines of its output are taken as they come; nothing is waited for without a limit."""
 
@@ -47,8 +43,6 @@ class Process:
             stderr=subprocess.PIPE,
             env={**os.environ, "SIPPROTO_PASSWORD": password},
             start_new_session=True,
-            # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
-            preexec_fn=_heed_interrupts,
         )
         self.lines: queue.Queue[str | None] = queue.Queue()
         self._errors = b""

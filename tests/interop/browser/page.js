@@ -125,7 +125,12 @@ function newCall({ originator, session, request }) {
     // The new call is told of like any that the page makes.
     accept(null, { mediaStream: source.stream({ audio: true }), pcConfig: await connectionConfig() });
   });
-  session.on("replaces", ({ accept }) => accept());
+  session.on("replaces", ({ accept }) => {
+    // JsSIP ends this call when the new one is confirmed, and fails there when the peer was faster.
+    const terminate = session.terminate.bind(session);
+    session.terminate = (options) => session.isEnded() || terminate(options);
+    accept();
+  });
   session.on("newInfo", ({ originator, info, request }) => {
     if (originator !== "remote") return;
     const { contentType: content_type, body } = info;
