@@ -38,8 +38,10 @@ Target = VideoTarget | AudioTarget
 
 
 class LineEncoder(Protocol):
-    """Encodes one line with one codec. On worker threads, one call at a time."""
+    """Encodes one line with one codec. One call at a time; on worker threads, unless it is quick."""
 
+    quick: bool
+    """Whether a frame takes less time than the way to a worker and back."""
     seconds: float
     """How long the last picture took, without what is not done for each; 0 when that is not known."""
 
@@ -56,6 +58,7 @@ def _frames_in(packet_time: int | None) -> int:
 class FixedAudioEncoder:
     """An audio codec with one bit rate, as aiortc encodes it. packet_time: milliseconds that the peer wants in a packet."""
 
+    quick = True
     seconds = 0.0
 
     def __init__(self, parameters: RTCRtpCodecParameters, packet_time: int | None = None) -> None:
@@ -83,6 +86,7 @@ class OpusEncoder:
     One channel is sent whatever the peer says of `stereo`, because sources have one.
     """
 
+    quick = False
     seconds = 0.0
 
     def __init__(self, codec: Codec, packet_time: int | None = None) -> None:

@@ -92,7 +92,7 @@ class _SwitchableEncoder:
         """Takes effect with the next frame."""
         self._next = codec, packet_time
 
-    # On a worker thread, one call at a time.
+    # One call at a time, on a worker thread unless it is quick.
     def encode(self, frame: Frame, target: Target, key_frame: bool) -> tuple[list[bytes], int]:
         if self._next is not None:
             self._take(*self._next)
@@ -103,6 +103,10 @@ class _SwitchableEncoder:
             self._offset = self._last + self.parameters.clockRate // 50 - timestamp
         self._last = (timestamp + self._offset) & 0xFFFFFFFF
         return payloads, self._last
+
+    @property
+    def quick(self) -> bool:
+        return self._inner.quick
 
     @property
     def seconds(self) -> float:
@@ -294,9 +298,12 @@ class Sender(RTCRtpSender):
             return None
         target, key_frame = order
         self._target = target
-        loop = asyncio.get_running_loop()
         try:
-            encoded, seconds = await loop.run_in_executor(None, self._encode, frame, target, key_frame)
+            if self._switchable.quick:
+                encoded, seconds = self._encode(frame, target, key_frame)
+            else:
+                loop = asyncio.get_running_loop()
+                encoded, seconds = await loop.run_in_executor(None, self._encode, frame, target, key_frame)
         except Exception as error:  # one frame is lost, not the line
             if key_frame:
                 self._control.ask_key_frame()
@@ -328,7 +335,7 @@ class Sender(RTCRtpSender):
         return (target, self._control.key_frame(moment)) if target is not None else None
 
     def _encode(self, frame: Frame, target: Target, key_frame: bool) -> tuple[RTCEncodedFrame | None, float]:
-        """On a worker. The encoded frame, and the seconds that it took."""
+        """The encoded frame, and the seconds that it took."""
         began = time.perf_counter()
         payloads, timestamp = self._switchable.encode(frame, target, key_frame)
         seconds = time.perf_counter() - began

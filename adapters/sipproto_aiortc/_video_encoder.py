@@ -79,6 +79,8 @@ class _SmoothClock:
 class VideoEncoder:
     """A new size or bit rate means a new encoder and so a key frame: FFmpeg's take neither under way."""
 
+    quick = False
+
     def __init__(self, form: VideoFormat) -> None:
         self._format = form
         self._codec: VideoCodecContext | None = None
