@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from aiortc import RTCRtpHeaderExtensionParameters
 from aiortc.codecs.h264 import h264_depayload
@@ -17,9 +15,9 @@ from aiortc.jitterbuffer import JitterFrame
 from aiortc.rtcdtlstransport import RtpReceiver
 from aiortc.rtcrtpparameters import RTCRtpParameters
 from aiortc.rtp import HeaderExtensionsMap, RtpPacket
-from attrs import define, field, frozen
 from av import AudioFrame
 
+from fuzz.clock import SimulatedClock
 from sipproto.sdp import Codec
 from sipproto_aiortc._audio import AudioPlayer
 from sipproto_aiortc._av1 import av1_depayload, av1_is_key_frame, av1_picture
@@ -76,51 +74,12 @@ def _parsed(data: bytes) -> RtpPacket | None:
         return None
 
 
-@frozen(order=True)
-class _Timer:
-    when: float
-    number: int
-    callback: Callable[[], object] = field(order=False)
-    cancelled: list[bool] = field(factory=list, order=False)
-
-    def cancel(self) -> None:
-        self.cancelled.append(True)
-
-
-@define
-class _Clock:
-    now: float = 0.0
-    _timers: list[_Timer] = field(factory=list)
-    _numbers: Iterator[int] = field(factory=itertools.count)
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> _Timer:
-        timer = _Timer(when, next(self._numbers), callback)
-        heapq.heappush(self._timers, timer)
-        return timer
-
-    def run(self, seconds: float) -> None:
-        until = self.now + seconds
-        while self._timers and self._timers[0].when <= until:
-            timer = heapq.heappop(self._timers)
-            self.now = max(self.now, timer.when)
-            if not timer.cancelled:
-                timer.callback()
-        self.now = until
-
-    @property
-    def waits(self) -> bool:
-        return any(not timer.cancelled for timer in self._timers)
-
-
 def line_of(packets: list[tuple[float, bytes]]) -> bytes:
     """Seconds and octets of packets as the targets take them."""
     return b"".join(bytes([round(wait / _UNIT), len(data)]) + data for wait, data in packets)
 
 
-def _arriving(data: bytes, clock: _Clock) -> Iterator[RtpPacket]:
+def _arriving(data: bytes, clock: SimulatedClock) -> Iterator[RtpPacket]:
     """The packets of a line, each at its time."""
     at = 0
     while at + 2 <= len(data):
@@ -197,7 +156,7 @@ def _sent(picture: bytes) -> None:
 
 def audio(data: bytes) -> None:
     """A line of packets is played: no faster than time goes, no longer than a second after the last, in bounded memory."""
-    clock, reception, frames = _Clock(), Reception(), 0
+    clock, reception, frames = SimulatedClock(), Reception(), 0
     seconds = 0.0
 
     def emit(frame: AudioFrame) -> None:
@@ -233,7 +192,7 @@ def audio(data: bytes) -> None:
 
 def pictures(data: bytes) -> None:
     """A line of packets of video: whole pictures come out, of what was put in, and nothing is kept for ever."""
-    clock, due, given = _Clock(), 0, 0
+    clock, due, given = SimulatedClock(), 0, 0
 
     def emit(payload_type: int, frame: JitterFrame) -> None:
         nonlocal due
@@ -263,7 +222,7 @@ def pictures(data: bytes) -> None:
 
 def digits(data: bytes) -> None:
     """A line of digits: each is told once, when it ends; and it does end."""
-    clock = _Clock()
+    clock = SimulatedClock()
     told: list[tuple[float, int]] = []
 
     def heard(event: int, duration: int) -> None:

@@ -28,7 +28,7 @@ from sipproto_aiortc._vp9 import vp9_depayload
 _INVALID_DATA = 0x41444E49  # AVERROR_INVALIDDATA, "INDA"
 # Of a picture, 4096x2304, as much as level 5.1 of H.264 has. A header of some octets may claim 16384x16384, and a decoder takes
 # a gigabyte for that before it finds that there is no picture.
-MOST_PIXELS = 4096 * 2304
+_MOST_PIXELS = 4096 * 2304
 
 
 @frozen(kw_only=True)
@@ -81,7 +81,7 @@ class _NeverFlushed(Decoder):
         return self._decoder.decode(encoded_frame) if encoded_frame.data else []
 
 
-def get_decoder(codec: RTCRtpCodecParameters, *, most_pixels: int = MOST_PIXELS) -> Decoder:
+def get_decoder(codec: RTCRtpCodecParameters, *, most_pixels: int = _MOST_PIXELS) -> Decoder:
     """What is larger than `most_pixels` raises av.FFmpegError, as all that cannot be decoded."""
     known = _RECEPTIONS.get(codec.name.lower())
     return _NeverFlushed(VideoDecoder(known, most_pixels) if known is not None else codecs.get_decoder(codec))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy
 import pytest
 from aiortc.rtp import RtpPacket
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from av import AudioFrame, AudioResampler
 
+from fuzz.clock import SimulatedClock
 from sipproto.sdp import Codec
 from sipproto_aiortc import _opus
 from sipproto_aiortc._audio import AudioPlayer
@@ -34,40 +34,6 @@ CODECS = {
     "PCMU": Codec(payload_type=0, name="PCMU", clock_rate=8000),
     "PCMA": Codec(payload_type=8, name="PCMA", clock_rate=8000),
 }
-
-
-@frozen(order=True)
-class _Timer:
-    when: float
-    number: int
-    callback: Callable[[], object] = field(order=False)
-    cancelled: list[bool] = field(factory=list, order=False)
-
-    def cancel(self) -> None:
-        self.cancelled.append(True)
-
-
-@define
-class SimulatedClock:
-    now: float = 0.0
-    _timers: list[_Timer] = field(factory=list)
-    _numbers: itertools.count[int] = field(factory=itertools.count)
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> _Timer:
-        timer = _Timer(when, next(self._numbers), callback)
-        heapq.heappush(self._timers, timer)
-        return timer
-
-    def run(self, until: float) -> None:
-        while self._timers and self._timers[0].when <= until:
-            timer = heapq.heappop(self._timers)
-            self.now = max(self.now, timer.when)
-            if not timer.cancelled:
-                timer.callback()
-        self.now = until
 
 
 def encoded(codec: Codec, wave: Wave, target: AudioTarget = USUAL, packet_time: int | None = None) -> list[RtpPacket]:
@@ -122,10 +88,10 @@ class Listener:
             if number not in lost
         ]
         for moment, number in sorted(arrivals):
-            self.clock.run(moment)
+            self.clock.run_until(moment)
             self.reception.add(packets[number], self.codec, 12 + len(packets[number].payload), self.clock.now)
             self._player.add(packets[number])
-        self.clock.run(self.clock.now + 0.035)
+        self.clock.run_until(self.clock.now + 0.035)
         self._player.close()
 
     @property
@@ -262,11 +228,11 @@ def test_changes_of_codec_leave_no_hole() -> None:
             packets.append(packet)
     listener = Listener(CODECS["opus"], clock)
     for number, packet in enumerate(packets):
-        clock.run(number * 0.02)
+        clock.run_until(number * 0.02)
         codec = next(codec for codec in CODECS.values() if codec.payload_type == packet.payload_type)
         listener.reception.add(packet, codec, 100, clock.now)
         listener._player.add(packet)
-    clock.run(clock.now + 0.055)
+    clock.run_until(clock.now + 0.055)
     assert len(listener.wave) > 3.9 * 48000
     assert tone_share(listener.wave, tone(4)) > 0.95
 
